@@ -1,0 +1,126 @@
+"""Audio in and out: recordings as prompts, items as files, spectrograms as pictures."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from jukebox_kit.errors import AudioError
+
+Audio = NDArray[np.float32]
+SILENCE = 1e-4  # peak; 80 dB under full scale
+
+
+def read_recording(path: Path, sr: int, seconds: float | None = None) -> Audio:
+    """Return the first `seconds` of a recording as mono at rate `sr`, (samples,) float32 in [-1, 1].
+
+    Any format and rate that soundfile or librosa reads; channels are averaged. AudioError where the file is missing,
+    unreadable, empty or silent.
+    """
+    if not path.is_file():
+        raise AudioError(f"there is no recording {path}.")
+    audio, rate = _decode(path, seconds)
+    if not audio.size or not np.isfinite(audio).all():
+        raise AudioError(f"{path} holds no usable audio; give a recording with sound in it.")
+    if rate != sr:
+        import librosa  # slow to import, and needed for other rates only
+
+        audio = cast(Any, librosa).resample(audio, orig_sr=rate, target_sr=sr)
+    if float(np.abs(audio).max()) < SILENCE:
+        raise AudioError(f"{path} is silent; give a recording with sound in it.")
+    return np.clip(audio, -1.0, 1.0).astype(np.float32)
+
+
+def _decode(path: Path, seconds: float | None) -> tuple[Audio, int]:
+    try:
+        with soundfile.SoundFile(path) as file:
+            frames = -1 if seconds is None else int(seconds * file.samplerate)
+            data: Audio = file.read(frames, dtype="float32", always_2d=True)
+            return data.mean(1), int(file.samplerate)
+    except (soundfile.LibsndfileError, RuntimeError):
+        return _decode_by_librosa(path, seconds)
+
+
+def _decode_by_librosa(path: Path, seconds: float | None) -> tuple[Audio, int]:
+    """Read what soundfile does not, such as m4a where ffmpeg is installed."""
+    import librosa
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # librosa warns that it tries a second reader, which is what we want
+            audio, rate = cast(Any, librosa).load(path, sr=None, mono=True, duration=seconds)
+    except Exception as error:  # librosa's readers raise whatever theirs do
+        raise AudioError(
+            f"{path} cannot be read as audio ({type(error).__name__}); convert it to WAV, FLAC or MP3."
+        ) from None
+    return np.asarray(audio, np.float32), int(rate)
+
+
+def wav_bytes(audio: Audio, sr: int) -> bytes:
+    """Return (samples,) or (samples, channels) in [-1, 1] as a 16-bit WAV file, clipped at full scale."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.clip(audio, -1.0, 1.0), sr, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def save_audio(audio: Audio, path: str | Path, sr: int | None = None) -> Path:
+    """Write audio, (samples,) in [-1, 1], in the format that the name's ending says (wav, flac, mp3, ogg).
+
+    sr defaults to the rate that the array came with from `generate`, else 44100. Returns the path.
+    """
+    path = Path(path)
+    rate = sr or int(getattr(audio, "sr", 44100))
+    known = {name.lower() for name in cast("dict[str, str]", soundfile.available_formats())} | {"mp3"}
+    if path.suffix[1:].lower() not in known:
+        raise AudioError(
+            f"{path.name} does not end in a format that can be written; use wav, flac, mp3 or ogg."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        soundfile.write(path, np.clip(np.asarray(audio), -1.0, 1.0), rate)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise AudioError(f"{path} could not be written ({error}); choose another place.") from None
+    return path
+
+
+class SampledAudio(np.ndarray[Any, np.dtype[np.float32]]):
+    """Audio (samples,) float32 that knows its rate, `sr`, in samples a second."""
+
+    sr: int
+
+    @classmethod
+    def of(cls, audio: Audio, sr: int) -> SampledAudio:
+        """Return a view of `audio` with its rate."""
+        view = np.asarray(audio, np.float32).view(cls)
+        view.sr = sr
+        return view
+
+    def __array_finalize__(self, parent: object) -> None:
+        """Keep the rate in views and slices."""
+        self.sr = int(getattr(parent, "sr", 44100))
+
+
+def spectrogram_png(levels: dict[int, Audio], sr: int, title: str) -> bytes:
+    """Return a PNG with one spectrogram for each level's audio (samples,), the lowest level at the bottom."""
+    from matplotlib.figure import Figure  # slow to import, and needed here only
+
+    figure = Figure(figsize=(10, 2.2 * len(levels) + 0.4), layout="constrained")
+    axes = figure.subplots(len(levels), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, (level, audio) in zip(axes, sorted(levels.items(), reverse=True), strict=True):
+        axis.specgram(
+            np.asarray(audio) + 1e-6, NFFT=1024, noverlap=768, Fs=sr, cmap="magma", vmin=-120, vmax=-30
+        )
+        axis.set_ylabel(f"level {level}\nHz")
+    axes[-1].set_xlabel("seconds")
+    figure.suptitle(title)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80)
+    return buffer.getvalue()

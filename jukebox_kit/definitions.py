@@ -1,0 +1,180 @@
+"""Model definitions: YAML files that say what parts a model has, where their files are, and how it likes to be sampled.
+
+The definitions that ship lie in `configs/models/`; a user's own is a YAML file beside its weights.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from jukebox_kit.errors import CheckpointError, ConfigurationError, RequestError
+from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig, from_mapping
+
+PACKAGE = Path(__file__).parent
+# In a wheel the configs travel inside the package; in a checkout they lie beside it.
+CONFIGS = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
+PARTS = ("vqvae", "level_0", "level_1", "level_2")
+
+
+@dataclass(frozen=True)
+class SamplingDefaults:
+    """How a model is sampled unless the request says otherwise; tuples are level 0, 1, 2."""
+
+    hop_fraction: tuple[float, float, float] = (0.5, 0.5, 0.125)
+    temperature: tuple[float, float, float] = (0.99, 0.99, 0.98)
+    total_seconds: float = 180.0
+
+
+@dataclass(frozen=True)
+class TableFiles:
+    """Where a label set's names are: two text files of lines `name;id`."""
+
+    artists: str
+    genres: str
+
+
+@dataclass(frozen=True)
+class ModelDefinition:
+    """A model: its parts' hyperparameters, files and label tables. `priors` are level 0, 1, 2."""
+
+    name: str
+    about: str
+    licence: str
+    sampling: SamplingDefaults
+    vqvae: VQVAEConfig
+    priors: tuple[PriorConfig, ...]
+    files: Mapping[str, str]
+    tables: Mapping[str, TableFiles]
+    folder: Path
+
+    @property
+    def top(self) -> PriorConfig:
+        """The top prior's configuration."""
+        return self.priors[-1]
+
+    @property
+    def seconds_range(self) -> tuple[float, float]:
+        """Shortest and longest total length of a song that the top prior knows, in seconds."""
+        assert self.top.min_duration is not None and self.top.max_duration is not None
+        return self.top.min_duration, self.top.max_duration
+
+    def find(self, part: str) -> Path:
+        """Return the file of a part; CheckpointError says where it was looked for."""
+        return find_file(self.files[part], self.folder, f"the {part} weights of {self.name}")
+
+    def missing(self) -> list[str]:
+        """Return the parts whose files are not on this machine."""
+        return [part for part in PARTS if not any(p.is_file() for p in places(self.files[part], self.folder))]
+
+
+def places(file: str, folder: Path) -> list[Path]:
+    """Return where a model's file may lie, in the order looked at."""
+    own = os.environ.get("JUKEBOX_KIT_MODELS")
+    roots = [
+        folder,
+        *([Path(own)] if own else []),
+        PACKAGE / "weights",
+        Path.home() / ".cache/jukebox/models",
+    ]
+    drive = Path("/content/drive/MyDrive")
+    roots += [drive / "jukebox/models", drive / "jukebox-webui/_data/jukebox/models"]
+    return [root / file for root in roots]
+
+
+def find_file(file: str, folder: Path, what: str) -> Path:
+    """Return the first existing place of `file`, or raise CheckpointError naming `what` and the places."""
+    looked = places(file, folder)
+    for path in looked:
+        if path.is_file():
+            return path
+    roots = ", ".join(str(p.parent) for p in looked[:4])
+    raise CheckpointError(
+        f"{what} ({file}) are not on this machine; put the file in one of {roots}, or set JUKEBOX_KIT_MODELS to the "
+        f"folder that has it."
+    )
+
+
+def shipped_models() -> list[str]:
+    """Return the names of the definitions that ship."""
+    return sorted(p.stem for p in (CONFIGS / "models").glob("*.yaml"))
+
+
+def load_definition(model: str | Path) -> ModelDefinition:
+    """Read a definition by the name of one that ships, or by the path of a YAML file.
+
+    Raises RequestError for an unknown name, ConfigurationError for a wrong file.
+    """
+    path = Path(model)
+    if path.suffix not in (".yaml", ".yml"):
+        path = CONFIGS / "models" / f"{model}.yaml"
+        if not path.is_file():
+            near = difflib.get_close_matches(str(model), shipped_models(), 1)
+            hint = f"did you mean {near[0]}" if near else f"known are {', '.join(shipped_models())}"
+            raise RequestError(f"there is no model {model}; {hint}, or give the path of a model's YAML file.")
+    elif not path.is_file():
+        raise RequestError(
+            f"there is no model file {path}; give a name that ships or the path of a YAML file."
+        )
+    return _definition(_read(path), path)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds; ConfigurationError where it holds anything else."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"{path} must hold settings by name.")
+    return cast(dict[str, Any], values)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a definition, taking what it leaves out from its `base`, by name."""
+    values = read_yaml(path)
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if base == path.stem:
+        raise ConfigurationError(f"{path}: a definition cannot be its own base.")
+    whole = _read(CONFIGS / "models" / f"{base}.yaml")
+    parts = {**whole["parts"], **values.pop("parts", {})}
+    return {**whole, **values, "parts": parts}
+
+
+def _definition(values: dict[str, Any], path: Path) -> ModelDefinition:
+    known = {"name", "about", "licence", "sampling", "labels", "parts"}
+    if set(values) - known:
+        raise ConfigurationError(
+            f"{path}: unknown setting {sorted(set(values) - known)[0]}; known are {sorted(known)}."
+        )
+    parts = values.get("parts")
+    if not isinstance(parts, dict) or set(parts) != set(PARTS):
+        raise ConfigurationError(f"{path}: parts must be {', '.join(PARTS)}.")
+    hyper = {name: dict(part) for name, part in parts.items()}
+    files = {name: str(part.pop("file", f"{name}.safetensors")) for name, part in hyper.items()}
+    vqvae = from_mapping(VQVAEConfig, hyper["vqvae"], f"{path}: vqvae")
+    priors = tuple(
+        from_mapping(PriorConfig, {**hyper[part], "level": level}, f"{path}: {part}")
+        for level, part in enumerate(PARTS[1:])
+    )
+    if priors[-1].min_duration is None or priors[-1].max_duration is None:
+        raise ConfigurationError(f"{path}: level_2 needs min_duration and max_duration, in seconds.")
+    tables = {
+        label_set: from_mapping(TableFiles, table, f"{path}: labels {label_set}")
+        for label_set, table in values.get("labels", {}).items()
+    }
+    for prior in priors:
+        if prior.label_set not in tables:
+            raise ConfigurationError(f"{path}: labels must say where the {prior.label_set} tables are.")
+    sampling = from_mapping(SamplingDefaults, values.get("sampling", {}), f"{path}: sampling")
+    name, about = str(values.get("name", path.stem)), str(values.get("about", ""))
+    licence = str(values.get("licence", ""))
+    return ModelDefinition(name, about, licence, sampling, vqvae, priors, files, tables, path.parent)

@@ -1,0 +1,1 @@
+"""The demonstration: music the project synthesises itself, and ways of measuring it."""

@@ -1,0 +1,128 @@
+"""Fixed caches for decoding: where each position's keys and values are kept, and which of them a position sees.
+
+Every pattern is three tables over positions: the slot a position is written to, the group of neighbouring slots it
+reads, and how many slots of that group it sees. So a step is the same few operations at every position, on data.
+Shapes: N songs, H heads, D values a head.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from jukebox_kit.model.configuration import Pattern
+from jukebox_kit.model.transformer import Attention, Shape
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One pattern's tables, each (positions,) int64; `groups` or `seen` is None where it never changes."""
+
+    slots: Tensor
+    groups: Tensor | None
+    seen: Tensor | None
+    n_groups: int
+    group_size: int
+
+    def kept(self, length: int) -> tuple[Tensor, Tensor]:
+        """Return the positions below `length` still kept when that many are written, and their slots."""
+        last = dict(zip(self.slots[:length].tolist(), range(length), strict=True))
+        device = self.slots.device
+        return torch.tensor(list(last.values()), device=device), torch.tensor(list(last), device=device)
+
+
+def make_layout(pattern: Pattern, shape: Shape, device: torch.device) -> Layout:
+    """Return the tables of a pattern over the sequence's own positions."""
+    positions = torch.arange(shape.positions, device=device)
+    row, column = positions // shape.block_ctx, positions % shape.block_ctx
+    if pattern is Pattern.DENSE:
+        return Layout(positions, None, positions + 1, 1, shape.positions)
+    if (
+        pattern is Pattern.ROW
+    ):  # the next row overwrites this one from the left; what is stale is not yet seen
+        return Layout(column, None, column + 1, 1, shape.block_ctx)
+    if (
+        pattern is Pattern.COLUMN
+    ):  # a column's rows lie side by side, so that reading it is one contiguous run
+        return Layout(column * shape.blocks + row, column, row + 1, shape.block_ctx, shape.blocks)
+    if (
+        pattern is Pattern.PREVIOUS_ROW
+    ):  # two rows in turn, and a third of zeros, never written, before the first
+        before = torch.where(row == 0, 2, (row - 1) % 2)
+        return Layout(row % 2 * shape.block_ctx + column, before, None, 3, shape.block_ctx)
+    prime = shape.prime_length  # positions after it all write to one slot that nobody sees
+    return Layout(positions.clamp(max=prime), None, (positions + 1).clamp(max=prime), 1, prime + 1)
+
+
+class Layouts:
+    """The layouts of all patterns of a transformer, and what they say at the current position."""
+
+    def __init__(self, shape: Shape, device: torch.device) -> None:
+        own = sorted(set(shape.patterns) - {Pattern.ENCODER})
+        self.by_pattern = {pattern: make_layout(pattern, shape, device) for pattern in own}
+        self.indices = {
+            p: torch.arange(layout.group_size, device=device) for p, layout in self.by_pattern.items()
+        }
+        self.slot: dict[Pattern, Tensor] = {}
+        self.group: dict[Pattern, Tensor] = {}
+        self.hidden: dict[Pattern, Tensor] = {}
+
+    def move_to(self, position: Tensor) -> None:
+        """Look up each pattern's slot, group and hidden slots for a position, (1,) int64."""
+        for pattern, layout in self.by_pattern.items():
+            self.slot[pattern] = layout.slots.index_select(0, position)
+            if layout.groups is not None:
+                self.group[pattern] = layout.groups.index_select(0, position)
+            if layout.seen is not None:
+                self.hidden[pattern] = self.indices[pattern] >= layout.seen.index_select(0, position)
+
+
+class Cache:
+    """One layer's keys and values, (N, 2, H, slots, D)."""
+
+    def __init__(self, attention: Attention, layouts: Layouts, songs: int) -> None:
+        self.pattern, self.layouts = attention.pattern, layouts
+        self.heads = attention.shape.heads
+        self.head_dim = attention.shape.n_state // self.heads
+        weight = attention.c_attn.w
+        slots = 0
+        if self.pattern is not Pattern.ENCODER:
+            self.layout = layouts.by_pattern[self.pattern]
+            slots = self.layout.n_groups * self.layout.group_size
+        self.kv = torch.zeros(
+            songs, 2, self.heads, slots, self.head_dim, dtype=weight.dtype, device=weight.device
+        )
+
+    def read_lyrics(self, attention: Attention, lyrics: Tensor) -> None:
+        """Keep the keys and values of the lyric encoder's states (N, n_lyric, W), where the layer reads them."""
+        if self.pattern is Pattern.ENCODER:
+            kv = attention.c_enc_kv(lyrics).unflatten(-1, (2, self.heads, self.head_dim))
+            self.kv = kv.permute(0, 2, 3, 1, 4).contiguous()
+
+    def fill(self, k: Tensor, v: Tensor) -> None:
+        """Take the keys and values of positions 0 … L-1, each (N, H, L, D); lyrics are kept already."""
+        if self.pattern is not Pattern.ENCODER:
+            positions, slots = self.layout.kept(k.shape[2])
+            self.kv.index_copy_(3, slots, torch.stack([k, v], 1).index_select(3, positions))
+
+    def attend(self, mapped: Tensor) -> Tensor:
+        """Write the current position's keys and values, and return what its query finds.
+
+        mapped: what `c_attn` gave, (N, 3·H·D), in the encoder pattern (N, H·D). Returns (N, H·D).
+        """
+        songs = len(mapped)
+        parts = mapped.view(songs, -1, self.heads, 1, self.head_dim)
+        kv = self.kv
+        if self.pattern is not Pattern.ENCODER:
+            kv.index_copy_(3, self.layouts.slot[self.pattern], parts[:, 1:])
+            if self.layout.groups is not None:
+                kv = kv.unflatten(3, (self.layout.n_groups, -1))
+                kv = kv.index_select(3, self.layouts.group[self.pattern]).squeeze(3)
+        scores = (parts[:, 0] @ kv[:, 0].transpose(-1, -2)).float() / math.sqrt(self.head_dim)  # (N, H, 1, S)
+        hidden = self.layouts.hidden.get(self.pattern)
+        if hidden is not None:
+            scores = scores.masked_fill(hidden, -math.inf)
+        return (scores.softmax(-1).to(kv.dtype) @ kv[:, 1]).view(songs, -1)

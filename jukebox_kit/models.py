@@ -1,0 +1,118 @@
+"""A model as a person loads it: its definition, its tables, and its parts, read when first needed."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from jukebox_kit.definitions import PARTS, ModelDefinition, find_file, load_definition
+from jukebox_kit.errors import CheckpointError, RequestError
+from jukebox_kit.labels import Tables
+from jukebox_kit.model.checkpoint import assign, fingerprint, read_state
+from jukebox_kit.model.prior import Prior
+from jukebox_kit.model.transformer import Linear
+from jukebox_kit.model.vqvae import VQVAE
+
+
+class Model:
+    """One model on one device. At most one prior is held at a time: they are used one after another."""
+
+    def __init__(
+        self, source: str, definition: ModelDefinition, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.source, self.definition, self.device, self.dtype = source, definition, device, dtype
+        self._held: tuple[int, Prior] | None = None
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path = "demo",
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Model:
+        """Return a model by the name of one that ships or the path of its YAML; files are read on first use.
+
+        device: the GPU where there is one, else the CPU. dtype: that of the transformers' maps, float16 on a GPU and
+        float32 on the CPU; all else is float32.
+        """
+        definition = load_definition(model)
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if place.type == "cuda" and not torch.cuda.is_available():
+            raise RequestError("there is no GPU that torch can use; leave the device out or choose cpu.")
+        return cls(
+            str(model), definition, place, dtype or (torch.float32 if place.type == "cpu" else torch.float16)
+        )
+
+    @cached_property
+    def vqvae(self) -> VQVAE:
+        """The VQ-VAE, float32."""
+        with torch.device("meta"):
+            part = VQVAE(self.definition.vqvae)
+        self._fill(part, "vqvae")
+        return part
+
+    @property
+    def top(self) -> Prior:
+        """The top prior."""
+        return self.prior(len(self.definition.priors) - 1)
+
+    def prior(self, level: int) -> Prior:
+        """Return a level's prior, letting go of the one held before."""
+        if self._held is None or self._held[0] != level:
+            self._held = None
+            with torch.device("meta"):
+                part = Prior(self.definition.priors[level], self.definition.vqvae)
+            self._fill(part, PARTS[level + 1])
+            self._held = level, part
+        return self._held[1]
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return a fingerprint of each part's file."""
+        return {part: fingerprint(self.definition.find(part)) for part in PARTS}
+
+    def require_files(self) -> None:
+        """Raise CheckpointError where any part's file is missing, before any work starts."""
+        for part in PARTS:
+            self.definition.find(part)
+
+    @cached_property
+    def tables(self) -> dict[str, Tables]:
+        """The label sets' names, by set."""
+        return {name: self._table(name) for name in self.definition.tables}
+
+    def _table(self, label_set: str) -> Tables:
+        files, folder = self.definition.tables[label_set], self.definition.folder
+        return Tables.read(label_set, *(_find_table(name, folder) for name in (files.artists, files.genres)))
+
+    def _fill(self, part: nn.Module, name: str) -> None:
+        path = self.definition.find(name)
+        assign(part, read_state(path), str(path))
+        place(part, self.device, self.dtype)
+
+
+def place(part: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Move a part to a device for inference: the transformers' maps in `dtype`, everything else in float32."""
+    maps = {id(p) for module in part.modules() if isinstance(module, Linear) for p in module.parameters()}
+    for value in [*part.parameters(), *part.buffers()]:
+        value.data = value.data.to(device, dtype if id(value) in maps else torch.float32)
+    part.requires_grad_(False).eval()
+
+
+def _find_table(name: str, folder: Path) -> Path:
+    """Return an id table's path: where models lie, else inside an installed `jukebox` or `jukebox_infer` package."""
+    try:
+        return find_file(name, folder, "the artist and genre tables")
+    except CheckpointError as error:
+        for package in ("jukebox", "jukebox_infer"):
+            spec = importlib.util.find_spec(package)
+            for root in (spec.submodule_search_locations or []) if spec else []:
+                path = Path(root) / "data" / "ids" / Path(name).name
+                if path.is_file():
+                    return path
+        raise CheckpointError(
+            f"{error} The release's tables also come with the jukebox extra: pip install 'jukebox_kit[jukebox]'."
+        ) from None

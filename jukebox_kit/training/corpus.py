@@ -1,0 +1,60 @@
+"""The music that the demo model learns: windows of synthesised songs, and their labels.
+
+Shapes: K windows, T samples, L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jukebox_kit.demo.music import ARTISTS, GENRES, synthesise
+from jukebox_kit.definitions import ModelDefinition
+from jukebox_kit.labels import Labels, lyric_tokens
+from jukebox_kit.model.vqvae import VQVAE
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of songs: audio (K, T) float32 and each one's labels, whose offset is where the window starts."""
+
+    audio: Tensor
+    labels: list[Labels]
+
+
+def synthesise_windows(model: ModelDefinition, count: int, seed: int) -> Windows:
+    """Return `count` windows as long as the top prior's, each of its own song, all pairs of artist and genre in turn.
+
+    Songs have lengths over the model's whole range; every other window is its song's first, where sampling starts.
+    """
+    rng = np.random.Generator(np.random.PCG64([seed, 0]))
+    top, sr = model.vqvae.hops[-1], model.vqvae.sr
+    window = model.top.n_ctx * top
+    low, high = model.seconds_range
+    audio = np.empty((count, window), np.float32)
+    labels: list[Labels] = []
+    for i in range(count):
+        artist, genre = i % len(ARTISTS), i // len(ARTISTS) % len(GENRES)
+        total = int(rng.uniform(low, high) * sr) // top * top
+        offset = int(rng.integers(0, (total - window) // top + 1)) * top if i // 16 % 2 else 0
+        song = synthesise(int(seed * 1_000_003 + i), artist, genre, total / sr, sr)
+        audio[i] = song.audio[offset : offset + window]
+        tokens = tuple(lyric_tokens(song.lyrics, model.top.label_set))
+        labels.append(Labels(artist + 1, (genre + 1,), tokens, total, offset))  # 0 stands for unknown
+    return Windows(torch.from_numpy(audio), labels)
+
+
+@torch.no_grad()
+def encode_windows(vqvae: VQVAE, windows: Windows, level: int) -> Tensor:
+    """Return the codes of every window at a level, (K, T // hop) int16."""
+    codes = [
+        vqvae.codebook(level).nearest(vqvae.latents(piece.unsqueeze(-1), level)).to(torch.int16)
+        for piece in windows.audio.split(8)
+    ]
+    return torch.cat(codes)
