@@ -53,9 +53,7 @@ def _decode_by_librosa(path: Path, seconds: float | None) -> tuple[Audio, int]:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # librosa warns that it tries a second reader, which is what we want
+            warnings.simplefilter("ignore")  # librosa warns that it tries a second reader, which is what we want
             audio, rate = cast(Any, librosa).load(path, sr=None, mono=True, duration=seconds)
     except Exception as error:  # librosa's readers raise whatever theirs do
         raise AudioError(
@@ -80,9 +78,7 @@ def save_audio(audio: Audio, path: str | Path, sr: int | None = None) -> Path:
     rate = sr or int(getattr(audio, "sr", 44100))
     known = {name.lower() for name in cast("dict[str, str]", soundfile.available_formats())} | {"mp3"}
     if path.suffix[1:].lower() not in known:
-        raise AudioError(
-            f"{path.name} does not end in a format that can be written; use wav, flac, mp3 or ogg."
-        )
+        raise AudioError(f"{path.name} does not end in a format that can be written; use wav, flac, mp3 or ogg.")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         soundfile.write(path, np.clip(np.asarray(audio), -1.0, 1.0), rate)
@@ -115,9 +111,8 @@ def spectrogram_png(levels: dict[int, Audio], sr: int, title: str) -> bytes:
     figure = Figure(figsize=(10, 2.2 * len(levels) + 0.4), layout="constrained")
     axes = figure.subplots(len(levels), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (level, audio) in zip(axes, sorted(levels.items(), reverse=True), strict=True):
-        axis.specgram(
-            np.asarray(audio) + 1e-6, NFFT=1024, noverlap=768, Fs=sr, cmap="magma", vmin=-120, vmax=-30
-        )
+        whole = np.pad(np.asarray(audio), (0, max(0, 2048 - len(audio)))) + 1e-6  # a picture needs two frames
+        axis.specgram(whole, NFFT=1024, noverlap=768, Fs=sr, cmap="magma", vmin=-120, vmax=-30)
         axis.set_ylabel(f"level {level}\nHz")
     axes[-1].set_xlabel("seconds")
     figure.suptitle(title)

@@ -14,7 +14,7 @@ class Bars:
     """Shows `Progress` as it comes."""
 
     def __init__(self) -> None:
-        self.level, self.bar = -1, None
+        self.level = -1
         self.bar: Any = None
 
     def __enter__(self) -> Bars:
@@ -30,9 +30,7 @@ class Bars:
         if progress.level != self.level:
             self._close()
             self.level = progress.level
-            self.bar = tqdm(
-                total=progress.total, desc=f"level {progress.level}", unit=" tokens", mininterval=0.5
-            )
+            self.bar = tqdm(total=progress.total, desc=f"level {progress.level}", unit=" tokens", mininterval=0.5)
         self.bar.update(progress.done - self.bar.n)
 
     def _close(self) -> None:

@@ -20,9 +20,7 @@ app = typer.Typer(
 )
 
 Folder = Annotated[Path, typer.Argument(help="The song's folder.")]
-ModelName = Annotated[
-    str, typer.Option(help="A model that ships (see: jukebox-kit models), or a model's YAML file.")
-]
+ModelName = Annotated[str, typer.Option(help="A model that ships (see: jukebox-kit models), or a model's YAML file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Until = Annotated[str, typer.Option(help="The last level to make: level_2, level_1 or level_0.")]
 SaveEvery = Annotated[float, typer.Option(help="Seconds of work that a power cut may lose at most.")]
@@ -39,17 +37,13 @@ def sample(
     lyrics: Annotated[str, typer.Option(help="The words to sing.")] = "",
     lyrics_file: Annotated[Path | None, typer.Option(help="A text file with the words to sing.")] = None,
     seconds: Annotated[float, typer.Option(help="How much to make.")] = 8.0,
-    total_seconds: Annotated[
-        float | None, typer.Option(help="How long the model believes the song to be.")
-    ] = None,
+    total_seconds: Annotated[float | None, typer.Option(help="How long the model believes the song to be.")] = None,
     items: Annotated[int, typer.Option(help="How many songs of this request.")] = 1,
     temperature: Annotated[
         str | None, typer.Option(help="For level 2, or three for levels 0,1,2 with commas between.")
     ] = None,
     top_k: Annotated[int | None, typer.Option(help="Choose among the k likeliest tokens only.")] = None,
-    top_p: Annotated[
-        float | None, typer.Option(help="Choose among the likeliest tokens of this share only.")
-    ] = None,
+    top_p: Annotated[float | None, typer.Option(help="Choose among the likeliest tokens of this share only.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed, another song.")] = 0,
     prompt: Annotated[Path | None, typer.Option(help="A recording that the song starts with.")] = None,
     prompt_seconds: Annotated[float | None, typer.Option(help="How much of the recording.")] = None,
@@ -120,7 +114,8 @@ def status(
         levels = {f"level_{s.level}": {"done": s.done, "total": s.total} for s in song.status()}
         rows.append({"song": str(folder), "model": song.request.model, "levels": levels})
     if as_json:
-        return typer.echo(json.dumps(rows, indent=1))
+        typer.echo(json.dumps(rows, indent=1))
+        return
     for row in rows:
         parts = [f"{name} {v['done'] / v['total']:4.0%}" for name, v in row["levels"].items()]
         typer.echo(f"{row['song']}  {row['model']}  {'  '.join(parts)}")
@@ -159,41 +154,29 @@ def models(as_json: AsJson = False) -> None:
         about = {"name": name, "about": definition.about, "licence": definition.licence}
         rows.append({**about, "shortest": low, "longest": high, "missing": missing})
     if as_json:
-        return typer.echo(json.dumps(rows, indent=1))
+        typer.echo(json.dumps(rows, indent=1))
+        return
     for row in rows:
         state = "ready" if not row["missing"] else f"missing {', '.join(row['missing'])}"
-        typer.echo(
-            f"{row['name']:<10} {row['about']}; {row['shortest']:g} to {row['longest']:g} seconds: {state}"
-        )
+        typer.echo(f"{row['name']:<10} {row['about']}; {row['shortest']:g} to {row['longest']:g} seconds: {state}")
 
 
 @app.command()
 def verify(
-    folder: Annotated[
-        Path | None, typer.Argument(help="A folder with golden.json and golden.safetensors.")
-    ] = None,
-    ids: Annotated[
-        Path | None, typer.Option(help="The folder with the release's artist and genre tables.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Check a model's real weights against published numbers.")
-    ] = None,
+    folder: Annotated[Path | None, typer.Argument(help="A folder with golden.json and golden.safetensors.")] = None,
+    ids: Annotated[Path | None, typer.Option(help="The folder with the release's artist and genre tables.")] = None,
+    model: Annotated[str | None, typer.Option(help="Check a model's real weights against published numbers.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    dtype: Annotated[
-        str, typer.Option(help="float32, float16 or bfloat16; below float32 logits only.")
-    ] = "float32",
+    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16; below float32 logits only.")] = "float32",
     engine: Annotated[str, typer.Option(help="cached or plain.")] = "cached",
 ) -> None:
     """Replay recorded numbers through the code that sampling uses; exit 1 where any differs."""
-    from jukebox_kit.verify.run import verify_folder, verify_model
+    from jukebox_kit.verify.published import verify_model
+    from jukebox_kit.verify.run import verify_folder
 
     if (folder is None) == (model is None):
-        raise RequestError(
-            "give a folder to verify, or --model NAME for the published numbers of real weights."
-        )
-    entries = (
-        verify_folder(folder, ids, device, dtype, engine) if folder else verify_model(str(model), device)
-    )
+        raise RequestError("give a folder to verify, or --model NAME for the published numbers of real weights.")
+    entries = verify_folder(folder, ids, device, dtype, engine) if folder else verify_model(str(model), device)
     failed = count = 0
     for entry in entries:
         typer.echo(str(entry))
@@ -229,7 +212,8 @@ def doctor(
 
     found = examine(folder)
     if as_json:
-        return typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(found, indent=1))
+        return
     for name, value in found.items():
         typer.echo(f"{name:<12} {value}")
 
@@ -269,7 +253,8 @@ def _names(kind: str, text: str, model: str, as_json: bool) -> None:
 
     found = {name: table.matching(kind, text) for name, table in Model.load(model).tables.items()}
     if as_json:
-        return typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(found, indent=1))
+        return
     if not any(found.values()):
         raise RequestError(f"no {kind} of {model} has {text!r} in its name.")
     for label_set, names in found.items():

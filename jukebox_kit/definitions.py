@@ -62,8 +62,10 @@ class ModelDefinition:
     @property
     def seconds_range(self) -> tuple[float, float]:
         """Shortest and longest total length of a song that the top prior knows, in seconds."""
-        assert self.top.min_duration is not None and self.top.max_duration is not None
-        return self.top.min_duration, self.top.max_duration
+        low, high = self.top.min_duration, self.top.max_duration
+        if low is None or high is None:
+            raise ConfigurationError(f"{self.name}: level_2 needs min_duration and max_duration, in seconds.")
+        return low, high
 
     def find(self, part: str) -> Path:
         """Return the file of a part; CheckpointError says where it was looked for."""
@@ -119,9 +121,7 @@ def load_definition(model: str | Path) -> ModelDefinition:
             hint = f"did you mean {near[0]}" if near else f"known are {', '.join(shipped_models())}"
             raise RequestError(f"there is no model {model}; {hint}, or give the path of a model's YAML file.")
     elif not path.is_file():
-        raise RequestError(
-            f"there is no model file {path}; give a name that ships or the path of a YAML file."
-        )
+        raise RequestError(f"there is no model file {path}; give a name that ships or the path of a YAML file.")
     return _definition(_read(path), path)
 
 
@@ -165,8 +165,6 @@ def _definition(values: dict[str, Any], path: Path) -> ModelDefinition:
         from_mapping(PriorConfig, {**hyper[part], "level": level}, f"{path}: {part}")
         for level, part in enumerate(PARTS[1:])
     )
-    if priors[-1].min_duration is None or priors[-1].max_duration is None:
-        raise ConfigurationError(f"{path}: level_2 needs min_duration and max_duration, in seconds.")
     tables = {
         label_set: from_mapping(TableFiles, table, f"{path}: labels {label_set}")
         for label_set, table in values.get("labels", {}).items()

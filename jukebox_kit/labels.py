@@ -36,9 +36,7 @@ def lyric_tokens(text: str, label_set: str) -> list[int]:
     return [VOCABULARIES[label_set][c] for c in clean_lyrics(text, label_set)]
 
 
-def lyric_window(
-    tokens: list[int], n_tokens: int, total: int, offset: int, length: int
-) -> tuple[list[int], int]:
+def lyric_window(tokens: list[int], n_tokens: int, total: int, offset: int, length: int) -> tuple[list[int], int]:
     """Return the `n_tokens` tokens that a window sees, and the index of the first of them in `tokens`.
 
     total, offset, length: the song's, the window's start and the window's, in samples. Fewer tokens than n_tokens are
@@ -170,9 +168,7 @@ class Labels:
         return [self.total, offset, length, self.artist, *slots, *window]
 
 
-def label_rows(
-    labels: list[Labels], config: PriorConfig, hop: int, start: int, device: torch.device
-) -> Tensor:
+def label_rows(labels: list[Labels], config: PriorConfig, hop: int, start: int, device: torch.device) -> Tensor:
     """Return the rows of several items for one window, (items, columns) int64."""
     return torch.tensor([item.row(config, hop, start) for item in labels], dtype=torch.long, device=device)
 

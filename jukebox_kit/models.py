@@ -21,9 +21,7 @@ from jukebox_kit.model.vqvae import VQVAE
 class Model:
     """One model on one device. At most one prior is held at a time: they are used one after another."""
 
-    def __init__(
-        self, source: str, definition: ModelDefinition, device: torch.device, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, source: str, definition: ModelDefinition, device: torch.device, dtype: torch.dtype) -> None:
         self.source, self.definition, self.device, self.dtype = source, definition, device, dtype
         self._held: tuple[int, Prior] | None = None
 
@@ -43,9 +41,7 @@ class Model:
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if place.type == "cuda" and not torch.cuda.is_available():
             raise RequestError("there is no GPU that torch can use; leave the device out or choose cpu.")
-        return cls(
-            str(model), definition, place, dtype or (torch.float32 if place.type == "cpu" else torch.float16)
-        )
+        return cls(str(model), definition, place, dtype or (torch.float32 if place.type == "cpu" else torch.float16))
 
     @cached_property
     def vqvae(self) -> VQVAE:

@@ -113,11 +113,7 @@ def _lyric_notes(lyrics: str, definition: ModelDefinition) -> list[str]:
     if not definition.top.use_tokens:
         return [f"model {definition.name} does not read lyrics; they are kept with the song only."]
     dropped = sum(1 for character in lyrics if not clean_lyrics(character, definition.top.label_set))
-    return (
-        [f"{dropped} characters of the lyrics are not in the model's alphabet and were dropped."]
-        if dropped
-        else []
-    )
+    return [f"{dropped} characters of the lyrics are not in the model's alphabet and were dropped."] if dropped else []
 
 
 def read_lyrics(path: Path) -> str:

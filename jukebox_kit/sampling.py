@@ -47,7 +47,7 @@ class Choice:
             kth = logits.topk(min(self.top_k, logits.shape[-1]))[0][:, -1:]
             return logits.masked_fill(logits < kth, float("-inf"))
         if self.top_p is not None:
-            ordered, order = logits.sort(-1, descending=True, stable=True)
+            ordered, order = logits.sort(dim=-1, descending=True, stable=True)
             probabilities = ordered.softmax(-1)
             before = probabilities.cumsum(-1) - probabilities
             return logits.masked_fill(
@@ -96,9 +96,11 @@ class LevelJob:
     primed: int = 0
 
 
-def sample_level(
-    prior: Prior, job: LevelJob, codes: Tensor, made: Callable[[int], None] = lambda position: None
-) -> list[int]:
+def _unwatched(_position: int) -> None:
+    """Serve where nobody wants to know how far sampling is."""
+
+
+def sample_level(prior: Prior, job: LevelJob, codes: Tensor, made: Callable[[int], None] = _unwatched) -> list[int]:
     """Fill `codes` (N, total) int64 in place wherever it holds UNMADE.
 
     `made(position)` is called after each token. A window that was left in the middle is run again as it was run: the
@@ -116,25 +118,25 @@ def sample_level(
         with torch.no_grad():
             decoder: Decoder = ENGINES[job.engine](prior, prior.condition(y, above))
         decoder.prefill(codes[:, start:begin])
-        strangers += _sample_window(decoder, job.choice, noise, codes, begin, end, made)
+        strangers += sample_positions(decoder, job.choice, noise, codes, range(begin, end), made)
     return strangers
 
 
-def _sample_window(
+def sample_positions(
     decoder: Decoder,
     choice: Choice,
     noise: Noise,
     codes: Tensor,
-    begin: int,
-    end: int,
-    made: Callable[[int], None],
+    positions: range,
+    made: Callable[[int], None] = _unwatched,
 ) -> list[int]:
+    """Fill `positions` of `codes` (N, total) in place; what stands is fed as it is, and returned where it is strange."""
     strangers: list[int] = []
     # Whether a position stands already is read once a window: asking the device at every token would stall it.
-    standing = (codes[:, begin:end] != UNMADE).any(0).tolist()
-    for position in range(begin, end):
+    standing = (codes[:, positions.start : positions.stop] != UNMADE).any(0).tolist()
+    for position in positions:
         chosen = choice.choose(decoder.next_logits(), noise.at(position))
-        if standing[position - begin]:
+        if standing[position - positions.start]:
             saved = codes[:, position]
             if bool(((saved != UNMADE) & (saved != chosen)).any()):
                 strangers.append(position)

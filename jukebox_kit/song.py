@@ -115,9 +115,7 @@ class Song:
             return np.full(shape, UNMADE, np.int16), 0
         codes, primed = unpack_codes(content, f"{self.root}/{name}")
         if codes.shape != shape:
-            raise SongError(
-                f"{self.root}/{name} has the shape of another song, {codes.shape}; put back a copy of it."
-            )
+            raise SongError(f"{self.root}/{name} has the shape of another song, {codes.shape}; put back a copy of it.")
         return codes, primed
 
     def write_codes(self, level: int, codes: Codes, primed: int) -> None:
@@ -201,9 +199,7 @@ def _read_prompt(asked: Request, resolved: Resolved, model: Model) -> Audio:
     audio = read_recording(Path(asked.prompt), vqvae.sr, asked.prompt_seconds)
     samples = len(audio) // vqvae.hops[-1] * vqvae.hops[-1]
     if not samples:
-        raise AudioError(
-            f"{asked.prompt} is shorter than one token, {vqvae.hops[-1] / vqvae.sr:.3f} seconds."
-        )
+        raise AudioError(f"{asked.prompt} is shorter than one token, {vqvae.hops[-1] / vqvae.sr:.3f} seconds.")
     if samples >= resolved.samples:
         raise AudioError(
             f"the prompt of {samples / vqvae.sr:.2f} seconds leaves nothing of {asked.seconds:g} seconds to sample; ask "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 
 from jukebox_kit.audio import SampledAudio, spectrogram_png, wav_bytes
 from jukebox_kit.errors import SongError
+from jukebox_kit.model.prior import Prior
 from jukebox_kit.models import Model
 from jukebox_kit.sampling import UNMADE, LevelJob, sample_level
 from jukebox_kit.song import LEVELS, Song
@@ -21,6 +23,7 @@ from jukebox_kit.song import LEVELS, Song
 log = logging.getLogger(__name__)
 
 REPORTS_A_SECOND = 4
+SMALL_MAP = 2**18  # weights of a map
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Options:
     save_every: float = 30.0
     batch: int = 16
     engine: str = "cached"
-    progress: Callable[[Progress], None] = lambda progress: None
+    progress: Callable[[Progress], None] | None = None
 
 
 def sample(song: Song, until: int = 0, model: Model | None = None, options: Options | None = None) -> Song:
@@ -110,7 +113,8 @@ def _step(song: Song, level: int, model: Model, options: Options) -> Song:
             )
             keeper.begin(items)
             try:
-                strangers = sample_level(prior, job, work[items[0] : items[-1] + 1], keeper.made)
+                with _threads_for(prior):
+                    strangers = sample_level(prior, job, work[items[0] : items[-1] + 1], keeper.made)
             except BaseException:
                 keeper.save()  # Ctrl-C, out of memory, anything: what is made is kept
                 raise
@@ -142,7 +146,8 @@ class _Keeper:
         if now - self.reported >= 1 / REPORTS_A_SECOND or position == total - 1:
             self.reported = now
             done = self.items[0] * total + len(self.items) * (position + 1)
-            self.options.progress(Progress(self.level, done, items * total))
+            if self.options.progress:
+                self.options.progress(Progress(self.level, done, items * total))
         if now - self.saved >= self.options.save_every:
             self.save()
 
@@ -152,14 +157,24 @@ class _Keeper:
         self.saved = time.monotonic()
 
 
+@contextmanager
+def _threads_for(prior: Prior) -> Iterator[None]:
+    """Use one thread where the maps are so small that handing work to a second one takes longer than the work."""
+    before = torch.get_num_threads()
+    if prior.config.prior_width**2 < SMALL_MAP:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _upper_codes(song: Song, level: int, model: Model) -> torch.Tensor | None:
     if level == LEVELS[-1]:
         return None
     codes, _ = song.codes(level + 1)
     if (codes == UNMADE).any():
-        raise SongError(
-            f"level {level} of {song.root} needs level {level + 1} whole; do level_{level + 1} first."
-        )
+        raise SongError(f"level {level} of {song.root} needs level {level + 1} whole; do level_{level + 1} first.")
     return torch.from_numpy(codes.astype(np.int64)).to(model.device)
 
 

@@ -12,7 +12,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -49,17 +49,9 @@ class Store(Protocol):
         """Keep a file: afterwards `read` gives either this content or, had it been cut short, the one before."""
         ...
 
-    def lock(self) -> AbstractLock:
+    def lock(self) -> AbstractContextManager[None]:
         """Return a context in which no other process works on the song; SongBusyError says who does."""
         ...
-
-
-class AbstractLock(Protocol):
-    """What `Store.lock` gives."""
-
-    def __enter__(self) -> object: ...
-
-    def __exit__(self, *exception: object) -> object: ...
 
 
 class LocalStore:
@@ -109,9 +101,7 @@ class LocalStore:
             except BlockingIOError:
                 file.seek(0)
                 holder = file.read().strip() or "another process"
-                raise SongBusyError(
-                    f"{self.root} is being worked on by {holder}; wait for it or stop it."
-                ) from None
+                raise SongBusyError(f"{self.root} is being worked on by {holder}; wait for it or stop it.") from None
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()

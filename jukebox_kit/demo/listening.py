@@ -178,9 +178,7 @@ class Listener:
             raise ValueError("need at least one seed to fit on")
         rng = np.random.Generator(np.random.PCG64([int(s) for s in seeds]))
         timbres, styles = list[Numbers](), list[Numbers]()
-        kinds = [
-            (artist, genre) for artist in range(len(music.ARTISTS)) for genre in range(len(music.GENRES))
-        ]
+        kinds = [(artist, genre) for artist in range(len(music.ARTISTS)) for genre in range(len(music.GENRES))]
         trials = [(seed, artist, genre) for seed in seeds for artist, genre in kinds]
         vowels: list[tuple[list[Numbers], list[int]]] = [([], []) for _ in music.ARTISTS]
         for seed, artist, genre in trials:

@@ -270,9 +270,7 @@ def _sung(syllable: str, midi: int, samples: int, rate: int) -> Audio:
     noise_seconds, attack = _ONSETS[CONSONANTS.index(syllable[0])]
     lead = min(round(noise_seconds * rate), samples)
     sound, body = np.zeros(samples), samples - lead
-    sound[lead:] = (
-        _VOICE_RMS * _vowel(syllable[1], midi, samples, rate)[:body] * _envelope(body, attack, rate)
-    )
+    sound[lead:] = _VOICE_RMS * _vowel(syllable[1], midi, samples, rate)[:body] * _envelope(body, attack, rate)
     sound[:lead] += 0.5 * _VOICE_RMS * _noise(3, lead)
     return sound.astype(np.float32)
 

@@ -1,0 +1,1 @@
+"""The model: VQ-VAE, transformer, conditioning, decoding, weights. Knows nothing of songs."""

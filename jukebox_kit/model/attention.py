@@ -40,9 +40,7 @@ def pattern_attention(
     if pattern is Pattern.DENSE:
         return attend(q, k, v, prime_mask(length, length, q.device))
     if pattern is Pattern.PRIME:
-        return attend(
-            q, k[:, :, :prime_length], v[:, :, :prime_length], prime_mask(length, prime_length, q.device)
-        )
+        return attend(q, k[:, :, :prime_length], v[:, :, :prime_length], prime_mask(length, prime_length, q.device))
     q, k, v = (_to_rows(t, block_ctx) for t in (q, k, v))  # (N, H, rows, block_ctx, D)
     if pattern is Pattern.ROW:
         out = attend(q, k, v, prime_mask(block_ctx, block_ctx, q.device))
@@ -58,4 +56,5 @@ def pattern_attention(
 def _to_rows(x: Tensor, block_ctx: int) -> Tensor:
     """(N, H, L, D) → (N, H, rows, block_ctx, D), the last row filled up with zeros that no real position sees."""
     short = -x.shape[2] % block_ctx
-    return F.pad(x, (0, 0, 0, short)).unflatten(2, (-1, block_ctx))
+    padded = F.pad(x, (0, 0, 0, short))
+    return padded.view(*x.shape[:2], -1, block_ctx, x.shape[-1])

@@ -40,17 +40,11 @@ def make_layout(pattern: Pattern, shape: Shape, device: torch.device) -> Layout:
     row, column = positions // shape.block_ctx, positions % shape.block_ctx
     if pattern is Pattern.DENSE:
         return Layout(positions, None, positions + 1, 1, shape.positions)
-    if (
-        pattern is Pattern.ROW
-    ):  # the next row overwrites this one from the left; what is stale is not yet seen
+    if pattern is Pattern.ROW:  # the next row overwrites this one from the left; what is stale is not yet seen
         return Layout(column, None, column + 1, 1, shape.block_ctx)
-    if (
-        pattern is Pattern.COLUMN
-    ):  # a column's rows lie side by side, so that reading it is one contiguous run
+    if pattern is Pattern.COLUMN:  # a column's rows lie side by side, so that reading it is one contiguous run
         return Layout(column * shape.blocks + row, column, row + 1, shape.block_ctx, shape.blocks)
-    if (
-        pattern is Pattern.PREVIOUS_ROW
-    ):  # two rows in turn, and a third of zeros, never written, before the first
+    if pattern is Pattern.PREVIOUS_ROW:  # two rows in turn, and a third of zeros, never written, before the first
         before = torch.where(row == 0, 2, (row - 1) % 2)
         return Layout(row % 2 * shape.block_ctx + column, before, None, 3, shape.block_ctx)
     prime = shape.prime_length  # positions after it all write to one slot that nobody sees
@@ -63,9 +57,7 @@ class Layouts:
     def __init__(self, shape: Shape, device: torch.device) -> None:
         own = sorted(set(shape.patterns) - {Pattern.ENCODER})
         self.by_pattern = {pattern: make_layout(pattern, shape, device) for pattern in own}
-        self.indices = {
-            p: torch.arange(layout.group_size, device=device) for p, layout in self.by_pattern.items()
-        }
+        self.indices = {p: torch.arange(layout.group_size, device=device) for p, layout in self.by_pattern.items()}
         self.slot: dict[Pattern, Tensor] = {}
         self.group: dict[Pattern, Tensor] = {}
         self.hidden: dict[Pattern, Tensor] = {}
@@ -92,9 +84,7 @@ class Cache:
         if self.pattern is not Pattern.ENCODER:
             self.layout = layouts.by_pattern[self.pattern]
             slots = self.layout.n_groups * self.layout.group_size
-        self.kv = torch.zeros(
-            songs, 2, self.heads, slots, self.head_dim, dtype=weight.dtype, device=weight.device
-        )
+        self.kv = torch.zeros(songs, 2, self.heads, slots, self.head_dim, dtype=weight.dtype, device=weight.device)
 
     def read_lyrics(self, attention: Attention, lyrics: Tensor) -> None:
         """Keep the keys and values of the lyric encoder's states (N, n_lyric, W), where the layer reads them."""
@@ -119,7 +109,7 @@ class Cache:
         if self.pattern is not Pattern.ENCODER:
             kv.index_copy_(3, self.layouts.slot[self.pattern], parts[:, 1:])
             if self.layout.groups is not None:
-                kv = kv.unflatten(3, (self.layout.n_groups, -1))
+                kv = kv.view(*kv.shape[:3], self.layout.n_groups, -1, self.head_dim)
                 kv = kv.index_select(3, self.layouts.group[self.pattern]).squeeze(3)
         scores = (parts[:, 0] @ kv[:, 0].transpose(-1, -2)).float() / math.sqrt(self.head_dim)  # (N, H, 1, S)
         hidden = self.layouts.hidden.get(self.pattern)

@@ -14,11 +14,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from jukebox_kit.errors import CheckpointError
+
+Weights = NDArray[np.float32]
 
 _MULTIARRAY: Any = getattr(np, "_core", None) or getattr(np, "core")  # noqa: B009  # numpy 2 and numpy 1 name it so
 _SCALAR = _MULTIARRAY.multiarray.scalar
@@ -43,9 +46,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{path} is not a whole safetensors file ({error}); get it again."
-            ) from None
+            raise CheckpointError(f"{path} is not a whole safetensors file ({error}); get it again.") from None
     content = read_pickle(path)
     state = cast("dict[str, Any]", content).get("model") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not state:
@@ -113,23 +114,24 @@ def _tied(module: nn.Module) -> bool:
     return hasattr(module, "prior") and not getattr(config, "merged_decoder", True)
 
 
-def recipe_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
+def recipe_tensor(name: str, shape: tuple[int, ...]) -> Weights:
     """Return float32 weights that are a function of a parameter's name and shape alone: anyone can make them again.
 
     They make no music; they make numbers to compare, and files of the released sizes without the released weights.
     """
     generator = np.random.Generator(np.random.Philox(key=zlib.crc32(name.encode())))
-    values = generator.standard_normal(shape, dtype=np.float32)
+    values: Weights = generator.standard_normal(shape, dtype=np.float32)
     parts = name.split(".")
+    scale, shift = 0.25, 0.0  # tables and start tokens
     if parts[-1] == "k":  # codebooks
-        return values
-    if len(shape) == 1:  # the gains of norms are called `weight`, every other vector is a bias
-        return 1 + np.float32(0.1) * values if parts[-1] == "weight" else np.float32(0.02) * values
-    if len(shape) == 3:  # convolutions
+        scale = 1.0
+    elif len(shape) == 1:  # the gains of norms are called `weight`, every other vector is a bias
+        scale, shift = (0.1, 1.0) if parts[-1] == "weight" else (0.02, 0.0)
+    elif len(shape) == 3:  # convolutions
         return values / np.float32(np.sqrt(shape[1] * shape[2]))
-    if parts[-1] == "w":
-        return values * np.float32((0.1 if "c_proj" in parts else 1.0) / np.sqrt(shape[0]))
-    return values * np.float32(0.25)  # tables and start tokens
+    elif parts[-1] == "w":
+        scale = (0.1 if "c_proj" in parts else 1.0) / float(np.sqrt(shape[0]))
+    return np.float32(shift) + np.float32(scale) * values
 
 
 def recipe_state(module: nn.Module) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from jukebox_kit.errors import ConfigurationError
 from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig
 from jukebox_kit.model.transformer import LayerNorm
 from jukebox_kit.model.vqvae import residual_blocks
@@ -36,12 +37,10 @@ class LabelEmbedding(nn.Module):
         self.bow_genre_emb = _Table(genres, width)
         self.artist_emb = _Table(artists, width)
         if timed:
-            assert config.min_duration is not None and config.max_duration is not None
-            self.ranges = (
-                (config.min_duration * sr, config.max_duration * sr),
-                (0.0, config.max_duration * sr),
-                (0.0, 1.0),
-            )
+            low, high = config.min_duration, config.max_duration
+            if low is None or high is None:
+                raise ConfigurationError("a top prior needs min_duration and max_duration, in seconds.")
+            self.ranges = ((low * sr, high * sr), (0.0, high * sr), (0.0, 1.0))
             self.total_length_emb = _Table(config.t_bins, width)
             self.absolute_pos_emb = _Table(config.t_bins, width)
             self.relative_pos_emb = _Table(config.t_bins, width)

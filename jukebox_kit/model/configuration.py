@@ -18,8 +18,8 @@ T = TypeVar("T")
 
 # Written by the release beside the rest, but without effect on what a trained part computes.
 TRAINING_ONLY = frozenset(
-    "init_scale c_res cond_c_res prime_c_res prime_init_scale prime_loss_fraction fp16_params commit l_mu multispectral "
-    "spectral loss_fn lmix_l2 lmix_linf restore_prior restore_vqvae labels".split()
+    ("init_scale", "c_res", "cond_c_res", "prime_c_res", "prime_init_scale", "prime_loss_fraction", "fp16_params")
+    + ("commit", "l_mu", "multispectral", "spectral", "loss_fn", "lmix_l2", "lmix_linf")
 )
 
 
@@ -75,10 +75,8 @@ class VQVAEConfig:
     def __post_init__(self) -> None:
         for name in ("downs_t", "strides_t", "hvqvae_multipliers"):
             if len(getattr(self, name)) != self.levels:
-                raise ConfigurationError(
-                    f"vqvae: {name} needs one value for each of the {self.levels} levels."
-                )
-        _positive(self, "sr levels emb_width l_bins width depth dilation_growth_rate".split())
+                raise ConfigurationError(f"vqvae: {name} needs one value for each of the {self.levels} levels.")
+        _positive(self, "sr", "levels", "emb_width", "l_bins", "width", "depth", "dilation_growth_rate")
 
     @property
     def hops(self) -> tuple[int, ...]:
@@ -128,7 +126,7 @@ class PriorConfig:
     alignment_head: int | None = None
 
     def __post_init__(self) -> None:
-        _positive(self, "n_ctx prior_width prior_depth heads blocks t_bins max_bow_genre_size".split())
+        _positive(self, "n_ctx", "prior_width", "prior_depth", "heads", "blocks", "t_bins", "max_bow_genre_size")
         if self.attn_order not in (2, 10, 12) and isinstance(self.attn_order, int):
             raise ConfigurationError(
                 f"attn_order {self.attn_order} is not one of 2, 10, 12; other orders are lists of pattern names."
@@ -141,15 +139,11 @@ class PriorConfig:
                 f"{self.positions} positions do not divide into {self.blocks} blocks; change n_ctx, n_tokens or blocks."
             )
         if self.n_state % self.heads:
-            raise ConfigurationError(
-                f"{self.heads} heads do not divide the attention state of {self.n_state}."
-            )
+            raise ConfigurationError(f"{self.heads} heads do not divide the attention state of {self.n_state}.")
         if self.use_tokens != (self.n_tokens > 0):
             raise ConfigurationError("use_tokens is true exactly where n_tokens is above 0.")
         if Pattern.PRIME in self.patterns and not self.single_enc_dec:
-            raise ConfigurationError(
-                "the prime pattern needs single_enc_dec (lyrics and music in one sequence)."
-            )
+            raise ConfigurationError("the prime pattern needs single_enc_dec (lyrics and music in one sequence).")
         if Pattern.ENCODER in self.patterns and not self.has_encoder:
             raise ConfigurationError("the encoder pattern needs lyrics (n_tokens) and single_enc_dec false.")
 
@@ -217,7 +211,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         raise ConfigurationError(f"{where}: a value has the wrong type ({error}).") from None
 
 
-def _positive(config: object, names: Sequence[str]) -> None:
+def _positive(config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         if not isinstance(value, int) or value <= 0:

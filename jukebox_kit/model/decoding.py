@@ -54,7 +54,7 @@ class PlainDecoder:
 
 
 class CachedDecoder:
-    """Keys and values of earlier positions kept in buffers of fixed size; the position is a tensor, as the codes are."""
+    """Keys and values of earlier positions in buffers of fixed size; the position is a tensor, as the codes are."""
 
     def __init__(self, prior: Prior, given: Conditioning) -> None:
         self.prior, self.given = prior, given

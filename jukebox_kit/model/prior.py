@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jukebox_kit.errors import ConfigurationError
 from jukebox_kit.model.conditioners import CodesConditioner, LabelEmbedding
 from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig, layer_patterns
 from jukebox_kit.model.transformer import LayerNorm, Linear, PositionTable, Shape, Transformer
@@ -59,9 +60,7 @@ class AutoregressiveTransformer(nn.Module):
 
         tokens (N, L), start (N, 1, W), conditioning (N, ≥ L + 1, W) or None → (N, L + 1, W), cut to the sequence.
         """
-        x = torch.cat([start.to(self.x_emb.weight.dtype), self.x_emb(tokens)], 1)[
-            :, : self.transformer.shape.positions
-        ]
+        x = torch.cat([start.to(self.x_emb.weight.dtype), self.x_emb(tokens)], 1)[:, : self.transformer.shape.positions]
         x = x + self.pos_emb.pos_emb[: x.shape[1]]
         return x if conditioning is None else x + conditioning[:, : x.shape[1]]
 
@@ -101,9 +100,7 @@ class Prior(nn.Module):
         self.prime_prior = AutoregressiveTransformer(shape, config.n_vocab, tied=None, own_start=True)
         self.prime_state_proj = Linear(width, config.prior_width)
         self.prime_state_ln = LayerNorm(config.prior_width, eps=1e-5)
-        self.prime_x_out = nn.Linear(
-            config.prior_width, config.n_vocab, bias=False
-        )  # the training loss reads it
+        self.prime_x_out = nn.Linear(config.prior_width, config.n_vocab, bias=False)  # the training loss reads it
 
     @property
     def prefix_length(self) -> int:
@@ -163,7 +160,7 @@ class Prior(nn.Module):
         codes (N, n_ctx), labels (N, Y) and upper codes as in `condition`; over all bins the part has.
         """
         given = self.condition(y, codes_above)
-        logits, prefix = self.logits(codes[:, :-1], given), self.prefix_length
+        logits, prefix = self.next_logits(codes[:, :-1], given), self.prefix_length
         music = _bits(logits[:, prefix:], codes + self.shift)
         if prefix:
             return music, _bits(logits[:, :prefix], given.prefix)
@@ -178,7 +175,10 @@ class Prior(nn.Module):
         The softmax of the part's alignment layer and head, cut to the lyric tokens and not normalised again.
         """
         layer, head = self.config.alignment_layer, self.config.alignment_head
-        assert layer is not None and head is not None, "this part has no alignment layer"
+        if layer is None or head is None:
+            raise ConfigurationError(
+                "this part has no alignment_layer and alignment_head; its definition may name them."
+            )
         x = self.prior.inputs(self.sequence(codes[:, :-1], given), given.start, given.positions)
         found = self.prior.transformer.attention_weights(x, given.lyrics, layer, head)
         return found[:, self.prefix_length :, : self.config.n_tokens]

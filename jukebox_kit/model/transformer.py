@@ -44,9 +44,7 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (…, in) → (…, out) in the dtype of `w`."""
-        return torch.addmm(self.b, x.reshape(-1, x.shape[-1]).to(self.w.dtype), self.w).view(
-            *x.shape[:-1], -1
-        )
+        return torch.addmm(self.b, x.reshape(-1, x.shape[-1]).to(self.w.dtype), self.w).view(*x.shape[:-1], -1)
 
 
 class LayerNorm(nn.LayerNorm):

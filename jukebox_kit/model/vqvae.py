@@ -29,6 +29,7 @@ class ResidualBlock(nn.Module):
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, L) → (N, C, L)."""
         branch: Tensor = self.model(x)
         return x + branch if self.scale == 1.0 else x + self.scale * branch
 
@@ -100,9 +101,7 @@ class Codebook(nn.Module):
 class _Bottleneck(nn.Module):
     def __init__(self, config: VQVAEConfig) -> None:
         super().__init__()
-        self.level_blocks = nn.ModuleList(
-            Codebook(config.l_bins, config.emb_width) for _ in range(config.levels)
-        )
+        self.level_blocks = nn.ModuleList(Codebook(config.l_bins, config.emb_width) for _ in range(config.levels))
 
 
 class VQVAE(nn.Module):
@@ -153,9 +152,7 @@ class VQVAE(nn.Module):
         grow with L and the samples are those of decoding it whole, float rounding aside.
         """
         hop, margin = self.config.hops[level], self.margin(level)
-        step = piece or max(
-            margin * 2, 2**19 // hop
-        )  # half a million samples keeps the widest level near 1 GB
+        step = piece or max(margin * 2, 2**19 // hop)  # half a million samples keeps the widest level near 1 GB
         pieces: list[Tensor] = []
         for start in range(0, codes.shape[1], step):
             low, high = max(0, start - margin), min(codes.shape[1], start + step + margin)
@@ -163,9 +160,7 @@ class VQVAE(nn.Module):
             keep = min(step, codes.shape[1] - start) * hop
             pieces.append(audio[:, (start - low) * hop : (start - low) * hop + keep])
         return (
-            torch.cat(pieces, 1)
-            if pieces
-            else codes.new_zeros((len(codes), 0, 1), dtype=self.codebook(level).k.dtype)
+            torch.cat(pieces, 1) if pieces else codes.new_zeros((len(codes), 0, 1), dtype=self.codebook(level).k.dtype)
         )
 
     def margin(self, level: int) -> int:

@@ -62,9 +62,7 @@ class TrainingRun:
 def load_training(path: Path) -> TrainingRun:
     """Read a training YAML; its `model` is a name that ships or a path beside the file."""
     if not path.is_file():
-        raise RequestError(
-            f"there is no training file {path}; see configs/training/demo.yaml for one to copy."
-        )
+        raise RequestError(f"there is no training file {path}; see configs/training/demo.yaml for one to copy.")
     values = read_yaml(path)
     wanted = {"model", "seed", "out", "corpus", *PARTS}
     if set(values) != wanted:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jukebox_kit.demo.music import ARTISTS, GENRES, synthesise
 from jukebox_kit.definitions import ModelDefinition
+from jukebox_kit.demo.music import ARTISTS, GENRES, synthesise
 from jukebox_kit.labels import Labels, lyric_tokens
 from jukebox_kit.model.vqvae import VQVAE
 
@@ -55,6 +55,6 @@ def encode_windows(vqvae: VQVAE, windows: Windows, level: int) -> Tensor:
     """Return the codes of every window at a level, (K, T // hop) int16."""
     codes = [
         vqvae.codebook(level).nearest(vqvae.latents(piece.unsqueeze(-1), level)).to(torch.int16)
-        for piece in windows.audio.split(8)
+        for piece in torch.split(windows.audio, 1)  # one at a time stays in the cache
     ]
     return torch.cat(codes)

@@ -53,9 +53,7 @@ def train_prior(
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     initialise(prior)
-    schedule = Schedule(
-        prior.parameters(), recipe.learning_rate, recipe.warm_up, recipe.steps, recipe.weight_decay
-    )
+    schedule = Schedule(prior.parameters(), recipe.learning_rate, recipe.warm_up, recipe.steps, recipe.weight_decay)
     share = prior.prefix_length / (prior.prefix_length + prior.config.n_ctx)
     log: list[dict[str, float]] = []
     for step in range(recipe.steps):

@@ -38,7 +38,8 @@ def train(run: TrainingRun, parts: tuple[str, ...] = PARTS, report: Callable[[st
     run.out.mkdir(parents=True, exist_ok=True)
     wanted = [part for part in PARTS if part in parts and not (run.out / f"{part}.safetensors").exists()]
     if not wanted:
-        return report(f"nothing to train: {', '.join(parts)} are in {run.out}")
+        report(f"nothing to train: {', '.join(parts)} are in {run.out}")
+        return
     report(f"synthesising {run.corpus.songs} windows of music")
     corpus = synthesise_windows(run.model, run.corpus.songs, run.seed)
     held_out = synthesise_windows(run.model, run.corpus.held_out, run.seed + HELD_OUT_SEED)
@@ -47,9 +48,7 @@ def train(run: TrainingRun, parts: tuple[str, ...] = PARTS, report: Callable[[st
         _timed(run, "vqvae", vqvae, lambda: _train_vqvae(run, vqvae, corpus, held_out, report))
     file = run.out / "vqvae.safetensors"
     if not file.exists():
-        raise RequestError(
-            f"the priors learn from the VQ-VAE's codes: train vqvae first, there is no {file}."
-        )
+        raise RequestError(f"the priors learn from the VQ-VAE's codes: train vqvae first, there is no {file}.")
     vqvae.load_state_dict(load_file(file))
     for part in reversed(wanted):
         if part != "vqvae":
@@ -74,15 +73,12 @@ def _train_level(
     part = PARTS[level + 1]
     prior = Prior(run.model.priors[level], run.model.vqvae)
     # A window of the corpus holds several of a lower level's, so fewer songs hold as many tokens.
-    used = (
-        corpus
-        if prior.top
-        else Windows(*(kind[: run.corpus.songs // 2] for kind in (corpus.audio, corpus.labels)))
-    )
+    quarter = len(corpus.labels) // 4
+    used = corpus if prior.top else Windows(corpus.audio[:quarter], corpus.labels[:quarter])
     report(f"encoding {len(used.labels)} windows for {part}")
-    corpora = [_codes(prior, vqvae, windows) for windows in (used, held_out)]
-    recipe = run.priors[level]
-    _timed(run, part, prior, lambda: {"log": train_prior(prior, recipe, *corpora, run.seed + level, report)})
+    learnt, unheard = (_codes(prior, vqvae, windows) for windows in (used, held_out))
+    recipe, seed = run.priors[level], run.seed + level
+    _timed(run, part, prior, lambda: {"log": train_prior(prior, recipe, learnt, unheard, seed, report)})
 
 
 def _codes(prior: Prior, vqvae: VQVAE, windows: Windows) -> CodeCorpus:
@@ -100,9 +96,7 @@ def _timed(run: TrainingRun, part: str, module: nn.Module, work: Callable[[], di
     # Priors are stored in half precision, as the release stores its largest; the VQ-VAE is small.
     dtype = torch.float32 if part == "vqvae" else torch.float16
     state = {name: _stored(value, dtype) for name, value in module.state_dict().items()}
-    if "prior.x_out.weight" in state and not getattr(
-        getattr(module, "config", None), "merged_decoder", False
-    ):
+    if "prior.x_out.weight" in state and not getattr(getattr(module, "config", None), "merged_decoder", False):
         del state["prior.x_out.weight"]  # the same table as x_emb
     save_file(state, run.out / f"{part}.safetensors", {"format": "pt", "part": part})
     _write_results(run.out / "results.json", part, results)

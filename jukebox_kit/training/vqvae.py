@@ -62,14 +62,12 @@ def magnitudes(audio: Tensor) -> list[Tensor]:
 
 
 def spectral_norm(windows: Windows, samples: int) -> float:
-    """Return the mean norm of the data's STFT magnitudes for pieces of `samples`, which the spectral loss is in units of."""
+    """Return the mean norm of the data's STFT magnitudes for pieces of `samples`, the spectral loss's unit."""
     norms = [spectrum.flatten(1).norm(dim=1).mean() for spectrum in magnitudes(windows.audio[:64, :samples])]
     return float(torch.stack(norms).mean())
 
 
-def reconstruction_losses(
-    audio: Tensor, out: Tensor, recipe: VQVAERecipe, variance: float, unit: float
-) -> Tensor:
+def reconstruction_losses(audio: Tensor, out: Tensor, recipe: VQVAERecipe, variance: float, unit: float) -> Tensor:
     """Return the loss of one level's reconstruction, both (N, T): squared, largest squares, and spectral error."""
     error = (audio - out).square()
     largest = error.flatten(1).topk(min(recipe.linf_samples, error.shape[1]))[0].mean()
@@ -94,9 +92,7 @@ def train_vqvae(
         audio = random_pieces(windows.audio, recipe, generator)
         total, measured = torch.zeros(()), {"step": float(step)}
         for level in levels:
-            loss, error, revived = _level(
-                vqvae, level, averages[level], audio, recipe, variance, unit, step == 0
-            )
+            loss, error, revived = _level(vqvae, level, averages[level], audio, recipe, variance, unit, step == 0)
             total = total + loss
             measured |= {f"relative_error_{level}": error, f"revived_{level}": float(revived)}
         schedule.step(total)
@@ -122,7 +118,7 @@ def relative_errors(vqvae: VQVAE, windows: Windows) -> list[float]:
     audio = windows.audio.unsqueeze(-1)
     found: list[float] = []
     for level in range(vqvae.config.levels):
-        out = torch.cat([vqvae.decode(vqvae.encode(piece)[level], level) for piece in audio.split(8)])
+        out = torch.cat([vqvae.decode(vqvae.encode(piece)[level], level) for piece in torch.split(audio, 8)])
         found.append(float((out - audio).square().mean() / audio.square().mean()))
     return found
 

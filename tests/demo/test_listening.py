@@ -102,16 +102,12 @@ def test_features_have_their_shapes_do_not_depend_on_level_and_bear_silence() ->
         timbre_features(np.zeros((2, RATE)), RATE)
 
 
-def test_artist_and_genre_of_unheard_songs(
-    listener: Listener, unheard: list[tuple[int, int, SynthSong]]
-) -> None:
+def test_artist_and_genre_of_unheard_songs(listener: Listener, unheard: list[tuple[int, int, SynthSong]]) -> None:
     assert all(listener.artist(song.audio) == artist for artist, _, song in unheard)
     assert all(listener.genre(song.audio) == genre for _, genre, song in unheard)
 
 
-def test_artist_genre_and_tempo_in_noise(
-    listener: Listener, unheard: list[tuple[int, int, SynthSong]]
-) -> None:
+def test_artist_genre_and_tempo_in_noise(listener: Listener, unheard: list[tuple[int, int, SynthSong]]) -> None:
     noisy = [(artist, genre, with_noise(song.audio, 10.0)) for artist, genre, song in unheard[:16]]
     assert sum(listener.artist(audio) == artist for artist, _, audio in noisy) >= 15
     assert sum(listener.genre(audio) == genre for _, genre, audio in noisy) >= 15
@@ -139,9 +135,7 @@ def test_shuffled_labels_leave_nothing_to_hear(unheard: list[tuple[int, int, Syn
     shares = list[float]()
     for _ in range(20):
         shuffled = [artists[int(place)] for place in rng.permutation(half)]
-        shares.append(
-            share_equal(Classifier.fit(features[:half], shuffled).predict(features[half:]), artists[half:])
-        )
+        shares.append(share_equal(Classifier.fit(features[:half], shuffled).predict(features[half:]), artists[half:]))
     assert abs(sum(shares) / len(shares) - 0.25) < 0.1
     assert Classifier.fit(features[:half], artists[:half]).predict(features[half:]) == artists[half:]
 

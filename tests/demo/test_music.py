@@ -78,9 +78,7 @@ def test_lyrics_that_are_no_syllables_are_refused(lyrics: str) -> None:
 
 
 def test_bad_arguments_are_refused_and_the_valid_ones_named() -> None:
-    with pytest.raises(
-        ValueError, match=r"no artist 4; valid ones are 0 \(the flutes\), .*3 \(glass bells\)"
-    ):
+    with pytest.raises(ValueError, match=r"no artist 4; valid ones are 0 \(the flutes\), .*3 \(glass bells\)"):
         synthesise(0, 4, 0, 1.0)
     with pytest.raises(ValueError, match=r"no genre -1; valid ones are 0 \(lullaby\), .*3 \(dance\)"):
         synthesise(0, 0, -1, 1.0)

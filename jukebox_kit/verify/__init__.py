@@ -1,0 +1,1 @@
+"""Replaying recorded numbers through the code that sampling uses."""

@@ -1,0 +1,104 @@
+"""What many tests share: small parts with recipe weights, the demo model, and the command line as a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from jukebox_kit.definitions import PARTS, load_definition
+from jukebox_kit.model.checkpoint import assign, recipe_state
+from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig
+from jukebox_kit.model.prior import Prior
+from jukebox_kit.model.vqvae import VQVAE
+from jukebox_kit.models import Model, place
+
+TESTS = Path(__file__).parent
+GOLDEN = TESTS / "golden"
+SMALL_VQVAE = VQVAEConfig(emb_width=8, l_bins=32, width=4, depth=2)
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def with_recipe(part: nn.Module) -> nn.Module:
+    """Fill a part with recipe weights, on the CPU in float32."""
+    assign(part, recipe_state(part), "recipe")
+    place(part, torch.device("cpu"), torch.float32)
+    return part
+
+
+def small_prior(vqvae: VQVAEConfig = SMALL_VQVAE, **fields: object) -> Prior:
+    """Return a small prior; fields as in PriorConfig."""
+    values = {"level": 2, "n_ctx": 32, "prior_width": 16, "prior_depth": 3, "heads": 2, "blocks": 4, "y_bins": (5, 5)}
+    values |= {"min_duration": 1.0, "max_duration": 600.0} | fields
+    prior = with_recipe(Prior(PriorConfig(**values), vqvae))  # type: ignore[arg-type]  # fields are checked when made
+    assert isinstance(prior, Prior)
+    return prior
+
+
+def small_vqvae(config: VQVAEConfig = SMALL_VQVAE) -> VQVAE:
+    """Return a small VQ-VAE."""
+    part = with_recipe(VQVAE(config))
+    assert isinstance(part, VQVAE)
+    return part
+
+
+@pytest.fixture(scope="session")
+def demo() -> Model:
+    """The demo model, loaded once."""
+    return Model.load("demo", "cpu")
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    """Run the command line as a process: `run("sample", folder, …)`."""
+
+    def call(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "jukebox_kit", *map(str, arguments)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    return call
+
+
+TINY = """
+name: tiny
+about: recipe weights, for tests
+licence: MIT
+sampling: {total_seconds: 4}
+labels:
+  v3: {artists: artists.txt, genres: genres.txt}
+parts:
+  vqvae: {sr: 16000, emb_width: 8, l_bins: 32, width: 4, depth: 2}
+  level_0: &upsampler {n_ctx: 64, prior_width: 16, prior_depth: 3, heads: 2, blocks: 4, labels_v3: true, y_bins: [3, 3],
+    n_vocab: 79, cond_width: 8, cond_depth: 2, cond_dilation_growth_rate: 3}
+  level_1: {<<: *upsampler, cond_res_scale: true}
+  level_2: {n_ctx: 56, prior_width: 16, prior_depth: 4, heads: 2, blocks: 4, labels_v3: true, y_bins: [3, 3],
+    attn_order: [row, column, previous_row, prime], single_enc_dec: true, use_tokens: true, n_tokens: 8, n_vocab: 79,
+    min_duration: 2, max_duration: 60, alignment_layer: 3, alignment_head: 0}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the YAML of a user's own model, small and fast, beside its files; it makes noise, not music."""
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "tiny.yaml").write_text(TINY)
+    (folder / "artists.txt").write_text("unknown;0\nthe beatles;1\nzac brown band;2\n")
+    (folder / "genres.txt").write_text("unknown;0\npop;1\ncountry;2\n")
+    definition = load_definition(folder / "tiny.yaml")
+    parts: list[nn.Module] = [VQVAE(definition.vqvae), *(Prior(p, definition.vqvae) for p in definition.priors)]
+    for name, part in zip(PARTS, parts, strict=True):
+        save_file(
+            {key: value.contiguous() for key, value in recipe_state(part).items()}, folder / f"{name}.safetensors"
+        )
+    return folder / "tiny.yaml"

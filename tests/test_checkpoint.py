@@ -1,0 +1,131 @@
+"""Reading weights: the release's files, safetensors, and everything that only looks like them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import GOLDEN, TESTS, small_prior, small_vqvae
+from safetensors.torch import save_file
+
+from jukebox_kit.definitions import PARTS, load_definition
+from jukebox_kit.errors import CheckpointError
+from jukebox_kit.model.checkpoint import assign, fingerprint, read_state, recipe_state
+from jukebox_kit.model.prior import Prior
+from jukebox_kit.model.vqvae import VQVAE
+
+RELEASED = [
+    ("1b_lyrics", "vqvae", "vqvae"),
+    ("1b_lyrics", "level_0", "upsampler_level_0"),
+    ("1b_lyrics", "level_1", "upsampler_level_1"),
+    ("1b_lyrics", "level_2", "prior_1b_lyrics"),
+    ("5b", "level_2", "prior_5b"),
+    ("5b_lyrics", "level_2", "prior_5b_lyrics"),
+]
+
+
+@pytest.mark.parametrize(("model", "part", "manifest"), RELEASED)
+def test_released_parts_have_the_released_names_and_shapes(model: str, part: str, manifest: str) -> None:
+    definition = load_definition(model)
+    with torch.device("meta"):
+        if part == "vqvae":
+            built: torch.nn.Module = VQVAE(definition.vqvae)
+        else:
+            built = Prior(definition.priors[PARTS.index(part) - 1], definition.vqvae)
+    wanted = json.loads((TESTS / "manifest" / f"{manifest}.json").read_text())
+    assert {name: list(value.shape) for name, value in built.state_dict().items()} == wanted
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_released_file_reads_with_its_dtypes(tmp_path: Path, legacy: bool) -> None:
+    state = {f"module.{name}": value for name, value in recipe_state(small_prior()).items()}
+    name = "module.prior.transformer._attn_mods.0.mlp.c_fc.w"
+    state[name] = state[name].half()
+    path = tmp_path / "prior.pth.tar"
+    content = {"model": state, "hps": {"level": 2}, "opt": None, "step": 7, "loss": np.float64(0.5)}
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    read = read_state(path)
+    assert read.keys() == {key.removeprefix("module.") for key in state}
+    assert read[name.removeprefix("module.")].dtype is torch.float16
+    prior = small_prior()
+    assign(prior, read, "file")
+    assert prior.prior.x_out.weight is prior.prior.x_emb.weight
+
+
+def test_the_recorded_files_are_their_recipe() -> None:
+    read = read_state(GOLDEN / "checkpoints" / "upsampler_level_0.pth.tar")
+    assert all(torch.equal(value, recipe_state_of(read)[name]) for name, value in read.items())
+
+
+def recipe_state_of(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    holder = torch.nn.Module()
+    holder.state_dict = lambda: state  # type: ignore[method-assign,assign]  # only names and shapes are asked for
+    tied = recipe_state(holder)
+    return tied | {"prior.x_out.weight": tied["prior.x_emb.weight"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("hostile", "posix.system"),
+        ("truncated", "get it again"),
+        ("empty", "get it again"),
+        ("not_a_checkpoint", "get it again"),
+        ("nowhere", "there is no checkpoint"),
+    ],
+)
+def test_broken_files_are_refused_in_a_sentence(name: str, sentence: str) -> None:
+    with pytest.raises(CheckpointError, match=re.escape(sentence)):
+        read_state(TESTS / "broken" / f"{name}.pth.tar")
+
+
+def test_a_pickle_that_runs_code_does_not_run(tmp_path: Path) -> None:
+    class Hostile:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (Path(tmp_path / "ran"),)  # type: ignore[return-value]
+
+    path = tmp_path / "hostile.pth.tar"
+    torch.save({"model": Hostile()}, path)
+    with pytest.raises(CheckpointError, match="was not run"):
+        read_state(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_of_another_part_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "vqvae.safetensors"
+    save_file({name: value.contiguous() for name, value in recipe_state(small_vqvae()).items()}, path)
+    with pytest.raises(CheckpointError, match="another part"):
+        assign(small_prior(), read_state(path), str(path))
+    with pytest.raises(CheckpointError, match=r"where the definition says \(5, 16\)"):
+        assign(small_prior(), recipe_state(small_prior(prior_width=32)), "file")
+
+
+def test_a_damaged_safetensors_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "part.safetensors"
+    path.write_bytes(b"\x10\0\0\0\0\0\0\0{}")
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        read_state(path)
+
+
+def test_no_bare_unpickle_anywhere() -> None:
+    sources = (TESTS.parent / "jukebox_kit").rglob("*.py")
+    loads = [
+        line
+        for path in sources
+        for line in path.read_text().splitlines()
+        if "torch.load(" in line or "pickle.load" in line
+    ]
+    assert loads
+    assert all("weights_only=True" in line for line in loads)
+
+
+def test_fingerprints_tell_files_apart(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(100_000))
+    before = fingerprint(path)
+    path.write_bytes(bytes(99_999) + b"\1")
+    assert fingerprint(path) != before

@@ -1,0 +1,147 @@
+"""The shell: what it prints, and that bad input gets one sentence and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Run
+
+BAD: list[tuple[list[str], str]] = [
+    (["--model", "2b"], r"there is no model 2b; did you mean 5b"),
+    (["--model", "x.yaml"], r"there is no model file x.yaml"),
+    (["--seconds", "0"], r"seconds must be above 0"),
+    (["--seconds", "-3"], r"seconds must be above 0"),
+    (["--seconds", "nan"], r"seconds must be above 0"),
+    (["--seconds", "0.001"], r"less than one token"),
+    (["--seconds", "500"], r"outside this model's range: choose at least 8 and under 32 seconds"),
+    (["--total-seconds", "4"], r"choose at least 8 and under 32 seconds"),
+    (["--total-seconds", "9", "--seconds", "10"], r"less than the 10 seconds to make"),
+    (["--temperature", "0"], r"temperature must be above 0"),
+    (["--temperature", "-1"], r"temperature must be above 0"),
+    (["--temperature", "1,2"], r"temperature takes one number, or three"),
+    (["--temperature", "hot"], r"temperature takes one number, or three"),
+    (["--top-k", "0"], r"top-k must be at least 1"),
+    (["--top-p", "2"], r"top-p must be above 0 and at most 1"),
+    (["--top-k", "5", "--top-p", "0.9"], r"top-k and top-p exclude each other"),
+    (["--items", "0"], r"items must be from 1"),
+    (["--seed", "-1"], r"seed must be a whole number"),
+    (["--lyrics-file", "nowhere.txt"], r"there is no lyrics file nowhere.txt"),
+    (["--lyrics", "a", "--lyrics-file", "b"], r"exclude each other"),
+    (["--prompt", "nowhere.wav"], r"there is no recording"),
+    (["--prompt-seconds", "2"], r"needs a prompt"),
+    (["--artist", "The Flute", "--strict"], r"unknown to the v3 labels.*the nearest are the flutes"),
+    (["--until", "level_3"], r"there is no level_3; until takes"),
+    (["--model", "1b_lyrics"], r"not on this machine; put the file in one of"),
+]
+
+
+@pytest.mark.parametrize(("options", "sentence"), BAD, ids=[" ".join(options) for options, _ in BAD])
+def test_bad_requests(
+    options: list[str],
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["jukebox-kit", "sample", "song", *options])
+    code = exit_code()
+    said = capsys.readouterr()
+    assert code == 1
+    assert re.fullmatch(rf"jukebox-kit: .*{sentence}.*\n", said.err)
+    assert said.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def exit_code() -> int:
+    from jukebox_kit.cli import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return int(stopped.value.code or 0)
+
+
+def test_wrong_usage_is_2(run: Run, tmp_path: Path) -> None:
+    assert run("sample", tmp_path / "song", "--seconds", "long").returncode == 2
+    assert run("sing").returncode == 2
+    assert not (tmp_path / "song").exists()
+
+
+def test_a_folder_with_something_else_is_refused(run: Run, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    done = run("sample", tmp_path, "--model", tiny)
+    assert done.returncode == 1
+    assert "holds something that is not a song; choose another folder" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+    done = run("resume", tmp_path)
+    assert done.returncode == 1
+    assert "is not a song folder" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/self/ns/mnt").exists(), reason="root writes everywhere")
+def test_a_read_only_folder(run: Run, tiny: Path, tmp_path: Path) -> None:
+    # A file where the parent folder should be stops root as well, whom permissions do not stop.
+    (tmp_path / "file").write_text("")
+    done = run("sample", tmp_path / "file" / "song", "--model", tiny)
+    assert done.returncode == 1
+    assert "could not be written" in done.stderr
+
+
+def test_unknown_artist_goes_on_after_saying_so(run: Run, tiny: Path, tmp_path: Path) -> None:
+    done = run("sample", tmp_path / "song", "--model", tiny, "--artist", "The Beetles", "--seconds", "0.1")
+    assert done.returncode == 0
+    assert "unknown to the v3 labels and counts as unknown; the nearest are the beatles" in done.stderr
+    assert done.stdout.splitlines()[0] == str(tmp_path / "song" / "level_0" / "item_0.wav")
+
+
+def test_progress_is_shown_for_each_level(run: Run, tiny: Path, tmp_path: Path) -> None:
+    done = run("sample", tmp_path / "song", "--model", tiny, "--seconds", "0.3")
+    for level, tokens in ((2, 37), (1, 148), (0, 592)):
+        assert re.search(rf"level {level}: 100%.*{tokens}/{tokens} .*tokens/s", done.stderr)
+
+
+def test_ctrl_c_saves_and_is_130(tiny: Path, tmp_path: Path, run: Run) -> None:
+    folder = tmp_path / "song"
+    command = [sys.executable, "-m", "jukebox_kit", "sample", str(folder), "--model", str(tiny), "--seconds", "3"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    while process.poll() is None and not (folder / "level_2" / "item_0.wav").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped; what was made is saved" in said
+    assert "Traceback" not in said
+    assert run("resume", folder, "--until", "level_1").returncode == 0
+
+
+def test_status(run: Run, tiny: Path, tmp_path: Path) -> None:
+    run("sample", tmp_path / "songs" / "a", "--model", tiny, "--seconds", "0.1", "--until", "level_2")
+    done = run("status", tmp_path / "songs", "--json")
+    levels = json.loads(done.stdout)[0]["levels"]
+    assert levels["level_2"] == {"done": 12, "total": 12}
+    assert levels["level_0"] == {"done": 0, "total": 192 + 8 * 0}
+    assert "level_2 100%" in run("status", tmp_path / "songs").stdout
+    assert run("status", tmp_path / "nowhere").returncode == 1
+
+
+def test_names_and_models(run: Run, tiny: Path) -> None:
+    assert run("artists", "beat", "--model", tiny).stdout == "the beatles\n"
+    assert json.loads(run("genres", "--model", tiny, "--json").stdout) == {"v3": ["country", "pop", "unknown"]}
+    assert run("artists", "nobody", "--model", tiny).returncode == 1
+    rows = {row["name"]: row for row in json.loads(run("models", "--json").stdout)}
+    assert rows["demo"]["missing"] == []
+    assert (rows["1b_lyrics"]["shortest"], rows["5b"]["shortest"]) == (17.84, 60.0)
+
+
+def test_doctor(run: Run, tmp_path: Path) -> None:
+    found = json.loads(run("doctor", tmp_path, "--json").stdout)
+    assert found["demo"] == "ready"
+    assert "writable" in found["disk"]
