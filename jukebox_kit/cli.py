@@ -222,16 +222,10 @@ def main() -> None:
     """Run the command line: 0 done, 1 failed with a sentence, 2 wrong usage, 130 stopped with everything saved."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        app(standalone_mode=True)
+        app()
     except JukeboxKitError as error:
         typer.echo(f"jukebox-kit: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo(
-            "\njukebox-kit: stopped; what was made is saved, and the same command goes on from there.",
-            err=True,
-        )
-        sys.exit(130)
 
 
 def _work(song: Any, model: Any, last: int, save_every: float, batch: int) -> None:
@@ -241,8 +235,12 @@ def _work(song: Any, model: Any, last: int, save_every: float, batch: int) -> No
 
     for note in song.resolved.notes:
         typer.echo(f"note: {note}", err=True)
-    with Bars() as bars:
-        sample(song, last, model, Options(save_every=save_every, batch=batch, progress=bars.show))
+    try:
+        with Bars() as bars:
+            sample(song, last, model, Options(save_every=save_every, batch=batch, progress=bars.show))
+    except KeyboardInterrupt:
+        typer.echo(f"jukebox-kit: stopped; all is saved; go on with: jukebox-kit resume {song.root}", err=True)
+        raise typer.Exit(130) from None
     for item in range(song.request.items):
         typer.echo(song.root / f"level_{last}" / f"item_{item}.wav")
     typer.echo(song.root / "spectrogram.png")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from jukebox_kit.definitions import PARTS, ModelDefinition, find_file, load_definition
-from jukebox_kit.errors import CheckpointError, RequestError
+from jukebox_kit.errors import CheckpointError, ConfigurationError, RequestError
 from jukebox_kit.labels import Tables
 from jukebox_kit.model.checkpoint import assign, fingerprint, read_state
 from jukebox_kit.model.prior import Prior
@@ -82,7 +82,14 @@ class Model:
 
     def _table(self, label_set: str) -> Tables:
         files, folder = self.definition.tables[label_set], self.definition.folder
-        return Tables.read(label_set, *(_find_table(name, folder) for name in (files.artists, files.genres)))
+        table = Tables.read(label_set, *(_find_table(name, folder) for name in (files.artists, files.genres)))
+        for prior in self.definition.priors:
+            needed = (max(table.genres.values(), default=0) + 1, max(table.artists.values(), default=0) + 1)
+            if prior.label_set == label_set and (needed[0] > prior.y_bins[0] or needed[1] > prior.y_bins[1]):
+                raise ConfigurationError(
+                    f"{self.source}: the {label_set} tables need y_bins of at least {list(needed)}, not {list(prior.y_bins)}."
+                )
+        return table
 
     def _fill(self, part: nn.Module, name: str) -> None:
         path = self.definition.find(name)

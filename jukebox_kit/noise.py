@@ -17,7 +17,8 @@ ROUNDS = 10
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> Tensor:
     """Return four 32-bit words for each counter: four broadcastable int64 tensors (...) → (..., 4) int64."""
-    a, b, c, d = torch.broadcast_tensors(*counter)
+    zero = counter[0] * 0 + counter[1] * 0 + counter[2] * 0 + counter[3] * 0  # of the shape they broadcast to
+    a, b, c, d = (word + zero for word in counter)
     k0, k1 = key
     for _ in range(ROUNDS):
         high0, low0 = _multiply(MULTIPLIERS[0], a)

@@ -130,7 +130,7 @@ def sample_positions(
     positions: range,
     made: Callable[[int], None] = _unwatched,
 ) -> list[int]:
-    """Fill `positions` of `codes` (N, total) in place; what stands is fed as it is, and returned where it is strange."""
+    """Fill `positions` of `codes` (N, total) in place; what stands is fed, and returned where it is strange."""
     strangers: list[int] = []
     # Whether a position stands already is read once a window: asking the device at every token would stall it.
     standing = (codes[:, positions.start : positions.stop] != UNMADE).any(0).tolist()

@@ -67,8 +67,8 @@ class Song:
         if root.is_dir() and not {p.name for p in root.iterdir()} <= OWN_NAMES:
             raise SongError(f"{root} holds something that is not a song; choose another folder.")
         model = loaded or Model.load(asked.model)
-        model.require_files()
         resolved = resolve(asked, model.definition, model.tables)
+        model.require_files()
         prompt = None if asked.prompt is None else _read_prompt(asked, resolved, model)
         store = LocalStore(root)
         manifest = _manifest(asked, resolved, model)
@@ -107,7 +107,7 @@ class Song:
         return self.definition.vqvae.sr
 
     def codes(self, level: int) -> tuple[Codes, int]:
-        """Return a level's codes, (items, tokens) int16 with -1 where none is made yet, and how many the prompt gave."""
+        """Return a level's codes, (items, tokens) int16, -1 where none is made yet, and how many the prompt gave."""
         name = f"level_{level}/codes.safetensors"
         content = self.store.read(name)
         shape = (self.request.items, self.resolved.plans[level].total)
@@ -202,8 +202,8 @@ def _read_prompt(asked: Request, resolved: Resolved, model: Model) -> Audio:
         raise AudioError(f"{asked.prompt} is shorter than one token, {vqvae.hops[-1] / vqvae.sr:.3f} seconds.")
     if samples >= resolved.samples:
         raise AudioError(
-            f"the prompt of {samples / vqvae.sr:.2f} seconds leaves nothing of {asked.seconds:g} seconds to sample; ask "
-            f"for more seconds, or cut the prompt with prompt-seconds."
+            f"the prompt of {samples / vqvae.sr:.2f} seconds leaves nothing of {asked.seconds:g} seconds to sample; "
+            f"ask for more seconds, or cut the prompt with prompt-seconds."
         )
     return audio[:samples]
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
@@ -27,27 +28,26 @@ SMALL_VQVAE = VQVAEConfig(emb_width=8, l_bins=32, width=4, depth=2)
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def with_recipe(part: nn.Module) -> nn.Module:
+Part = TypeVar("Part", bound=nn.Module)
+
+
+def with_recipe(part: Part) -> Part:
     """Fill a part with recipe weights, on the CPU in float32."""
     assign(part, recipe_state(part), "recipe")
     place(part, torch.device("cpu"), torch.float32)
     return part
 
 
-def small_prior(vqvae: VQVAEConfig = SMALL_VQVAE, **fields: object) -> Prior:
+def small_prior(**fields: object) -> Prior:
     """Return a small prior; fields as in PriorConfig."""
     values = {"level": 2, "n_ctx": 32, "prior_width": 16, "prior_depth": 3, "heads": 2, "blocks": 4, "y_bins": (5, 5)}
     values |= {"min_duration": 1.0, "max_duration": 600.0} | fields
-    prior = with_recipe(Prior(PriorConfig(**values), vqvae))  # type: ignore[arg-type]  # fields are checked when made
-    assert isinstance(prior, Prior)
-    return prior
+    return with_recipe(Prior(PriorConfig(**values), SMALL_VQVAE))  # type: ignore[arg-type]  # fields are checked when made
 
 
 def small_vqvae(config: VQVAEConfig = SMALL_VQVAE) -> VQVAE:
     """Return a small VQ-VAE."""
-    part = with_recipe(VQVAE(config))
-    assert isinstance(part, VQVAE)
-    return part
+    return with_recipe(VQVAE(config))
 
 
 @pytest.fixture(scope="session")
@@ -79,10 +79,10 @@ labels:
   v3: {artists: artists.txt, genres: genres.txt}
 parts:
   vqvae: {sr: 16000, emb_width: 8, l_bins: 32, width: 4, depth: 2}
-  level_0: &upsampler {n_ctx: 64, prior_width: 16, prior_depth: 3, heads: 2, blocks: 4, labels_v3: true, y_bins: [3, 3],
+  level_0: &upsampler {n_ctx: 64, prior_width: 16, prior_depth: 3, heads: 2, blocks: 4, labels_v3: true, y_bins: [5, 5],
     n_vocab: 79, cond_width: 8, cond_depth: 2, cond_dilation_growth_rate: 3}
   level_1: {<<: *upsampler, cond_res_scale: true}
-  level_2: {n_ctx: 56, prior_width: 16, prior_depth: 4, heads: 2, blocks: 4, labels_v3: true, y_bins: [3, 3],
+  level_2: {n_ctx: 56, prior_width: 16, prior_depth: 4, heads: 2, blocks: 4, labels_v3: true, y_bins: [5, 5],
     attn_order: [row, column, previous_row, prime], single_enc_dec: true, use_tokens: true, n_tokens: 8, n_vocab: 79,
     min_duration: 2, max_duration: 60, alignment_layer: 3, alignment_head: 0}
 """

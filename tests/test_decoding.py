@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import small_prior
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -14,6 +13,7 @@ from jukebox_kit.model.configuration import Pattern
 from jukebox_kit.model.decoding import CachedDecoder, PlainDecoder
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.verify.parts import teacher_forced
+from tests.conftest import small_prior
 
 PATTERNS = ["dense", "row", "column", "previous_row", "prime", "encoder"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import SMALL_VQVAE, small_prior
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -14,6 +13,7 @@ from jukebox_kit.labels import Labels
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.sampling import UNMADE, Choice, LevelJob, sample_level
 from jukebox_kit.windows import LevelPlan, plan_level, window_starts
+from tests.conftest import SMALL_VQVAE, small_prior
 
 LABELS = Labels(1, (2,), (), 44100 * 60)
 

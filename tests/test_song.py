@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import Run
 
 import jukebox_kit as jk
 from jukebox_kit.errors import SongBusyError, SongError
 from jukebox_kit.models import Model
 from jukebox_kit.song import LEVELS, Song
 from jukebox_kit.store import pack_codes, unpack_codes
+from tests.conftest import Run
 
 REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "lyrics": "la la la", "seconds": 0.6, "seed": 3}
 

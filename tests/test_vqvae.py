@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import SMALL_VQVAE, small_vqvae
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jukebox_kit.errors import AudioError
 from jukebox_kit.model.configuration import VQVAEConfig
 from jukebox_kit.model.vqvae import VQVAE
+from tests.conftest import SMALL_VQVAE, small_vqvae
 
 
 @settings(max_examples=40, deadline=None)

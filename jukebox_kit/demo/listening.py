@@ -98,8 +98,9 @@ def vowel_features(audio: AnyAudio, sample_rate: int, start: float) -> Numbers:
     held[: len(part)] = part
     power = np.abs(np.fft.rfft(held * np.hanning(size), 2 * size))[None] ** 2
     bands = _band_energies(power, sample_rate, 64, 100.0, 4000.0)[0]
-    level = np.log10(bands + 1e-3 * bands.sum() + _TINY)
-    return level - level.mean()
+    level: Numbers = np.log10(bands + 1e-3 * bands.sum() + _TINY)
+    level -= level.mean()
+    return level
 
 
 def log_spectral_distance(a: AnyAudio, b: AnyAudio, sample_rate: int) -> float:
@@ -257,7 +258,8 @@ def _shift_match(power: Numbers, sample_rate: int) -> Numbers:
     profile = np.log10(power[:, np.minimum(bins, power.shape[1] - 1)] + 1e-4 * power.max() + _TINY)
     profile -= profile.mean(axis=1, keepdims=True)
     match = np.fft.irfft(np.abs(np.fft.rfft(profile, 256, axis=1)) ** 2, axis=1).mean(axis=0)
-    return match[1:84] / max(float(match[0]), _TINY)
+    shifts: Numbers = match[1:84] / max(float(match[0]), _TINY)
+    return shifts
 
 
 def _tonal_peaks(audio: AnyAudio, sample_rate: int) -> tuple[Numbers, Numbers]:

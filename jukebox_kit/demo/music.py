@@ -292,4 +292,5 @@ def _drum(drum: str, rate: int) -> Audio:
         seconds, level, which = (0.12, 0.13, 1) if drum == "s" else (0.048, 0.09, 2)
         time = np.arange(round(seconds * rate)) / rate
         sound = level * _noise(which, len(time)) * np.exp(-time / (seconds / 3))
-    return (sound * np.clip((time[-1] - time) / 0.008, 0.0, 1.0)).astype(np.float32)
+    hit: Audio = (sound * np.clip((time[-1] - time) / 0.008, 0.0, 1.0)).astype(np.float32)
+    return hit

@@ -128,10 +128,11 @@ def recipe_tensor(name: str, shape: tuple[int, ...]) -> Weights:
     elif len(shape) == 1:  # the gains of norms are called `weight`, every other vector is a bias
         scale, shift = (0.1, 1.0) if parts[-1] == "weight" else (0.02, 0.0)
     elif len(shape) == 3:  # convolutions
-        return values / np.float32(np.sqrt(shape[1] * shape[2]))
+        scale, values = 1.0, values / np.float32(np.sqrt(shape[1] * shape[2]))
     elif parts[-1] == "w":
         scale = (0.1 if "c_proj" in parts else 1.0) / float(np.sqrt(shape[0]))
-    return np.float32(shift) + np.float32(scale) * values
+    scaled: Weights = np.float32(shift) + np.float32(scale) * values
+    return scaled
 
 
 def recipe_state(module: nn.Module) -> dict[str, Tensor]:

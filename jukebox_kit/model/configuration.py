@@ -18,8 +18,10 @@ T = TypeVar("T")
 
 # Written by the release beside the rest, but without effect on what a trained part computes.
 TRAINING_ONLY = frozenset(
-    ("init_scale", "c_res", "cond_c_res", "prime_c_res", "prime_init_scale", "prime_loss_fraction", "fp16_params")
-    + ("commit", "l_mu", "multispectral", "spectral", "loss_fn", "lmix_l2", "lmix_linf")
+    {
+        *("init_scale", "c_res", "cond_c_res", "prime_c_res", "prime_init_scale", "prime_loss_fraction"),
+        *("fp16_params", "commit", "l_mu", "multispectral", "spectral", "loss_fn", "lmix_l2", "lmix_linf"),
+    }
 )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jukebox_kit.definitions import PARTS, ModelDefinition, load_definition, read_yaml
+from jukebox_kit.demo.music import ARTISTS, GENRES
 from jukebox_kit.errors import ConfigurationError, RequestError
 from jukebox_kit.model.configuration import from_mapping
 
@@ -70,9 +71,13 @@ def load_training(path: Path) -> TrainingRun:
         raise ConfigurationError(
             f"{path}: {wrong} is unknown or missing; the settings are {', '.join(sorted(wanted))}."
         )
-    model = str(values["model"])
+    name = str(values["model"])
+    model = load_definition(path.parent / name if name.endswith((".yaml", ".yml")) else name)
+    needed = (len(GENRES) + 1, len(ARTISTS) + 1)
+    if any(prior.y_bins[0] < needed[0] or prior.y_bins[1] < needed[1] for prior in model.priors):
+        raise ConfigurationError(f"{name}: the corpus needs y_bins of at least {list(needed)} in every prior.")
     return TrainingRun(
-        load_definition(path.parent / model if model.endswith((".yaml", ".yml")) else model),
+        model,
         int(values["seed"]),
         Path(values["out"]),
         from_mapping(Corpus, values["corpus"], f"{path}: corpus"),

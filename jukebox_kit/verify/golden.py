@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +18,8 @@ from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig, from_mappi
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.vqvae import VQVAE
 from jukebox_kit.models import place
+
+Part = TypeVar("Part", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,8 @@ class Golden:
         """Return a tensor on the device."""
         return self.tensors[name].to(self.device)
 
-    def _filled(self, part: Any, name: str, from_file: bool) -> Any:
+    def _filled(self, part: Part, name: str, from_file: bool) -> Part:
         path = self.checkpoint(name)
-        assert isinstance(part, nn.Module)
         assign(
             part, read_state(path) if from_file else recipe_state(part), str(path) if from_file else f"recipe of {name}"
         )

@@ -41,8 +41,8 @@ def check_noise(golden: Golden) -> Iterator[Entry]:
 
 
 def _uniforms(golden: Golden, seed: int, level: int, item: int, position: int) -> Tensor:
-    at = [torch.tensor([value], device=golden.device) for value in (item, position)]
-    return uniforms(seed, level, *at, NOISE_CODES)[0, 0]
+    items, positions = (torch.tensor([value], device=golden.device) for value in (item, position))
+    return uniforms(seed, level, items, positions, NOISE_CODES)[0, 0]
 
 
 def check_vqvae(golden: Golden, from_file: bool) -> Iterator[Entry]:

@@ -1,0 +1,150 @@
+"""The trainer: a whole small run, what it writes, and its parts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from jukebox_kit.definitions import PARTS, load_definition
+from jukebox_kit.errors import ConfigurationError, RequestError
+from jukebox_kit.model.checkpoint import assign, read_state
+from jukebox_kit.model.prior import Prior
+from jukebox_kit.model.vqvae import VQVAE, Codebook
+from jukebox_kit.models import Model, place
+from jukebox_kit.training.configuration import TrainingRun, VQVAERecipe, load_training
+from jukebox_kit.training.corpus import encode_windows, synthesise_windows
+from jukebox_kit.training.priors import CodeCorpus, initialise
+from jukebox_kit.training.run import train
+from jukebox_kit.training.schedule import Schedule
+from jukebox_kit.training.vqvae import CodebookAverages
+from tests.conftest import Run
+
+SMALL = """
+model: {model}
+seed: 1
+out: {out}
+corpus: {{songs: 8, held_out: 2}}
+vqvae: {{steps: 4, batch: 2, samples: 2048, learning_rate: 0.001, warm_up: 2}}
+level_2: {{steps: 3, batch: 2, learning_rate: 0.001, warm_up: 1}}
+level_1: {{steps: 3, batch: 2, learning_rate: 0.001, warm_up: 1}}
+level_0: {{steps: 3, batch: 2, learning_rate: 0.001, warm_up: 1}}
+"""
+
+
+@pytest.fixture
+def small_run(tiny: Path, tmp_path: Path) -> TrainingRun:
+    (tmp_path / "run.yaml").write_text(SMALL.format(model=tiny, out=tmp_path / "out"))
+    return load_training(tmp_path / "run.yaml")
+
+
+def test_a_run_writes_parts_that_load_and_sample(small_run: TrainingRun, tiny: Path) -> None:
+    train(small_run)
+    results = json.loads((small_run.out / "results.json").read_text())
+    assert set(results) == set(PARTS)
+    assert len(results["vqvae"]["held_out_relative_error"]) == 3
+    assert results["level_2"]["log"][-1]["held_out_bits"] < 10
+    definition = small_run.model
+    for number, part in enumerate(PARTS):
+        with torch.device("meta"):
+            built: VQVAE | Prior = (
+                Prior(definition.priors[number - 1], definition.vqvae) if number else VQVAE(definition.vqvae)
+            )
+        assign(built, read_state(small_run.out / f"{part}.safetensors"), part)
+        place(built, torch.device("cpu"), torch.float32)
+        assert all(value.isfinite().all() for value in built.state_dict().values())
+    before = (small_run.out / "level_2.safetensors").read_bytes()
+    lines: list[str] = []
+    train(small_run, report=lines.append)
+    assert lines[0].startswith("nothing to train")
+    assert (small_run.out / "level_2.safetensors").read_bytes() == before
+
+
+def test_a_seed_makes_the_same_model(small_run: TrainingRun, tmp_path: Path) -> None:
+    other = dataclasses.replace(small_run, out=tmp_path / "again")
+    for each in (small_run, other):
+        train(each, ("vqvae", "level_2"))
+    for part in ("vqvae", "level_2"):
+        file = f"{part}.safetensors"
+        assert (small_run.out / file).read_bytes() == (other.out / file).read_bytes()
+
+
+def test_priors_need_the_vqvae_first(small_run: TrainingRun) -> None:
+    with pytest.raises(RequestError, match="train vqvae first"):
+        train(small_run, ("level_2",))
+
+
+def test_wrong_training_files_are_named(tiny: Path, tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(SMALL.format(model=tiny, out=tmp_path).replace("warm_up: 2", "warmup: 2"))
+    with pytest.raises(ConfigurationError, match="unknown setting warmup; did you mean warm_up"):
+        load_training(path)
+    path.write_text("seed: 1")
+    with pytest.raises(ConfigurationError, match="unknown or missing"):
+        load_training(path)
+    assert "there is no training file" in run("train", tmp_path / "nowhere.yaml").stderr
+    assert "there is no part level_3" in run("train", path, "--part", "level_3").stderr
+
+
+def test_dead_codes_are_revived_and_live_ones_follow_what_chose_them() -> None:
+    book, generator = Codebook(4, 2), torch.Generator().manual_seed(0)
+    book.k.copy_(torch.tensor([[0.0, 0.0], [1.0, 1.0], [50.0, 50.0], [60.0, 60.0]]))
+    recipe = VQVAERecipe(steps=1, batch=1, samples=1, learning_rate=1.0, warm_up=1, codebook_average=0.5)
+    averages = CodebookAverages(book, recipe, generator)
+    latents = torch.cat([torch.zeros(50, 2), torch.ones(50, 2) + 0.2])
+    for _ in range(12):
+        revived = averages.update(latents, book.nearest(latents))
+    assert revived == 0 or book.k.max() < 2
+    assert book.k.max() < 2  # the two far away were replaced by latents
+    nearest = torch.cdist(latents, book.k).min(1)[0]
+    assert nearest.max() < 0.1
+
+
+def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
+    schedule = Schedule([torch.nn.Parameter(torch.zeros(1))], 1.0, 10, 100, 0.0)
+    rates = []
+    for _ in range(100):
+        rates.append(schedule.rate())
+        schedule.taken += 1
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == 1.0
+    assert rates[-1] == pytest.approx(1 / 90)
+
+
+def test_windows_know_where_in_their_song_they_are() -> None:
+    model = load_definition("demo")
+    windows = synthesise_windows(model, 40, 5)
+    assert windows.audio.shape == (40, model.top.n_ctx * 128)
+    low, high = (seconds * model.vqvae.sr for seconds in model.seconds_range)
+    assert all(low - 128 <= label.total < high for label in windows.labels)
+    assert all(label.offset == 0 for label in windows.labels[:16])
+    assert any(label.offset > 0 for label in windows.labels[16:32])
+    assert {(label.artist, label.genres[0]) for label in windows.labels[:16]} == {
+        (a, g) for a in range(1, 5) for g in range(1, 5)
+    }
+
+
+def test_upsamplers_see_the_upper_codes_of_the_same_time(tiny: Path) -> None:
+    model = Model.load(tiny)
+    windows = synthesise_windows(model.definition, 2, 5)
+    codes, above = (encode_windows(model.vqvae, windows, level) for level in (0, 1))
+    corpus = CodeCorpus(model.prior(0), codes, above, windows.labels)
+    z, y, upper = corpus.batch([1], [16])
+    assert torch.equal(z[0], codes[1, 16 : 16 + 64].long())
+    assert upper is not None
+    assert torch.equal(upper[0], above[1, 4 : 4 + 16].long())
+    assert y[0, 1] == windows.labels[1].offset + 16 * 8
+
+
+def test_a_fresh_prior_knows_nothing() -> None:
+    definition = load_definition("demo")
+    prior = Prior(definition.priors[1], definition.vqvae)
+    torch.manual_seed(0)
+    initialise(prior)
+    z = torch.randint(512, (2, 1024))
+    y = torch.zeros(2, definition.priors[1].label_width, dtype=torch.long)
+    bits = float(prior.losses(z, y, z[:, ::4])[0].detach())
+    assert 8.5 < bits < 10.5
