@@ -203,6 +203,20 @@ def train(
 
 
 @app.command()
+def listen(
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds; each samples 16 songs.")] = 3,
+    seconds: Annotated[float, typer.Option(min=3.0, max=16.0, help="Length of each song.")] = 8.0,
+    model: ModelName = "demo",
+) -> None:
+    """Hear by numbers whether the demo model plays the scale, tempo, timbre and words that it is asked for."""
+    from jukebox_kit.demo.report import listen as hear
+    from jukebox_kit.models import Model
+
+    found = hear(Model.load(model, "cpu"), range(seeds), seconds, lambda line: typer.echo(line, err=True))
+    typer.echo(json.dumps(found, indent=1))
+
+
+@app.command()
 def doctor(
     folder: Annotated[Path, typer.Argument(help="Where songs will be kept.")] = Path(),
     as_json: AsJson = False,

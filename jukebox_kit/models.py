@@ -87,8 +87,8 @@ class Model:
             needed = (max(table.genres.values(), default=0) + 1, max(table.artists.values(), default=0) + 1)
             if prior.label_set == label_set and (needed[0] > prior.y_bins[0] or needed[1] > prior.y_bins[1]):
                 raise ConfigurationError(
-                    f"{self.source}: the {label_set} tables need y_bins of at least {list(needed)}; level {prior.level} "
-                    f"has {list(prior.y_bins)}."
+                    f"{self.source}: level {prior.level} has y_bins {list(prior.y_bins)}, the {label_set} tables need at "
+                    f"least {list(needed)}."
                 )
         return table
 

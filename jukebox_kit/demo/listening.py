@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from jukebox_kit.demo import music
 
@@ -118,38 +121,13 @@ def log_spectral_distance(a: AnyAudio, b: AnyAudio, sample_rate: int) -> float:
     return float(np.sqrt((gap**2).mean(axis=1)).mean())
 
 
-@dataclass(frozen=True, eq=False)
-class Classifier:
-    """A linear discriminant: standardised features times `weights` (features, classes) plus `bias`."""
+def classifier(features: Numbers, labels: Sequence[int], shrinkage: float = 0.1) -> Pipeline:
+    """Return a linear discriminant fitted on (examples, features) and one label for each example.
 
-    centre: Numbers
-    scale: Numbers
-    weights: Numbers
-    bias: Numbers
-
-    @classmethod
-    def fit(cls, features: Numbers, labels: Sequence[int], shrinkage: float = 0.1) -> Classifier:
-        """Fit on (examples, features) with labels 0, 1, ...; every class must occur, or ValueError is raised.
-
-        `shrinkage` is how far the covariance within classes is drawn to the identity: 0 not at all, 1 wholly.
-        """
-        names = np.asarray(labels, dtype=np.int64)
-        classes = range(int(names.max(initial=0)) + 1)
-        if len(names) != len(features) or not all((names == c).any() for c in classes):
-            raise ValueError(f"need one label per example and examples of each of {len(classes)} classes")
-        centre, scale = features.mean(axis=0), features.std(axis=0) + 1e-9
-        unit = (features - centre) / scale
-        means = np.stack([unit[names == c].mean(axis=0) for c in classes])
-        within = unit - means[names]
-        covariance = within.T @ within / len(unit)
-        mixed = (1 - shrinkage) * covariance + shrinkage * np.eye(len(covariance))
-        weights = np.asarray(np.linalg.solve(mixed, means.T), dtype=np.float64)
-        return cls(centre, scale, weights, -0.5 * np.sum(means * weights.T, axis=1))
-
-    def predict(self, features: Numbers) -> list[int]:
-        """Return the class of each row of (examples, features)."""
-        scores = (features - self.centre) / self.scale @ self.weights + self.bias
-        return [int(c) for c in np.argmax(scores, axis=1)]
+    `shrinkage` is how far the covariance within classes is drawn to the identity: 0 not at all, 1 wholly.
+    """
+    fitted: Pipeline = make_pipeline(StandardScaler(), LinearDiscriminantAnalysis("lsqr", shrinkage=shrinkage))
+    return fitted.fit(features, np.asarray(labels, dtype=np.int64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,9 +135,9 @@ class Listener:
     """Tells by ear who plays what; takes audio at `sample_rate`, best in clips as long as those fitted on."""
 
     sample_rate: int
-    artists: Classifier
-    genres: Classifier
-    sung: tuple[Classifier, ...]
+    artists: Pipeline
+    genres: Pipeline
+    sung: tuple[Pipeline, ...]
 
     @classmethod
     def fit(
@@ -193,21 +171,21 @@ class Listener:
                         vowels[artist][1].append(music.VOWELS.index(syllable[1]))
         return cls(
             sample_rate,
-            Classifier.fit(np.stack(timbres), [a for _, a, _ in trials for _ in range(_VERSIONS)]),
-            Classifier.fit(np.stack(styles), [g for _, _, g in trials for _ in range(_VERSIONS)]),
-            tuple(Classifier.fit(np.stack(examples), names, 0.03) for examples, names in vowels),
+            classifier(np.stack(timbres), [a for _, a, _ in trials for _ in range(_VERSIONS)]),
+            classifier(np.stack(styles), [g for _, _, g in trials for _ in range(_VERSIONS)]),
+            tuple(classifier(np.stack(examples), names, 0.03) for examples, names in vowels),
         )
 
     def artist(self, audio: AnyAudio) -> int:
         """Return the index in `music.ARTISTS` of the timbre that `audio` resembles most."""
-        return self.artists.predict(timbre_features(audio, self.sample_rate)[None])[0]
+        return int(self.artists.predict(timbre_features(audio, self.sample_rate)[None])[0])
 
     def genre(self, audio: AnyAudio) -> int:
         """Return the index in `music.GENRES` of the genre that `audio` resembles most.
 
         Raises ValueError for audio under three seconds.
         """
-        return self.genres.predict(genre_features(audio, self.sample_rate)[None])[0]
+        return int(self.genres.predict(genre_features(audio, self.sample_rate)[None])[0])
 
     def vowels(self, audio: AnyAudio, times: Sequence[float], artist: int | None = None) -> list[int]:
         """Return, for the syllables that begin at `times` seconds, indices in `music.VOWELS`.
@@ -217,7 +195,8 @@ class Listener:
         if not times:
             return []
         ears = self.sung[self.artist(audio) if artist is None else artist]
-        return ears.predict(np.stack([vowel_features(audio, self.sample_rate, start) for start in times]))
+        heard = np.stack([vowel_features(audio, self.sample_rate, start) for start in times])
+        return [int(vowel) for vowel in ears.predict(heard)]
 
 
 def _heard(clip: AnyAudio, sample_rate: int, rng: np.random.Generator) -> list[Numbers]:

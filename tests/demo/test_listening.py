@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from jukebox_kit.demo.listening import (
-    Classifier,
     Listener,
+    classifier,
     genre_features,
     log_spectral_distance,
     scale_share,
@@ -135,9 +135,11 @@ def test_shuffled_labels_leave_nothing_to_hear(unheard: list[tuple[int, int, Syn
     shares = list[float]()
     for _ in range(20):
         shuffled = [artists[int(place)] for place in rng.permutation(half)]
-        shares.append(share_equal(Classifier.fit(features[:half], shuffled).predict(features[half:]), artists[half:]))
+        shares.append(
+            share_equal(classifier(features[:half], shuffled).predict(features[half:]).tolist(), artists[half:])
+        )
     assert abs(sum(shares) / len(shares) - 0.25) < 0.1
-    assert Classifier.fit(features[:half], artists[:half]).predict(features[half:]) == artists[half:]
+    assert classifier(features[:half], artists[:half]).predict(features[half:]).tolist() == artists[half:]
 
 
 def test_fitting_hears_what_the_transform_gives_and_is_repeatable() -> None:
@@ -150,7 +152,7 @@ def test_fitting_hears_what_the_transform_gives_and_is_repeatable() -> None:
     first = Listener.fit([1, 2], 4.0, transform=backwards_in_level)
     again = Listener.fit([1, 2], 4.0, transform=backwards_in_level)
     assert lengths == [4 * RATE] * 64
-    assert np.array_equal(first.artists.weights, again.artists.weights)
+    assert np.array_equal(first.artists[-1].coef_, again.artists[-1].coef_)
     assert first.artist(synthesise(50, 3, 0, 4.0).audio) == 3
 
 
@@ -159,5 +161,3 @@ def test_fitting_refuses_too_little() -> None:
         Listener.fit([])
     with pytest.raises(ValueError, match="three seconds"):
         Listener.fit([1], 2.0)
-    with pytest.raises(ValueError, match="each of 3 classes"):
-        Classifier.fit(np.zeros((2, 1)), [0, 2])
