@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import Any
 
@@ -30,7 +31,9 @@ class Bars:
         if progress.level != self.level:
             self._close()
             self.level = progress.level
-            self.bar = tqdm(total=progress.total, desc=f"level {progress.level}", unit=" tokens", mininterval=0.5)
+            # What stood before this run does not count as speed.
+            start = {"total": progress.total, "initial": progress.done, "desc": f"level {progress.level}"}
+            self.bar = tqdm(**start, unit=" tokens", mininterval=0.5 if sys.stderr.isatty() else 5.0)
         self.bar.update(progress.done - self.bar.n)
 
     def _close(self) -> None:

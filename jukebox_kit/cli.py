@@ -44,6 +44,9 @@ def sample(
     ] = None,
     top_k: Annotated[int | None, typer.Option(help="Choose among the k likeliest tokens only.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Choose among the likeliest tokens of this share only.")] = None,
+    hop_fraction: Annotated[
+        str | None, typer.Option(help="Share of a window by which the next one starts later, for levels 0,1,2.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another seed, another song.")] = 0,
     prompt: Annotated[Path | None, typer.Option(help="A recording that the song starts with.")] = None,
     prompt_seconds: Annotated[float | None, typer.Option(help="How much of the recording.")] = None,
@@ -73,9 +76,10 @@ def sample(
         seconds=seconds,
         total_seconds=total_seconds,
         items=items,
-        temperature=_temperature(temperature),
+        temperature=_numbers("temperature", temperature, (1, 3)),
         top_k=top_k,
         top_p=top_p,
+        hop_fraction=_numbers("hop-fraction", hop_fraction, (3,)),
         seed=seed,
         prompt=None if prompt is None else str(prompt),
         prompt_seconds=prompt_seconds,
@@ -281,13 +285,14 @@ def _level(name: str) -> int:
     return levels[name]
 
 
-def _temperature(text: str | None) -> float | tuple[float, ...] | None:
+def _numbers(name: str, text: str | None, counts: tuple[int, ...]) -> float | tuple[float, ...] | None:
     if text is None:
         return None
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
-    if len(values) not in (1, 3):
-        raise RequestError(f"temperature takes one number, or three for levels 0,1,2, not {text!r}.")
+    if len(values) not in counts:
+        wanted = "one number, or three for levels 0,1,2" if 1 in counts else "three numbers for levels 0,1,2"
+        raise RequestError(f"{name} takes {wanted}, with commas between, not {text!r}.")
     return values[0] if len(values) == 1 else values

@@ -86,9 +86,9 @@ class Model:
         for prior in self.definition.priors:
             needed = (max(table.genres.values(), default=0) + 1, max(table.artists.values(), default=0) + 1)
             if prior.label_set == label_set and (needed[0] > prior.y_bins[0] or needed[1] > prior.y_bins[1]):
+                has, needs = list(prior.y_bins), list(needed)
                 raise ConfigurationError(
-                    f"{self.source}: level {prior.level} has y_bins {list(prior.y_bins)}, the {label_set} tables need at "
-                    f"least {list(needed)}."
+                    f"{self.source}: y_bins of level {prior.level} are {has}; its tables need {needs}."
                 )
         return table
 

@@ -32,6 +32,7 @@ class Request:
     temperature: tuple[float, float, float] | None = None
     top_k: int | None = None
     top_p: float | None = None
+    hop_fraction: tuple[float, float, float] | None = None
     seed: int = 0
     prompt: str | None = None
     prompt_seconds: float | None = None
@@ -48,6 +49,8 @@ class Request:
             raise RequestError(f"prompt-seconds must be above 0, not {self.prompt_seconds:g}.")
         if self.prompt is None and self.prompt_seconds is not None:
             raise RequestError("prompt-seconds needs a prompt; give a recording as well.")
+        if not all(0 < fraction <= 1 for fraction in self.hop_fraction or ()):
+            raise RequestError("hop-fraction must be above 0 and at most 1 at each level; 0.5,0.5,0.125 is usual.")
         for temperature in self.temperature or (1.0,):
             Choice(temperature, self.top_k, self.top_p)
 
@@ -96,7 +99,7 @@ def resolve(request: Request, definition: ModelDefinition, tables: dict[str, Tab
         tokens = tuple(lyric_tokens(request.lyrics, prior.label_set)) if prior.use_tokens else ()
         labels.append(Labels(artist.ids[0], genre.ids, tokens, int(total_seconds * vqvae.sr)))
     notes += _lyric_notes(request.lyrics, definition)
-    fractions = definition.sampling.hop_fraction
+    fractions = request.hop_fraction or definition.sampling.hop_fraction
     plans = tuple(plan_level(p, vqvae, samples, fractions[p.level]) for p in definition.priors)
     return Resolved(samples, tuple(labels), plans, tuple(notes))
 

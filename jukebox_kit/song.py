@@ -183,8 +183,9 @@ def _settled(fields: dict[str, Any]) -> Request:
     if isinstance(temperature, int | float):
         defaults = load_definition(settled.get("model", Request.model)).sampling.temperature
         settled["temperature"] = (*defaults[:2], float(temperature))
-    elif temperature is not None:
-        settled["temperature"] = tuple(temperature)
+    for name in ("temperature", "hop_fraction"):
+        if isinstance(settled.get(name), list | tuple):
+            settled[name] = tuple(settled[name])
     for name in ("model", "prompt"):
         value = settled.get(name)
         is_path = value is not None and (name == "prompt" or Path(value).suffix in (".yaml", ".yml"))
@@ -229,8 +230,8 @@ def _manifest(asked: Request, resolved: Resolved, model: Model) -> dict[str, Any
 
 
 def _request(values: dict[str, Any]) -> Request:
-    temperature = values["temperature"]
-    return Request(**{**values, "temperature": None if temperature is None else tuple(temperature)})
+    settled: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
+    return Request(**settled)
 
 
 def _resolved(values: dict[str, Any]) -> Resolved:

@@ -32,6 +32,8 @@ BAD: list[tuple[list[str], str]] = [
     (["--top-k", "0"], r"top-k must be at least 1"),
     (["--top-p", "2"], r"top-p must be above 0 and at most 1"),
     (["--top-k", "5", "--top-p", "0.9"], r"top-k and top-p exclude each other"),
+    (["--hop-fraction", "0.5"], r"hop-fraction takes three numbers"),
+    (["--hop-fraction", "0.5,0.5,0"], r"hop-fraction must be above 0"),
     (["--items", "0"], r"items must be from 1"),
     (["--seed", "-1"], r"seed must be a whole number"),
     (["--lyrics-file", "nowhere.txt"], r"there is no lyrics file nowhere.txt"),
