@@ -129,6 +129,9 @@ def test_the_command_exits_1_on_any_fail(small: Path, run: Run) -> None:
     for wrong in (["--dtype", "int3"], ["--engine", "steam"], ["--model", "1b_lyrics"]):
         assert run("verify", small, *wrong).returncode == 1
     assert run("verify", small / "nowhere").returncode == 1
+    del tensors["upsampler_level_0.x_cond"]
+    save_file(tensors, small / "golden.safetensors")
+    assert "lacks 'upsampler_level_0.x_cond'" in run("verify", small).stderr
 
 
 def test_published_numbers_need_the_weights() -> None:

@@ -37,6 +37,23 @@ def test_pieces_are_the_whole(level: int, length: int, piece: int, reverse: bool
     assert torch.allclose(vqvae.decode(codes, level, piece), whole, atol=1e-5 * float(whole.abs().max()))
 
 
+def test_memory_does_not_grow_with_the_song(monkeypatch: pytest.MonkeyPatch) -> None:
+    vqvae, lengths = small_vqvae(), list[int]()
+    whole = vqvae.reconstruct
+
+    def watched(vectors: torch.Tensor, level: int) -> torch.Tensor:
+        lengths.append(vectors.shape[1])
+        return whole(vectors, level)
+
+    monkeypatch.setattr(vqvae, "reconstruct", watched)
+    longest = []
+    for seconds in (40, 80, 160):
+        lengths.clear()
+        vqvae.decode(torch.zeros(1, seconds * 44100 // 128, dtype=torch.long), 2)
+        longest.append(max(lengths))
+    assert longest[0] == longest[1] == longest[2]
+
+
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_margin_reaches_as_far_as_a_sample_can_see(level: int) -> None:
     """A changed code changes samples within the margin, and none beyond it."""

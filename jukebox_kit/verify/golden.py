@@ -18,6 +18,7 @@ from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig, from_mappi
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.vqvae import VQVAE
 from jukebox_kit.models import place
+from jukebox_kit.verify.entries import TF32_TOLERANCE, TOLERANCES
 
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -45,6 +46,16 @@ class Golden:
                 f"{folder} needs a whole golden.json, with the vqvae among its parts, and golden.safetensors ({error})."
             ) from None
         return cls(folder, scalars, tensors, device, dtype, engine)
+
+    @property
+    def exact(self) -> bool:
+        """Whether codes must come out exactly: in float32 on the CPU. Elsewhere logits alone are compared."""
+        return self.dtype is torch.float32 and self.device.type == "cpu"
+
+    @property
+    def tolerance(self) -> float:
+        """Largest difference over largest magnitude that logits may have."""
+        return TOLERANCES[self.dtype] if self.dtype is not torch.float32 or self.exact else TF32_TOLERANCE
 
     @property
     def seed(self) -> int:

@@ -23,7 +23,14 @@ def verify_folder(folder: Path, ids: Path | None, device: str, dtype: str, engin
     if engine not in ENGINES:
         raise RequestError(f"there is no engine {engine}; choose {', '.join(ENGINES)}.")
     golden = Golden.read(folder, torch.device(device), kinds[dtype], engine)
-    exact = kinds[dtype] is torch.float32
+    try:
+        yield from _entries(golden, folder, ids)
+    except KeyError as error:
+        raise RequestError(f"{folder} lacks {error}, which a folder of recorded numbers has.") from None
+
+
+def _entries(golden: Golden, folder: Path, ids: Path | None) -> Iterator[Entry]:
+    exact = golden.exact
     if exact:
         yield from check_noise(golden)
     for from_file in (False, True):
