@@ -12,7 +12,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -84,7 +84,8 @@ class LocalStore:
             beside.replace(path)
             _sync_folder(path.parent)
         except OSError as error:
-            beside.unlink(missing_ok=True) if path.parent.is_dir() else None
+            with suppress(OSError):  # a disk that takes no file may not give one back either
+                beside.unlink()
             raise SongError(explain(path, error, "written")) from None
 
     @contextmanager

@@ -106,17 +106,18 @@ def vowel_features(audio: AnyAudio, sample_rate: int, start: float) -> Numbers:
     return level
 
 
-def log_spectral_distance(a: AnyAudio, b: AnyAudio, sample_rate: int) -> float:
+def log_spectral_distance(a: AnyAudio, b: AnyAudio, sample_rate: int, floor_db: float = -80.0) -> float:
     """Return the mean over frames of the RMS over bins of the difference of the log power spectra, in dB.
 
-    Frames last about 64 ms. Powers below -80 dB of the strongest in either signal are raised to that floor.
+    Frames last about 64 ms. Powers below `floor_db` of the strongest in either signal are raised to that floor, so a
+    low floor counts hiss where a clean signal is silent, a high one only what is loud.
     Raises ValueError for signals of different lengths.
     """
     if a.shape != b.shape:
         raise ValueError(f"signals must be of one length, got {a.shape} and {b.shape}")
     size = round(0.064 * sample_rate)
     first, second = _power_spectra(a, size, size // 4), _power_spectra(b, size, size // 4)
-    floor = max(1e-8 * max(float(first.max()), float(second.max())), _TINY)
+    floor = max(10.0 ** (floor_db / 10.0) * max(float(first.max()), float(second.max())), _TINY)
     gap = 10.0 * (np.log10(np.maximum(first, floor)) - np.log10(np.maximum(second, floor)))
     return float(np.sqrt((gap**2).mean(axis=1)).mean())
 
