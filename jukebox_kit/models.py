@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -12,10 +13,12 @@ from torch import nn
 from jukebox_kit.definitions import PARTS, ModelDefinition, find_file, load_definition
 from jukebox_kit.errors import CheckpointError, ConfigurationError, RequestError
 from jukebox_kit.labels import Tables
-from jukebox_kit.model.checkpoint import assign, fingerprint, read_state
+from jukebox_kit.model.checkpoint import assign, fingerprint, matched, read_state
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.transformer import Linear
 from jukebox_kit.model.vqvae import VQVAE
+
+Part = TypeVar("Part", bound=nn.Module)
 
 
 class Model:
@@ -38,18 +41,13 @@ class Model:
         float32 on the CPU; all else is float32.
         """
         definition = load_definition(model)
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if place.type == "cuda" and not torch.cuda.is_available():
-            raise RequestError("there is no GPU that torch can use; leave the device out or choose cpu.")
-        return cls(str(model), definition, place, dtype or (torch.float32 if place.type == "cpu" else torch.float16))
+        chosen = usable_device(device)
+        return cls(str(model), definition, chosen, dtype or (torch.float32 if chosen.type == "cpu" else torch.float16))
 
     @cached_property
     def vqvae(self) -> VQVAE:
         """The VQ-VAE, float32."""
-        with torch.device("meta"):
-            part = VQVAE(self.definition.vqvae)
-        self._fill(part, "vqvae")
-        return part
+        return self._loaded(blank_vqvae(self.definition), "vqvae")
 
     @property
     def top(self) -> Prior:
@@ -60,20 +58,22 @@ class Model:
         """Return a level's prior, letting go of the one held before."""
         if self._held is None or self._held[0] != level:
             self._held = None
-            with torch.device("meta"):
-                part = Prior(self.definition.priors[level], self.definition.vqvae)
-            self._fill(part, PARTS[level + 1])
-            self._held = level, part
+            self._held = level, self._loaded(blank_prior(self.definition, level), PARTS[level + 1])
         return self._held[1]
 
     def fingerprints(self) -> dict[str, str]:
         """Return a fingerprint of each part's file."""
         return {part: fingerprint(self.definition.find(part)) for part in PARTS}
 
-    def require_files(self) -> None:
-        """Raise CheckpointError where any part's file is missing, before any work starts."""
-        for part in PARTS:
-            self.definition.find(part)
+    def check_files(self) -> None:
+        """Raise CheckpointError where any part's file is missing or another part's, before any work starts.
+
+        Files are mapped, so this reads names and shapes only.
+        """
+        blanks = [blank_vqvae(self.definition), *(blank_prior(self.definition, level) for level in range(3))]
+        for part, blank in zip(PARTS, blanks, strict=True):
+            path = self.definition.find(part)
+            matched(blank, read_state(path), str(path))
 
     @cached_property
     def tables(self) -> dict[str, Tables]:
@@ -92,10 +92,34 @@ class Model:
                 )
         return table
 
-    def _fill(self, part: nn.Module, name: str) -> None:
+    def _loaded(self, blank: Part, name: str) -> Part:
         path = self.definition.find(name)
-        assign(part, read_state(path), str(path))
-        place(part, self.device, self.dtype)
+        assign(blank, read_state(path), str(path))
+        place(blank, self.device, self.dtype)
+        return blank
+
+
+def blank_vqvae(definition: ModelDefinition) -> VQVAE:
+    """Return the VQ-VAE without weights, on the meta device."""
+    with torch.device("meta"):
+        return VQVAE(definition.vqvae)
+
+
+def blank_prior(definition: ModelDefinition, level: int) -> Prior:
+    """Return a level's prior without weights, on the meta device."""
+    with torch.device("meta"):
+        return Prior(definition.priors[level], definition.vqvae)
+
+
+def usable_device(name: str | torch.device | None) -> torch.device:
+    """Return the device named, the GPU where there is one if none is; RequestError where torch cannot use it."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise RequestError(f"there is no device {name}; choose cpu or cuda, or leave it out.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RequestError("there is no GPU that torch can use; leave the device out or choose cpu.")
+    return device
 
 
 def place(part: nn.Module, device: torch.device, dtype: torch.dtype) -> None:

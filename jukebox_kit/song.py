@@ -68,7 +68,7 @@ class Song:
             raise SongError(f"{root} holds something that is not a song; choose another folder.")
         model = loaded or Model.load(asked.model)
         resolved = resolve(asked, model.definition, model.tables)
-        model.require_files()
+        model.check_files()
         prompt = None if asked.prompt is None else _read_prompt(asked, resolved, model)
         store = LocalStore(root)
         manifest = _manifest(asked, resolved, model)

@@ -18,7 +18,7 @@ from jukebox_kit.definitions import load_definition
 from jukebox_kit.labels import Labels
 from jukebox_kit.model.checkpoint import assign, read_state, recipe_state
 from jukebox_kit.model.prior import Prior
-from jukebox_kit.models import place
+from jukebox_kit.models import blank_prior, place
 from jukebox_kit.sampling import UNMADE, Choice, LevelJob, sample_level
 from jukebox_kit.windows import LevelPlan
 
@@ -27,9 +27,7 @@ TOKENS = 12
 
 def build() -> Prior:
     """Return the part without weights."""
-    definition = load_definition("1b_lyrics")
-    with torch.device("meta"):
-        return Prior(definition.priors[0], definition.vqvae)
+    return blank_prior(load_definition("1b_lyrics"), 0)
 
 
 def write(path: Path) -> None:

@@ -41,6 +41,7 @@ BAD: list[tuple[list[str], str]] = [
     (["--prompt", "nowhere.wav"], r"there is no recording"),
     (["--prompt-seconds", "2"], r"needs a prompt"),
     (["--artist", "The Flute", "--strict"], r"unknown to the v3 labels.*the nearest are the flutes"),
+    (["--device", "gpu"], r"there is no device gpu; choose cpu or cuda"),
     (["--until", "level_3"], r"there is no level_3; until takes"),
     (["--model", "1b_lyrics"], r"not on this machine; put the file in one of"),
 ]
@@ -99,6 +100,22 @@ def test_a_folder_that_cannot_be_written(run: Run, tiny: Path, tmp_path: Path) -
         done = run("sample", place, "--model", tiny)
         assert done.returncode == 1
         assert re.fullmatch(r"jukebox-kit: .* could not be written: .*\.\n", done.stderr)
+
+
+def test_a_checkpoint_of_another_part_is_refused_before_anything_is_written(
+    run: Run, tiny: Path, tmp_path: Path
+) -> None:
+    for file in tiny.parent.iterdir():
+        name = {"level_0.safetensors": "level_1.safetensors"}.get(file.name, file.name)
+        if file.name != "level_1.safetensors":
+            (tmp_path / name).write_bytes(file.read_bytes())
+    (tmp_path / "level_0.safetensors").write_bytes((tmp_path / "vqvae.safetensors").read_bytes())
+    done = run("sample", tmp_path / "song", "--model", tmp_path / "tiny.yaml")
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"jukebox-kit: .*level_0.safetensors is the checkpoint of another part or model: .*\n", done.stderr
+    )
+    assert not (tmp_path / "song").exists()
 
 
 def test_unknown_artist_goes_on_after_saying_so(run: Run, tiny: Path, tmp_path: Path) -> None:

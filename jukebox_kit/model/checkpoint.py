@@ -86,7 +86,17 @@ def read_pickle(path: Path) -> object:
 def assign(module: nn.Module, state: dict[str, Tensor], what: str) -> None:
     """Make `state` the module's weights, tensors taken as they are, in place of parameters on the meta device.
 
-    Raises CheckpointError where names or shapes are another part's. Non-persistent and tied tables follow.
+    Raises CheckpointError as `matched` does. Tied tables stay tied.
+    """
+    module.load_state_dict(matched(module, state, what), assign=True)
+    if _tied(module):
+        module.prior.x_out.weight = module.prior.x_emb.weight  # type: ignore[union-attr]  # _tied found both
+
+
+def matched(module: nn.Module, state: dict[str, Tensor], what: str) -> dict[str, Tensor]:
+    """Return the state dict made whole with a tied table that a file may leave out.
+
+    Raises CheckpointError where names or shapes are another part's; `what` says which file.
     """
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     given = dict(state)
@@ -104,9 +114,7 @@ def assign(module: nn.Module, state: dict[str, Tensor], what: str) -> None:
                 f"{what} is the checkpoint of another part or model: {name} is {tuple(given[name].shape)} where the "
                 f"definition says {shape}."
             )
-    module.load_state_dict(given, assign=True)
-    if _tied(module):
-        module.prior.x_out.weight = module.prior.x_emb.weight  # type: ignore[union-attr]  # _tied found both
+    return given
 
 
 def _tied(module: nn.Module) -> bool:

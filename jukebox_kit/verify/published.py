@@ -26,7 +26,7 @@ def verify_model(name: str, device: str) -> Iterator[Entry]:
         raise RequestError(f"nothing is published for {name}; numbers are known for 1b_lyrics.")
     known = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
     model = Model.load(name, device, torch.float32)
-    model.require_files()
+    model.check_files()
     torch.manual_seed(0)
     codes = model.vqvae.encode(torch.rand((1, 5120, 1)).to(device))
     for level, want in known["codes"].items():

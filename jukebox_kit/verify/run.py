@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.decoding import ENGINES
+from jukebox_kit.models import usable_device
 from jukebox_kit.verify.entries import TOLERANCES, Entry
 from jukebox_kit.verify.golden import Golden
 from jukebox_kit.verify.parts import check_noise, check_prior, check_vqvae
@@ -22,7 +21,7 @@ def verify_folder(folder: Path, ids: Path | None, device: str, dtype: str, engin
         raise RequestError(f"there is no dtype {dtype}; choose {', '.join(kinds)}.")
     if engine not in ENGINES:
         raise RequestError(f"there is no engine {engine}; choose {', '.join(ENGINES)}.")
-    golden = Golden.read(folder, torch.device(device), kinds[dtype], engine)
+    golden = Golden.read(folder, usable_device(device), kinds[dtype], engine)
     try:
         yield from _entries(golden, folder, ids)
     except KeyError as error:
