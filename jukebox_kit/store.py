@@ -103,6 +103,8 @@ class LocalStore:
                 file.seek(0)
                 holder = file.read().strip() or "another process"
                 raise SongBusyError(f"{self.root} is being worked on by {holder}; wait for it or stop it.") from None
+            except OSError as error:
+                raise SongError(explain(path, error, "locked")) from None
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
