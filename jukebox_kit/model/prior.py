@@ -33,11 +33,6 @@ class Conditioning:
     prefix: Tensor
     lyrics: Tensor | None
 
-    def rows(self, index: slice) -> Conditioning:
-        """Return the conditioning of some of the songs."""
-        lyrics = None if self.lyrics is None else self.lyrics[index]
-        return Conditioning(self.positions[index], self.start[index], self.prefix[index], lyrics)
-
 
 class AutoregressiveTransformer(nn.Module):
     """Token and position tables, the transformer, and the output map."""
