@@ -24,6 +24,7 @@ from jukebox_kit.windows import plan_level
 
 PAIRS = [(artist, genre) for genre in range(len(GENRES)) for artist in range(len(ARTISTS))]
 LISTENER_SEEDS = tuple(range(900, 908))
+SHUFFLES = 100
 FLOORS_DB = (-40, -50, -60, -80)
 CLEAN_SEED = 1000  # songs that neither the model nor the listener has heard
 Report = Callable[[str], None]
@@ -32,40 +33,38 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Heard:
-    """What was heard of one set of songs: right answers and measures, one for each song."""
+    """What was heard of a set of songs: for each what was asked for and what it sounded like, and measures."""
 
-    artist: list[bool] = field(default_factory=list)
-    genre: list[bool] = field(default_factory=list)
-    artist_if_shuffled: list[bool] = field(default_factory=list)
-    genre_if_shuffled: list[bool] = field(default_factory=list)
+    asked: list[tuple[int, int]] = field(default_factory=list)
+    sounded: list[tuple[int, int]] = field(default_factory=list)
     scale: dict[str, list[float]] = field(default_factory=dict)
     tempo_error: dict[str, list[float]] = field(default_factory=dict)
     vowels: list[float] = field(default_factory=list)
 
-    def listen(self, listener: Listener, audio: Audio, artist: int, genre: int, song: SynthSong, shuffled: int) -> None:
+    def listen(self, listener: Listener, audio: Audio, pair: tuple[int, int], song: SynthSong) -> None:
         """Take a song into account; `song` is the synthesised one whose words it was asked to sing."""
-        style, sr = GENRES[genre], listener.sample_rate
-        heard_artist, heard_genre = listener.artist(audio), listener.genre(audio)
-        self.artist.append(heard_artist == artist)
-        self.genre.append(heard_genre == genre)
-        other_artist, other_genre = PAIRS[shuffled]
-        self.artist_if_shuffled.append(heard_artist == other_artist)
-        self.genre_if_shuffled.append(heard_genre == other_genre)
+        style, sr = GENRES[pair[1]], listener.sample_rate
+        self.asked.append(pair)
+        self.sounded.append((listener.artist(audio), listener.genre(audio)))
         self.scale.setdefault(style.name, []).append(scale_share(audio, sr, style.pitch_classes))
         self.tempo_error.setdefault(style.name, []).append(abs(tempo_bpm(audio, sr) / style.bpm - 1))
         whole = [t for t in song.syllable_seconds if t + 0.4 < len(audio) / sr]
         sung = [VOWELS.index(s[1]) for s in song.lyrics.split()[: len(whole)]]
-        found = listener.vowels(audio, whole, artist)
+        found = listener.vowels(audio, whole, pair[0])
         self.vowels.append(float(np.mean([a == b for a, b in zip(found, sung, strict=True)])))
 
     def summary(self) -> dict[str, object]:
         """Return the means over songs."""
+        artist, genre = (np.array(self.asked) == np.array(self.sounded)).mean(0).tolist()
+        rng = np.random.Generator(np.random.PCG64(0))
+        shuffles = [rng.permutation(np.array(self.asked)) == np.array(self.sounded) for _ in range(SHUFFLES)]
+        shuffled_artist, shuffled_genre = np.mean(shuffles, axis=(0, 1)).tolist()
         return {
-            "songs": len(self.artist),
-            "artist_right": _mean(self.artist),
-            "genre_right": _mean(self.genre),
-            "artist_right_if_labels_are_shuffled": _mean(self.artist_if_shuffled),
-            "genre_right_if_labels_are_shuffled": _mean(self.genre_if_shuffled),
+            "songs": len(self.asked),
+            "artist_right": round(artist, 4),
+            "genre_right": round(genre, 4),
+            "artist_right_if_labels_are_shuffled": round(shuffled_artist, 4),
+            "genre_right_if_labels_are_shuffled": round(shuffled_genre, 4),
             "scale_share": {name: _mean(values) for name, values in self.scale.items()},
             "tempo_within_3_percent": {name: _mean([v < 0.03 for v in vs]) for name, vs in self.tempo_error.items()},
             "vowels_as_the_lyrics_say": _mean(self.vowels),
@@ -80,18 +79,17 @@ def listen(model: Model, seeds: Sequence[int], seconds: float = 8.0, report: Rep
     # The codec colours what it decodes, so each level is heard by a listener that knows how it sounds.
     listeners = {k: Listener.fit(LISTENER_SEEDS, seconds, sr, partial(decoded, model, level=k)) for k in (0, 1, 2)}
     clean = [synthesise(CLEAN_SEED, artist, genre, seconds, sr) for artist, genre in PAIRS]
-    order = np.random.Generator(np.random.PCG64(0)).permutation(len(PAIRS)).tolist()
-    found: dict[str, object] = {"clean": _heard(plain, [s.audio for s in clean], clean, order).summary()}
+    found: dict[str, object] = {"clean": _heard(plain, [s.audio for s in clean], clean).summary()}
     for level in (0, 1, 2):
         audios = [decoded(model, song.audio, level) for song in clean]
-        found[f"decoded_level_{level}"] = _heard(listeners[level], audios, clean, order).summary()
+        found[f"decoded_level_{level}"] = _heard(listeners[level], audios, clean).summary()
     totals = {level: Heard() for level in (0, 1, 2)}
     for seed in seeds:
         songs = [synthesise(CLEAN_SEED + 1 + seed, artist, genre, seconds, sr) for artist, genre in PAIRS]
         codes = sample_pairs(model, songs, seed, seconds, report)
         for level, tokens in codes.items():
             audios = [model.vqvae.decode(row[None], level)[0, :, 0].numpy() for row in tokens]
-            _heard(listeners[level], audios, songs, order, totals[level])
+            _heard(listeners[level], audios, songs, totals[level])
     found |= {f"sampled_level_{level}": heard.summary() for level, heard in totals.items()}
     found["distance_to_clean_db"] = distances(model, clean, report)
     found["bits_a_token"] = lyric_bits(model, clean)
@@ -175,12 +173,10 @@ def lyric_bits(model: Model, clean: Sequence[SynthSong]) -> dict[str, float]:
     return {kind: float(top.losses(codes, y)[0]) for kind, y in rows.items()}
 
 
-def _heard(
-    listener: Listener, audios: Sequence[Audio], songs: Sequence[SynthSong], order: list[int], into: Heard | None = None
-) -> Heard:
+def _heard(listener: Listener, audios: Sequence[Audio], songs: Sequence[SynthSong], into: Heard | None = None) -> Heard:
     heard = into or Heard()
-    for number, ((artist, genre), audio, song) in enumerate(zip(PAIRS, audios, songs, strict=True)):
-        heard.listen(listener, audio, artist, genre, song, order[number])
+    for pair, audio, song in zip(PAIRS, audios, songs, strict=True):
+        heard.listen(listener, audio, pair, song)
     return heard
 
 
