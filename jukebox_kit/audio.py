@@ -62,6 +62,14 @@ def _decode_by_librosa(path: Path, seconds: float | None) -> tuple[Audio, int]:
     return np.asarray(audio, np.float32), int(rate)
 
 
+def audio_samples(path: Path) -> int:
+    """Return how many samples a file holds, 0 where there is none or it cannot be read."""
+    try:
+        return int(soundfile.info(path).frames)
+    except (soundfile.LibsndfileError, RuntimeError, OSError):
+        return 0
+
+
 def wav_bytes(audio: Audio, sr: int) -> bytes:
     """Return (samples,) or (samples, channels) in [-1, 1] as a 16-bit WAV file, clipped at full scale."""
     buffer = io.BytesIO()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from jukebox_kit.audio import SampledAudio, spectrogram_png, wav_bytes
+from jukebox_kit.audio import SampledAudio, audio_samples, spectrogram_png, wav_bytes
 from jukebox_kit.errors import SongError
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.models import Model
@@ -39,10 +39,12 @@ class Progress:
 class Options:
     """How the work is done; none of it changes which song comes out.
 
-    save_every: seconds of work that may be lost; batch: items sampled at once; progress: called a few times a second.
+    save_every: seconds of work that may be lost; preview_every: seconds of work after which the audio so far is written
+    anew; batch: items sampled at once; progress: called a few times a second.
     """
 
     save_every: float = 30.0
+    preview_every: float = 120.0
     batch: int = 16
     engine: str = "cached"
     progress: Callable[[Progress], None] | None = None
@@ -92,13 +94,13 @@ def _step(song: Song, level: int, model: Model, options: Options) -> Song:
     with song.store.lock():
         codes, primed = song.codes(level)
         if not (codes == UNMADE).any():
-            _write_audio(song, level, model, only_missing=True)
+            _write_audio(song, level, model, only_missing=True)  # it may have been stopped just before
             return song
         song.check_model(model)
         above = _upper_codes(song, level, model)
         prior = model.prior(level)
         work = torch.from_numpy(codes.astype(np.int64)).to(model.device)
-        keeper = _Keeper(song, level, primed, work, options)
+        keeper = _Keeper(song, level, primed, work, options, model)
         for first in range(0, len(work), options.batch):
             items = tuple(range(first, min(first + options.batch, len(work))))
             job = LevelJob(
@@ -128,11 +130,12 @@ def _step(song: Song, level: int, model: Model, options: Options) -> Song:
 
 
 class _Keeper:
-    """Saves a level's codes every so often and reports progress."""
+    """Saves a level's codes every so often, writes previews, and reports progress."""
 
-    def __init__(self, song: Song, level: int, primed: int, work: torch.Tensor, options: Options) -> None:
+    def __init__(self, song: Song, level: int, primed: int, work: torch.Tensor, options: Options, model: Model) -> None:
         self.song, self.level, self.primed, self.work, self.options = song, level, primed, work, options
-        self.saved = self.reported = time.monotonic()
+        self.model = model
+        self.saved = self.reported = self.previewed = time.monotonic()
         self.items: tuple[int, ...] = ()
 
     def begin(self, items: tuple[int, ...]) -> None:
@@ -150,6 +153,10 @@ class _Keeper:
                 self.options.progress(Progress(self.level, done, items * total))
         if now - self.saved >= self.options.save_every:
             self.save()
+        if now - self.previewed >= self.options.preview_every:
+            self.save()
+            _write_audio(self.song, self.level, self.model, only_missing=False)
+            self.previewed = time.monotonic()
 
     def save(self) -> None:
         """Keep the codes so far."""
@@ -179,9 +186,9 @@ def _upper_codes(song: Song, level: int, model: Model) -> torch.Tensor | None:
 
 
 def _write_audio(song: Song, level: int, model: Model, only_missing: bool) -> None:
-    """Write every item's audio of a finished level, and the picture of the levels so far."""
+    """Write every item's audio of a level so far, and the picture of the levels; whole files are left if so wished."""
     names = [f"level_{level}/item_{item}.wav" for item in range(song.request.items)]
-    wanted = [n for n in names if not only_missing or not (song.root / n).exists()]
+    wanted = [n for n in names if not (only_missing and audio_samples(song.root / n) == song.resolved.samples)]
     for item, name in enumerate(names):
         if name in wanted:
             song.store.write(name, wav_bytes(song.audio(level, item, model), song.sr))

@@ -94,6 +94,27 @@ def test_an_exception_in_the_middle_keeps_what_is_made(
     assert same_codes(jk.sample(Song.open(song.root)), whole)
 
 
+def test_previews_can_be_heard_on_the_way_and_give_way_to_the_whole(
+    whole: Song, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jukebox_kit.steps.REPORTS_A_SECOND", 1e9)
+    song = Song.create(tmp_path / "song", model=tiny, items=2, **REQUEST)
+    jk.level_2(song)
+
+    def stop(progress: jk.Progress) -> None:
+        if progress.done > progress.total // 4:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        jk.level_1(song, options=jk.Options(progress=stop, preview_every=0.05))
+    preview = soundfile.info(song.root / "level_1" / "item_1.wav").frames
+    assert 0 < preview < song.resolved.samples
+    codes, primed = whole.codes(1)
+    song.write_codes(1, codes, primed)  # as if it had been stopped after the last token and before the audio
+    jk.level_1(song)
+    assert soundfile.info(song.root / "level_1" / "item_1.wav").frames == song.resolved.samples
+
+
 @pytest.mark.parametrize("level", [2, 1, 0])
 def test_kill_9_in_the_middle_of_a_level(whole: Song, tiny: Path, tmp_path: Path, level: int, run: Run) -> None:
     """The process is killed for real once the level has saved something; resume gives the song never stopped."""
