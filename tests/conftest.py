@@ -21,6 +21,7 @@ from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.vqvae import VQVAE
 from jukebox_kit.models import Model, place
 
+torch.set_num_threads(1)  # the parts are small: a second thread costs more than it brings
 TESTS = Path(__file__).parent
 GOLDEN = TESTS / "golden"
 SMALL_VQVAE = VQVAEConfig(emb_width=8, l_bins=32, width=4, depth=2)
