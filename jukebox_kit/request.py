@@ -81,7 +81,8 @@ def resolve(request: Request, definition: ModelDefinition, tables: dict[str, Tab
         raise RequestError(
             f"{request.seconds:g} seconds are less than one token; ask for at least {hop / vqvae.sr:.3f}."
         )
-    total_seconds = request.total_seconds or max(request.seconds, definition.sampling.total_seconds)
+    default = max(request.seconds, definition.sampling.total_seconds)
+    total_seconds = default if request.total_seconds is None else request.total_seconds
     check_total(total_seconds, top)
     if total_seconds < request.seconds:
         raise LabelError(

@@ -66,6 +66,8 @@ class Song:
             raise SongError(f"{root} is a file; choose a folder for the song.")
         if root.is_dir() and not {p.name for p in root.iterdir()} <= OWN_NAMES:
             raise SongError(f"{root} holds something that is not a song; choose another folder.")
+        if any((root / f"level_{level}" / "codes.safetensors").exists() for level in LEVELS):
+            raise SongError(f"{root} holds codes but no song.json; put that file back, or choose another folder.")
         model = loaded or Model.load(asked.model)
         resolved = resolve(asked, model.definition, model.tables)
         model.check_files()

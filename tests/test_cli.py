@@ -23,6 +23,7 @@ BAD: list[tuple[list[str], str]] = [
     (["--seconds", "nan"], r"seconds must be above 0"),
     (["--seconds", "0.001"], r"less than one token"),
     (["--seconds", "500"], r"outside this model's range: choose at least 8 and under 32 seconds"),
+    (["--total-seconds", "0"], r"choose at least 8 and under 32 seconds"),
     (["--total-seconds", "4"], r"choose at least 8 and under 32 seconds"),
     (["--total-seconds", "9", "--seconds", "10"], r"less than the 10 seconds to make"),
     (["--temperature", "0"], r"temperature must be above 0"),

@@ -207,6 +207,15 @@ def test_a_creation_cut_short_is_begun_again(tiny: Path, tmp_path: Path) -> None
     assert Song.create(folder, model=tiny, **REQUEST).status()[0].done == 0
 
 
+def test_codes_without_their_song_json_are_neither_used_nor_lost(tiny: Path, tmp_path: Path) -> None:
+    song = jk.level_2(Song.create(tmp_path / "song", model=tiny, **REQUEST))
+    kept = (song.root / "level_2" / "codes.safetensors").read_bytes()
+    (song.root / "song.json").unlink()
+    with pytest.raises(SongError, match=r"holds codes but no song\.json"):
+        Song.create(song.root, model=tiny, **{**REQUEST, "seed": 9})
+    assert (song.root / "level_2" / "codes.safetensors").read_bytes() == kept
+
+
 def test_very_short_and_not_quite_whole_lengths(tiny: Path, tmp_path: Path) -> None:
     for number, seconds in enumerate((0.008, 0.02, 0.1, 0.257)):
         song = jk.sample(Song.create(tmp_path / str(number), model=tiny, **{**REQUEST, "seconds": seconds}))

@@ -29,11 +29,7 @@ BIG_PLACES = [(1, 3, 0), (1, 3, 65537)]
 
 def check_noise(golden: Golden) -> Iterator[Entry]:
     """Compare the uniforms of the seed at some levels, items and positions."""
-    some = list(
-        itertools.product(  # Level, item and position of the recorded uniforms.
-            NOISE_LEVELS, NOISE_ITEMS, NOISE_POSITIONS
-        )
-    )
+    some = list(itertools.product(NOISE_LEVELS, NOISE_ITEMS, NOISE_POSITIONS))
     for name, seed, places in (("noise.uniforms", "seed", some), ("noise.uniforms_big_seed", "big_seed", BIG_PLACES)):
         if name in golden.tensors:
             found = torch.stack([_uniforms(golden, int(golden.scalars[seed]), *place) for place in places])

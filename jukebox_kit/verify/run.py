@@ -1,4 +1,4 @@
-"""All entries of a folder, in order; and the published numbers of the released weights."""
+"""All entries of a folder of recorded numbers, in order."""
 
 from __future__ import annotations
 
