@@ -12,6 +12,7 @@ import soundfile
 import torch
 
 from jukebox_kit.definitions import load_definition, shipped_models
+from jukebox_kit.stores.disks import examine_disk
 
 
 def examine(folder: Path) -> dict[str, str]:
@@ -53,4 +54,5 @@ def _memory() -> str:
 def _disk(folder: Path) -> str:
     there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     usable = "writable" if os.access(there, os.W_OK) else "not writable: choose another folder"
-    return f"{shutil.disk_usage(there).free / 2**30:.1f} GiB free at {there}, {usable}"
+    store = examine_disk(there)
+    return f"{shutil.disk_usage(there).free / 2**30:.1f} GiB free at {there}, {usable}; {store.kind} store: {store.why}"
