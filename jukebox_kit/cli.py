@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from jukebox_kit.errors import JukeboxKitError, RequestError
+from jukebox_kit.old.shell import export, import_old
 
 app = typer.Typer(
     help="Songs with OpenAI's Jukebox, in steps that can be stopped anywhere and gone on with.",
@@ -18,6 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command("import")(import_old)
+app.command()(export)
 
 Folder = Annotated[Path, typer.Argument(help="The song's folder.")]
 ModelName = Annotated[str, typer.Option(help="A model that ships (see: jukebox-kit models), or a model's YAML file.")]

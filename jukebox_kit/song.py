@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,38 @@ class Song:
             store.write("prompt.wav", wav_bytes(prompt, model.definition.vqvae.sr))
             _write_prompt_codes(store, prompt, resolved, model, asked.items)
         # Last, since a folder without it is no song yet: a creation cut short is begun again.
+        store.write("song.json", _json(manifest))
+        return cls(store, manifest)
+
+    @classmethod
+    def adopt(
+        cls,
+        folder: str | Path,
+        codes: Mapping[int, Codes],
+        came_from: dict[str, Any],
+        loaded: Model | None = None,
+        **request: Any,
+    ) -> Song:
+        """Make a song folder around codes that were made elsewhere.
+
+        codes: level → (items, tokens) int16, any number of tokens (0 too) in each level, at most that of the song. They
+        are kept as given, as a prompt is: never sampled again and never checked by replay. `came_from` (JSON) is
+        written to song.json under "came_from". Raises as `create` does.
+        """
+        root, asked = Path(folder), _settled(request)
+        if root.exists() and not (root.is_dir() and not any(root.iterdir())):
+            raise SongError(f"{root} holds something already; choose another folder.")
+        model = loaded or Model.load(asked.model)
+        resolved = resolve(asked, model.definition, model.tables)
+        model.check_files()
+        store = LocalStore(root)
+        for level, given in codes.items():
+            whole = np.full((asked.items, resolved.plans[level].total), UNMADE, np.int16)
+            if given.shape[0] != whole.shape[0] or given.shape[1] > whole.shape[1]:
+                raise SongError(f"codes of level {level} are {given.shape}; the song has room for {whole.shape}.")
+            whole[:, : given.shape[1]] = given
+            store.write(f"level_{level}/codes.safetensors", pack_codes(whole, given.shape[1]))
+        manifest = _manifest(asked, resolved, model) | {"came_from": came_from}
         store.write("song.json", _json(manifest))
         return cls(store, manifest)
 
