@@ -197,6 +197,7 @@ def test_a_whole_drive_in_one_go(mini: Path, tmp_path: Path) -> None:
     (drive / "samples" / "oz" / "level_1" / "data.pth.tar").write_bytes(b"half")  # stopped while it was written
     shutil.copy(OLD_FORMATS / "zs-top-level-final.t", drive / "co_composer.t")
     shutil.copytree(TESTS / "broken", drive / "broken")
+    shutil.copy(GOLDEN / "checkpoints" / "upsampler_level_0.pth.tar", drive / "step_1000.pth.tar")
     for name in ("jukebox/models/5b/vqvae.pth.tar", "samples/oz/data_align.pth.tar", ".Trash/a.t", "song/song.json"):
         (drive / name).parent.mkdir(parents=True, exist_ok=True)
         (drive / name).write_bytes(b"no song")
@@ -250,7 +251,7 @@ ODD: dict[str, tuple[object, str]] = {
     "rows": ([EMPTY, TOP.repeat(2, 1), TOP.repeat(3, 1)], "2 items at one level and 3 at another"),
     "huge": ([EMPTY, EMPTY, torch.zeros(1, 1, dtype=torch.int64).expand(1000, 10**9)], "more than any song has"),
     "weights": ({"model": {"w": TOP}}, "holds a model's weights, not a song"),
-    "else": ({"step": 1}, "holds something else, not a song"),
+    "else": ({"step": 1}, "holds something else than a song"),
 }
 
 
@@ -274,11 +275,22 @@ def test_a_bit_that_turned_on_the_way_is_noticed(tmp_path: Path) -> None:
         read_old_file(tmp_path / "a.t")
 
 
+def test_tensors_of_a_gpu_and_slices_of_a_batch(mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most were saved from CUDA; this machine need not have it."""
+    batch = torch.randint(0, 64, (4, 50))
+    monkeypatch.setattr("torch.serialization.location_tag", lambda storage: "cuda:0")
+    torch.save([torch.zeros(1, 0), torch.zeros(1, 0), batch[2:3, 5:40]], tmp_path / "a.t")
+    monkeypatch.undo()
+    assert b"cuda:0" in (tmp_path / "a.t").read_bytes()
+    song = one(tmp_path / "a.t", tmp_path / "song", mini)
+    assert np.array_equal(song.codes(2)[0], batch[2:3, 5:40].numpy())
+
+
 def test_what_the_files_do_not_say_is_asked_for(mini: Path, tmp_path: Path) -> None:
     path = OLD_FORMATS / "zs-top-level-final.t"
     (outcome,) = import_songs(path, tmp_path / "song", Answers(artist="a"))
-    assert "does not say which model and genre and lyrics it was made with" in outcome.failed
-    assert outcome.failed.endswith("give --model and --genre and --lyrics or --lyrics-file.")
+    assert "does not say which model, genre and lyrics it was made with" in outcome.failed
+    assert outcome.failed.endswith("give --model, --genre and --lyrics or --lyrics-file.")
     asked: list[str] = []
 
     def ask(what: str, where: Path) -> str:

@@ -80,7 +80,7 @@ def read_pickle(path: Path) -> object:
             ) from None
         raise CheckpointError(f"{path} is not a checkpoint, or is damaged; get it again.") from None
     except Exception as error:  # damaged bytes make the reader raise whatever the step they fall into does
-        short = " ".join(str(error).split())[:120]
+        short = " ".join(str(error).split()).split(". ")[0][:120] or "it ends too early"
         raise CheckpointError(f"{path} is not a whole checkpoint ({short}); get it again.") from None
 
 

@@ -8,6 +8,7 @@ NAME.pth.tar                      a run's file that was put elsewhere
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections import Counter
@@ -95,7 +96,11 @@ def _is_run(folder: Path) -> bool:
 
 def _ranks(place: Path) -> list[Path]:
     """Return the folders that the processes of one MPI run wrote, in order."""
-    found = [p.absolute() for p in place.parent.glob(f"{place.name}_rank_*") if RANK.fullmatch(p.name) and _is_run(p)]
+    found = [
+        p.absolute()
+        for p in place.parent.glob(f"{glob.escape(place.name)}_rank_*")
+        if RANK.fullmatch(p.name) and _is_run(p)
+    ]
     return sorted(found, key=_rank)
 
 

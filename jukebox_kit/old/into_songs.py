@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -16,11 +16,13 @@ from jukebox_kit.definitions import ModelDefinition, load_definition, shipped_mo
 from jukebox_kit.errors import JukeboxKitError, RequestError, SongError
 from jukebox_kit.models import Model
 from jukebox_kit.old.finding import find_sources
-from jukebox_kit.old.reading import WEB_UI
+from jukebox_kit.old.reading import WEB_UI, WeightsError
 from jukebox_kit.old.runs import OldSong, read_run
 from jukebox_kit.old.webui import read_project
 from jukebox_kit.song import LEVELS, Song
 from jukebox_kit.store import Codes
+
+log = logging.getLogger(__name__)
 
 OPTIONS = {"model": "--model", "artist": "--artist", "genre": "--genre", "lyrics": "--lyrics or --lyrics-file"}
 
@@ -70,7 +72,10 @@ def import_songs(
         try:
             found = read_project(source) if source.kind == WEB_UI else read_run(source)
         except (JukeboxKitError, OSError) as error:
-            yield Outcome(source.paths[0], failed=str(error))
+            if isinstance(error, WeightsError) and not alone:
+                log.info("passed over: %s", error)
+            else:
+                yield Outcome(source.paths[0], failed=str(error))
             continue
         yield from (Outcome(source.paths[0], failed=sentence) for sentence in found.failed)
         single = alone and len(found.songs) == 1
@@ -111,11 +116,11 @@ def _imported(
 
 def _again(old: OldSong, folder: Path, came_from: dict[str, Any]) -> Outcome:
     """Leave a song that was imported before as it is; SongError where another one is in its place."""
-    manifest = json.loads((folder / "song.json").read_text(encoding="utf-8"))
-    before = manifest.get("came_from") or {}
+    song = Song.open(folder)
+    before = song.manifest.get("came_from") or {}
     if any(before.get(name) != came_from[name] for name in ("kind", "path", "items")):
         raise SongError(f"{folder} holds another song already; choose another folder for that of {old.path}.")
-    return Outcome(old.path, Song.open(folder), notes=(f"{folder} was imported before, and is left as it is.",))
+    return Outcome(old.path, song, notes=(f"{folder} was imported before, and is left as it is.",))
 
 
 def _known(old: OldSong, answers: Answers, ask: Ask | None, single: bool) -> dict[str, Any]:
@@ -127,14 +132,18 @@ def _known(old: OldSong, answers: Answers, ask: Ask | None, single: bool) -> dic
         known[name] = answer if answer is not None and (single or said is None) else said
     missing = [name for name in OPTIONS if known[name] is None and _needed(name, known["model"])]
     if missing and ask is None:
-        options = " and ".join(OPTIONS[name] for name in missing)
-        raise RequestError(f"{old.path} does not say which {' and '.join(missing)} it was made with; give {options}.")
+        options = _listed([OPTIONS[name] for name in missing])
+        raise RequestError(f"{old.path} does not say which {_listed(missing)} it was made with; give {options}.")
     for name in missing:
         if ask is not None and _needed(name, known["model"]):
             known[name] = ask(name, old.path)
     return {name: value for name, value in known.items() if value is not None} | (
         {"temperature": told.temperature} if told.temperature is not None else {}
     )
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
 
 
 def _needed(name: str, model: str | None) -> bool:

@@ -28,6 +28,10 @@ MOST_CODES = 2**28  # a few bytes of a pickle may claim a tensor of any size
 RUN, COMPOSER, WEB_UI = "2020 run", "co-composer", "web ui"
 
 
+class WeightsError(SongError):
+    """A file holds a model's weights, which lie about on people's Drives beside their songs."""
+
+
 @dataclass(frozen=True)
 class Told:
     """What files say of one item's song; None where they say nothing.
@@ -61,14 +65,17 @@ class OldFile:
 def read_old_file(path: Path) -> OldFile:
     """Read a file of either form.
 
-    Raises CheckpointError where it is missing, damaged or asks for code to be run, SongError where it holds no codes.
+    Raises CheckpointError where it is missing, damaged or asks for code to be run, SongError where it holds no codes,
+    WeightsError where it holds weights.
     """
-    content = read_checked(path)
+    content = read_pickle(path)
+    if isinstance(content, dict) and "zs" not in content and "model" in content:
+        raise WeightsError(f"{path} holds a model's weights, not a song; give a file with the codes of one.")
+    check_sums(path)
     if isinstance(content, dict):
         values = cast("dict[str, Any]", content)
         if "zs" not in values:
-            what = "a model's weights" if "model" in values else "something else"
-            raise SongError(f"{path} holds {what}, not a song; give a file with the codes of one.")
+            raise SongError(f"{path} holds something else than a song; give a file with the codes of one.")
         codes = old_codes(values["zs"], path)
         told = told_by_labels(values.get("labels"), len(codes[2]))
         temperature = _temperature(values.get("sampling_kwargs"))
@@ -77,12 +84,8 @@ def read_old_file(path: Path) -> OldFile:
     return OldFile(path, COMPOSER, codes, (Told(),) * len(codes[2]))
 
 
-def read_checked(path: Path) -> object:
-    """Return what a torch pickle holds after comparing its checksums, which torch itself does not do.
-
-    Raises CheckpointError as `read_pickle` does, and where a checksum differs.
-    """
-    content = read_pickle(path)
+def check_sums(path: Path) -> None:
+    """Compare a file's checksums, which torch itself does not do; CheckpointError where one differs."""
     if zipfile.is_zipfile(path):  # the container before torch 1.6 has no checksums
         try:
             with zipfile.ZipFile(path) as file:
@@ -91,7 +94,6 @@ def read_checked(path: Path) -> object:
             wrong = str(error)
         if wrong:
             raise CheckpointError(f"{path} is damaged ({wrong}); get it again.")
-    return content
 
 
 def old_codes(zs: object, path: Path) -> OldCodes:

@@ -14,7 +14,7 @@ import numpy as np
 
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.old.finding import DATA, LEVEL_FOLDERS, Source
-from jukebox_kit.old.reading import COMPOSER, LevelCodes, OldCodes, OldFile, Told, read_old_file
+from jukebox_kit.old.reading import COMPOSER, LevelCodes, OldCodes, OldFile, Told, WeightsError, read_old_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class _Item:
 
 
 def read_run(source: Source) -> Found:
-    """Read a run's folders, or one file, into songs."""
+    """Read a run's folders, or one file, into songs; WeightsError where a file holds a model's weights."""
     failed: list[str] = []
     notes: list[str] = []
     items: list[_Item] = []
@@ -94,6 +94,8 @@ def _items(file: OldFile, folder: Path | None) -> Iterator[_Item]:
 def _read(path: Path, failed: list[str]) -> OldFile | None:
     try:
         return read_old_file(path)
+    except WeightsError:
+        raise
     except JukeboxKitError as error:
         failed.append(str(error))
         return None

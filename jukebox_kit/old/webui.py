@@ -20,6 +20,7 @@ import numpy as np
 
 from jukebox_kit.definitions import read_yaml
 from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit.model.checkpoint import read_pickle
 from jukebox_kit.old.finding import NODES, Source, project_of
 from jukebox_kit.old.reading import (
     WEB_UI,
@@ -27,7 +28,7 @@ from jukebox_kit.old.reading import (
     OldCodes,
     OldFile,
     Told,
-    read_checked,
+    check_sums,
     read_old_file,
     told_by_labels,
 )
@@ -153,7 +154,8 @@ def _told(project: Project, failed: list[str]) -> tuple[Told, tuple[str, ...]]:
 
 def _told_by(path: Path, told: Told) -> tuple[Told, tuple[str, ...]]:
     """Add what a `.labels` file says: (labels, words of each channel); the channels' genres may differ."""
-    content = read_checked(path)
+    content = read_pickle(path)
+    check_sums(path)
     pair = isinstance(content, list | tuple) and len(content) == 2
     channels = told_by_labels(cast("tuple[object, ...]", content)[0] if pair else content)
     genres = [channel.genre for channel in channels if channel.genre is not None]
