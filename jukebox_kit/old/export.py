@@ -38,8 +38,7 @@ def export_2020(song: Song, folder: Path, model: Model | None = None) -> list[st
     loaded, store = model or Model.load(song.request.model), LocalStore(folder)
     labels = [_labels(song, level) for level in LEVELS]
     for level in reversed(LEVELS):
-        given = song.codes(level)[1]
-        if level != LEVELS[-1] and made[level].shape[1] in (0, given) and given < song.resolved.plans[level].total:
+        if level != LEVELS[-1] and made[level].shape[1] in (0, _given(song, level).shape[1]):
             continue  # nothing but a beginning, which is in the files above
         audio = [song.audio(level, item, loaded) for item in range(song.request.items)]
         length = min(len(a) for a in audio)
