@@ -26,6 +26,7 @@ from jukebox_kit.cli_shared import (
     work,
 )
 from jukebox_kit.errors import JukeboxKitError, RequestError
+from jukebox_kit.old.shell import export, import_old
 
 app = typer.Typer(
     help="Songs with OpenAI's Jukebox, in steps that can be stopped anywhere and gone on with.",
@@ -33,6 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command("import")(import_old)
+app.command()(export)
 
 register(app)
 

@@ -33,17 +33,19 @@ class Manifest:
     licence: str
     history: tuple[dict[str, Any], ...] = ()
     upsample: tuple[int, ...] | None = None
-    came_from: dict[str, Any] | None = None
+    came_from: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     runs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict[str, dict[str, Any]])
     undo: tuple[str, ...] = ()
     redo: tuple[str, ...] = ()
     settling: str | None = None
 
     @classmethod
-    def new(cls, request: Request, resolved: Resolved, model: Model, came_from: dict[str, Any] | None) -> Manifest:
+    def new(
+        cls, request: Request, resolved: Resolved, model: Model, came_from: dict[str, Any] | None = None
+    ) -> Manifest:
         """Return a new song's."""
-        fresh = cls(request, resolved, model.fingerprints(), model.definition.licence, came_from=came_from)
-        return fresh.noted("created" if came_from is None else f"made from {came_from.get('path', 'codes')}")
+        fresh = cls(request, resolved, model.fingerprints(), model.definition.licence, came_from=came_from or {})
+        return fresh.noted("created" if not came_from else f"made from {came_from.get('path', 'codes')}")
 
     def noted(self, what: str, **facts: Any) -> Manifest:
         """Return it with a line more in its history."""

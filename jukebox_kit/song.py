@@ -72,7 +72,7 @@ class Song:
             for level, codes in enumerate(model.vqvae.encode(torch.from_numpy(prompt)[None, :, None].to(model.device))):
                 rows = codes.cpu().numpy().astype(np.int16).repeat(asked.items, 0)
                 write_given(store, level, rows, resolved)
-        return cls._begun(store, Manifest.new(asked, resolved, model, None))
+        return cls._begun(store, Manifest.new(asked, resolved, model))
 
     @classmethod
     def adopt(
@@ -243,8 +243,13 @@ def find_songs(folders: list[Path]) -> list[Path]:
         if not folder.is_dir():
             raise SongError(f"there is no folder {folder}.")
         inside = [folder, *sorted(child for child in folder.iterdir() if child.is_dir())]
-        found += [child for child in inside if (child / "song.json").exists() or (child / "segments").is_dir()]
+        found += [child for child in inside if is_song(child)]
     return found
+
+
+def is_song(folder: Path) -> bool:
+    """Return whether a folder holds a song, as far as a look tells."""
+    return (folder / "song.json").exists() or (folder / "segments").is_dir()
 
 
 def _store_at(root: Path) -> Store:

@@ -50,7 +50,7 @@ class Adversary:
             elif deed == "again":  # a copy, or a file that was dropped and comes back, or comes late
                 self.shown.insert(place, content)
             elif deed == "shuffle":
-                np.random.Generator(np.random.PCG64(amount)).shuffle(self.shown)  # type: ignore[arg-type]
+                np.random.Generator(np.random.PCG64(amount)).shuffle(self.shown)
 
 
 def state(tokens: int, total: int = TOKENS) -> bytes:
