@@ -180,11 +180,12 @@ class DriveStore:
             self._refused_since = None
         except OSError as error:
             now = time.monotonic()
-            self._refused_since = now if self._refused_since is None else self._refused_since
+            if self._refused_since is None:
+                self._refused_since = now
+                log.warning("%s The song goes on; it is safe on this machine.", explain(self.root, error, "written"))
             if last or now - self._refused_since > PATIENCE:
                 reason = explain(self.root, error, "written").rstrip(".")
                 raise SongError(f"{reason}; all of the song is safe on this machine, resume brings it there.") from None
-            log.warning("%s", explain(self.root, error, "written"))
 
     def _own(self) -> Folder:
         if self._journal is None:

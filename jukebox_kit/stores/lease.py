@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any
 
 from jukebox_kit.errors import SongBusyError, SongError
 from jukebox_kit.stores.base import explain
@@ -33,7 +32,8 @@ TTL = 60.0  # seconds without renewal after which an owner is gone
 RENEW = 15.0  # seconds between renewals
 LONG_AGO = 1800.0  # seconds; no two clocks are believed to differ by more
 _NAMING = 2.0  # seconds given to a holder of the lock to write who it is
-_NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.ENOLCK)
+_active: set[str] = set()  # the leases that this process holds
+_NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.ENOLCK, errno.EBADF)
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,22 @@ class Lease:
 
     def __init__(self, root: Path) -> None:
         self.root, self.mark = root, own_mark()
+        self.has_locks = False
         self._written = 0.0  # by this process's monotonic clock
         self._stop = threading.Event()
 
-    def take(self, settle: float) -> None:
-        """Wait until strangers prove gone, then write the lease; SongBusyError where somebody holds it."""
-        _wait_for_others(self.root, self.mark.owner)
+    def take(self, has_locks: bool, settle: float) -> None:
+        """Wait until strangers prove gone, then write the lease; SongBusyError where somebody holds it.
+
+        has_locks: this process holds the system's lock, so nobody else on this machine does.
+        """
+        self.has_locks = has_locks
+        self._wait_for_others()
+        _active.add(self.mark.owner)
         self.renew()
-        time.sleep(settle)
-        rivals = [m for m in marks(self.root) if m.owner != self.mark.owner and _alive(m) and m.rank < self.mark.rank]
+        if not has_locks:
+            time.sleep(settle)
+        rivals = [m for m in self._others() if m.rank < self.mark.rank]
         if rivals:
             self.end()
             raise _busy(self.root, rivals[0])
@@ -103,7 +110,7 @@ class Lease:
         """Raise SongBusyError where this process slept for so long that another one took the song over."""
         if time.monotonic() - self._written < TTL:
             return
-        others = [m for m in marks(self.root) if m.owner != self.mark.owner and _alive(m) and not _old(m)]
+        others = [m for m in self._others() if not _old(m)]
         if others:
             raise SongBusyError(f"{self.root} was taken over by {others[0].who} while this process stood still.")
         self.renew()
@@ -111,8 +118,37 @@ class Lease:
     def end(self) -> None:
         """Let go."""
         self._stop.set()
+        _active.discard(self.mark.owner)
         with suppress(OSError):
             self._path.unlink()
+
+    def _others(self) -> list[Mark]:
+        """Return the leases of all others that may live."""
+        return [m for m in marks(self.root) if m.owner != self.mark.owner and _may_live(m, self.has_locks)]
+
+    def _wait_for_others(self) -> None:
+        """Return when nobody holds the folder; a stranger's lease is watched until it proves alive or gone."""
+        watched: dict[str, tuple[float, float]] = {}
+        while True:
+            waiting = [m for m in marks(self.root) if not self._gone(m, watched)]
+            if not waiting:
+                return
+            if not watched:
+                log.warning("%s: waiting up to %.0f seconds to see whether %s is gone", self.root, TTL, waiting[0].who)
+            for mark in waiting:
+                renewed, _ = watched.setdefault(mark.owner, (mark.renewed, time.monotonic()))
+                if mark.machine == _machine() or mark.renewed != renewed:
+                    raise _busy(self.root, mark)
+            time.sleep(min(1.0, TTL / 10))
+
+    def _gone(self, mark: Mark, watched: dict[str, tuple[float, float]]) -> bool:
+        renewed, since = watched.get(mark.owner, (mark.renewed, time.monotonic()))
+        silent = mark.renewed == renewed and time.monotonic() - since > TTL
+        gone = silent or _old(mark) or not _may_live(mark, self.has_locks)
+        if gone:
+            with suppress(OSError):
+                (self.root / f".lease-{mark.owner}.json").unlink()
+        return gone
 
     @property
     def _path(self) -> Path:
@@ -132,7 +168,7 @@ def hold(root: Path, settle: float = 0.0) -> Iterator[Lease]:
     """
     with _locked(root) as has_locks:
         lease = Lease(root)
-        lease.take(0.0 if has_locks else settle)
+        lease.take(has_locks, settle)
         try:
             yield lease
         finally:
@@ -150,56 +186,33 @@ def marks(root: Path) -> list[Mark]:
         except (OSError, ValueError, TypeError):  # it arrives in parts: somebody is writing it, or was
             with suppress(OSError):
                 at = path.stat().st_mtime
-                found.append(Mark(path.name, 0, "", "?", "another machine", at, at))
+                owner = path.name.removeprefix(".lease-").removesuffix(".json")
+                found.append(Mark(owner, 0, "", "?", "another machine", at, at))
     return found
-
-
-def _wait_for_others(root: Path, own: str) -> None:
-    """Return when nobody holds the folder; a stranger's lease is watched until it proves alive or gone."""
-    watched: dict[str, tuple[float, float]] = {}
-    while True:
-        waiting = [m for m in marks(root) if m.owner != own and not _gone(root, m, watched)]
-        if not waiting:
-            return
-        if not watched:
-            log.warning("%s: waiting up to %.0f seconds to see whether %s is gone", root, TTL, waiting[0].who)
-        for mark in waiting:
-            renewed, _ = watched.setdefault(mark.owner, (mark.renewed, time.monotonic()))
-            if mark.machine == _machine() or mark.renewed != renewed:
-                raise _busy(root, mark)
-        time.sleep(min(1.0, TTL / 10))
-
-
-def _gone(root: Path, mark: Mark, watched: dict[str, tuple[float, float]]) -> bool:
-    renewed, since = watched.get(mark.owner, (mark.renewed, time.monotonic()))
-    silent = mark.renewed == renewed and time.monotonic() - since > TTL
-    gone = silent or not _alive(mark) or _old(mark)
-    if gone:
-        with suppress(OSError):
-            (root / f".lease-{mark.owner}.json").unlink()
-    return gone
 
 
 @contextmanager
 def _locked(root: Path) -> Iterator[bool]:
     """Hold the system's lock on a folder; yields whether the disk has locks at all."""
-    path = root / ".lock"
     try:
-        file = path.open("a+")
+        # Not for writing: a disk that has to become read-only meanwhile can, and says so at the next save.
+        handle = os.open(root / ".lock", os.O_RDONLY | os.O_CREAT, 0o666)
     except OSError as error:
-        raise SongError(explain(path, error, "written")) from None
-    with file:
-        yield _flock(file, root)
-
-
-def _flock(file: IO[Any], root: Path) -> bool:
+        raise SongError(explain(root / ".lock", error, "written")) from None
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield _flock(handle, root)
+    finally:
+        os.close(handle)
+
+
+def _flock(handle: int, root: Path) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         until = time.monotonic() + _NAMING
         while time.monotonic() < until:
             for mark in marks(root):
-                if _alive(mark) and not _old(mark):
+                if _may_live(mark, False) and not _old(mark):
                     raise _busy(root, mark) from None
             time.sleep(0.02)
         raise SongBusyError(f"{root} is being worked on by another process; wait for it or stop it.") from None
@@ -214,9 +227,12 @@ def _busy(root: Path, mark: Mark) -> SongBusyError:
     return SongBusyError(f"{root} is being worked on by {mark.who}; wait for it or stop it.")
 
 
-def _alive(mark: Mark) -> bool:
-    """Return False where the owner ran on this machine and is gone; others may be alive."""
-    return mark.machine != _machine() or _process_start(mark.process) == mark.started
+def _may_live(mark: Mark, has_locks: bool) -> bool:
+    """Return False where an owner on this machine is gone, or let go and could not say so; others may live."""
+    if mark.machine != _machine():
+        return True
+    own = mark.process == os.getpid() and mark.owner not in _active
+    return not (has_locks or own) and _process_start(mark.process) == mark.started
 
 
 def _old(mark: Mark) -> bool:

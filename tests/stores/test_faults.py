@@ -1,0 +1,216 @@
+"""Disks that fill up, become read-only or go away, memory that runs out, processes that are told to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import jukebox_kit as jk
+from jukebox_kit.codes import unpack_codes
+from jukebox_kit.errors import SongError
+from jukebox_kit.sampling import sample_level
+from jukebox_kit.song import LEVELS, Song
+from jukebox_kit.steps import Progress
+from jukebox_kit.stores.disks import examine_disk, file_system
+from tests.conftest import Run
+
+REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "seconds": 0.6, "items": 2, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def whole(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Song:
+    """The song, never stopped."""
+    return jk.sample(Song.create(tmp_path_factory.mktemp("songs") / "whole", model=tiny, **REQUEST))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, of one megabyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a disk needs root")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def assert_same(song: Song, whole: Song) -> None:
+    for level in LEVELS:
+        assert np.array_equal(song.codes(level), whole.codes(level))
+        for item in range(2):
+            name = f"level_{level}/item_{item}.wav"
+            assert (song.root / name).read_bytes() == (whole.root / name).read_bytes()
+
+
+def at_half_of_level_1(deed: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a progress callback that does something once, in the middle of level 1."""
+    monkeypatch.setattr("jukebox_kit.steps.REPORTS_A_SECOND", 1e9)
+    done: list[bool] = []
+
+    def progress(now: Progress) -> None:
+        if now.level == 1 and now.done > now.total // 2 and not done:
+            done.append(True)
+            deed()
+
+    return progress
+
+
+@pytest.mark.parametrize("kind", ["local", "segments"])
+def test_a_full_disk(
+    whole: Song, tiny: Path, disk: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("JUKEBOX_KIT_STORE", kind)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    song = jk.level_2(Song.create(disk / "song", model=tiny, **REQUEST))
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 1000)
+        except OSError:
+            pass
+    stopped = run("resume", song.root)
+    assert stopped.returncode == 1
+    assert "the disk is full; free some space" in stopped.stderr
+    filler.unlink()
+    assert run("resume", song.root).returncode == 0
+    assert_same(Song.open(song.root), whole)
+
+
+def test_a_disk_that_becomes_read_only(
+    whole: Song, tiny: Path, disk: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    song = Song.create(disk / "song", model=tiny, **REQUEST)
+    close = at_half_of_level_1(lambda: subprocess.run(["mount", "-o", "remount,ro", disk], check=True), monkeypatch)
+    with pytest.raises(SongError, match="the disk is read-only; make it writable"):
+        jk.sample(song, options=jk.Options(progress=close, save_every=0.0))
+    refused = run("resume", song.root)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+    assert Song.open(song.root).status()[1].done > 0
+    assert run("resume", song.root).returncode == 0
+    assert_same(song, whole)
+
+
+@pytest.mark.parametrize("kind", ["local", "segments"])
+def test_a_folder_taken_away_in_the_middle(
+    whole: Song, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("JUKEBOX_KIT_STORE", kind)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    song = Song.create(tmp_path / "song", model=tiny, **REQUEST)
+    away = at_half_of_level_1(lambda: song.root.rename(tmp_path / "aside"), monkeypatch)
+    with pytest.raises(SongError, match="the folder is gone; bring it back"):
+        jk.sample(song, options=jk.Options(progress=away, save_every=0.0))
+    assert not song.root.exists(), "nothing was begun again in its place"
+    (tmp_path / "aside").rename(song.root)
+    assert_same(jk.sample(Song.open(song.root)), whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_told_to_end_saves_and_says_how_to_go_on(
+    tiny: Path, tmp_path: Path, run: Run, number: signal.Signals
+) -> None:
+    folder = tmp_path / "song"
+    longer = ["--seconds", "6", "--total-seconds", "8"]
+    command = [sys.executable, "-m", "jukebox_kit", "sample", str(folder), "--model", str(tiny), *longer]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*command, "--save-every", "0.2"], env=environment, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (folder / "level_1" / "codes.safetensors").exists():
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == 130, errors
+    assert f"stopped; all is saved; go on with: jukebox-kit resume {folder}" in errors
+    assert "Traceback" not in errors
+    level_1 = Song.open(folder).status()[1]
+    assert 0 < level_1.done < level_1.total
+    assert run("resume", folder, "--until", "level_1").returncode == 0
+    assert [line["what"] for line in Song.open(folder).manifest.history] == ["created"]
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    whole: Song, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enough = sample_level
+    sizes: list[int] = []
+
+    def scarce(prior: Any, job: Any, codes: torch.Tensor, made: Any) -> list[int]:
+        sizes.append(len(job.items))
+        if len(job.items) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return enough(prior, job, codes, made)
+
+    monkeypatch.setattr("jukebox_kit.steps.sample_level", scarce)
+    song = jk.sample(Song.create(tmp_path / "song", model=tiny, **REQUEST))
+    assert sizes == [2, 1, 1] * 3
+    assert_same(song, whole)
+    assert "2 items at once were halved" in song.manifest.history[1]["what"]
+
+    def none(*_: Any) -> list[int]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("jukebox_kit.steps.sample_level", none)
+    with pytest.raises(SongError, match="not memory enough for one item"):
+        jk.sample(Song.create(tmp_path / "other", model=tiny, **REQUEST))
+
+
+def test_what_bits_depend_on_is_recorded_where_it_changes(
+    whole: Song, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    song = Song.create(tmp_path / "song", model=tiny, **REQUEST)
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        jk.sample(song, options=jk.Options(progress=at_half_of_level_1(stop, monkeypatch)))
+    jk.sample(Song.open(song.root), options=jk.Options(batch=1))
+    seams = [line for line in Song.open(song.root).manifest.history if "goes on at token" in line["what"]]
+    assert [seam["changed"] for seam in seams] == [{"batch": [16, 1]}]
+    assert_same(song, whole)
+    assert whole.manifest.runs["2"]["dtype"] == "float32"
+    assert len(whole.manifest.history) == 1
+
+
+def test_disks_are_told_by_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert file_system(Path("/proc")) == "proc"
+    assert examine_disk(Path("/proc")).kind == "segments"
+    assert examine_disk(tmp_path / "not" / "there").kind == "local"
+    monkeypatch.setattr("jukebox_kit.stores.disks.file_system", lambda _path: "fuse.drive")
+    assert examine_disk(tmp_path).kind == "segments"
+    monkeypatch.setattr("jukebox_kit.stores.disks.file_system", lambda _path: None)
+    monkeypatch.setattr(Path, "replace", lambda *_: None)
+    assert examine_disk(tmp_path).why == "a rename does not replace a file here"
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("JUKEBOX_KIT_STORE", "cloud")
+    with pytest.raises(jk.JukeboxKitError, match="write local or segments"):
+        examine_disk(tmp_path)
+
+
+def test_a_song_on_a_mount_can_be_read_without_the_toolkit_and_anywhere(
+    whole: Song, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "here"))
+    monkeypatch.setenv("JUKEBOX_KIT_STORE", "segments")
+    song = jk.sample(Song.create(tmp_path / "song", model=tiny, **REQUEST))
+    monkeypatch.delenv("JUKEBOX_KIT_STORE")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    again = Song.open(song.root)
+    assert_same(again, whole)
+    assert again.store.safety().words.startswith("all ")
+    for level in LEVELS:
+        name = f"level_{level}/codes.safetensors"
+        read = unpack_codes((song.root / name).read_bytes(), name)
+        assert np.array_equal(read.codes, whole.codes(level))

@@ -1,0 +1,156 @@
+"""One owner at a time: among processes, among machines, and after one of them is gone."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jukebox_kit.errors import SongBusyError, SongError
+from jukebox_kit.stores import lease
+from jukebox_kit.stores.lease import hold, marks, own_mark
+
+FORK: Any = multiprocessing.get_context("fork")
+
+
+def contend(root: Path, gate: Any, done: Any, results: Any, settle: float) -> None:
+    """Try to hold a folder when the gate opens; the one that does keeps it until the other has answered."""
+    gate.wait()
+    try:
+        with hold(root, settle):
+            results.put("held")
+            done.wait(20)
+    except SongBusyError as error:
+        results.put(str(error))
+        done.set()
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_of_two_processes_at_once_exactly_one_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
+) -> None:
+    if not locks:
+        monkeypatch.setattr(lease, "_flock", lambda _handle, _root: False)
+    for turn in range(50 if locks else 8):
+        root = tmp_path / str(turn)
+        root.mkdir()
+        gate, done, results = FORK.Event(), FORK.Event(), FORK.Queue()
+        two = [FORK.Process(target=contend, args=(root, gate, done, results, 0.4)) for _ in range(2)]
+        for process in two:
+            process.start()
+        gate.set()
+        answers = sorted((results.get(timeout=30), results.get(timeout=30)), key=lambda answer: answer != "held")
+        for process in two:
+            process.join()
+        assert answers[0] == "held"
+        assert f"{root} is being worked on by process" in answers[1]
+        assert str({p.pid for p in two} & {int(answers[1].split("process ")[1].split(" ")[0])})
+        assert marks(root) == []
+
+
+def hold_for_long(root: Path, started: Any) -> None:
+    with hold(root):
+        started.set()
+        time.sleep(60)
+
+
+def test_a_holder_killed_is_followed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for locks in (True, False):
+        started = FORK.Event()
+        process = FORK.Process(target=hold_for_long, args=(tmp_path, started))
+        process.start()
+        started.wait(20)
+        with pytest.raises(SongBusyError, match=f"process {process.pid} on "):
+            hold(tmp_path).__enter__()
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        begun = time.monotonic()
+        with hold(tmp_path):
+            assert time.monotonic() - begun < 5
+        monkeypatch.setattr(lease, "_flock", lambda _handle, _root: False)
+        assert locks or marks(tmp_path) == []
+
+
+def elsewhere(root: Path, **fields: Any) -> Path:
+    """Write the lease of an owner on another machine."""
+    mark = replace(own_mark(), machine="another boot", host="far-away", sure=True, **fields)
+    path = root / f".lease-{mark.owner}.json"
+    path.write_text(json.dumps(asdict(mark)))
+    return path
+
+
+def test_another_machine_that_is_gone_is_waited_for_and_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "TTL", 0.5)
+    path = elsewhere(tmp_path, renewed=time.time() - 3)
+    begun = time.monotonic()
+    with hold(tmp_path):
+        assert time.monotonic() - begun > 0.4
+        assert not path.exists()
+
+
+def test_another_machine_s_clock_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "TTL", 0.5)
+    elsewhere(tmp_path, renewed=time.time() + 900)
+    with hold(tmp_path):
+        pass
+
+
+def test_a_lease_of_long_ago_is_not_waited_for(tmp_path: Path) -> None:
+    elsewhere(tmp_path, renewed=time.time() - 2 * lease.LONG_AGO)
+    begun = time.monotonic()
+    with hold(tmp_path):
+        assert time.monotonic() - begun < 2
+
+
+def test_another_machine_that_lives_keeps_it(tmp_path: Path) -> None:
+    path = elsewhere(tmp_path)
+
+    def renew() -> None:
+        for _ in range(40):
+            time.sleep(0.1)
+            values = json.loads(path.read_text())
+            path.write_text(json.dumps(values | {"renewed": values["renewed"] + 1}))
+
+    living = threading.Thread(target=renew)
+    living.start()
+    with pytest.raises(SongBusyError, match="far-away"):
+        hold(tmp_path).__enter__()
+    living.join()
+
+
+def test_a_process_that_slept_does_not_write_over_its_follower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with hold(tmp_path) as own:
+        own.check()
+        monkeypatch.setattr(lease, "TTL", -1.0)
+        own.check()
+        elsewhere(tmp_path)
+        with pytest.raises(SongBusyError, match=r"taken over by process .* on far-away"):
+            own.check()
+
+
+def test_a_lease_is_renewed_while_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEW", 0.05)
+    with hold(tmp_path):
+        first = marks(tmp_path)[0].renewed
+        time.sleep(0.4)
+        assert marks(tmp_path)[0].renewed > first
+
+
+def test_a_lease_that_arrives_in_parts_is_somebody_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "TTL", 0.5)
+    (tmp_path / ".lease-half.json").write_text('{"owner": "ha')
+    assert [mark.host for mark in marks(tmp_path)] == ["another machine"]
+    with hold(tmp_path):
+        pass
+    with pytest.raises(SongError, match="could not be written"):
+        hold(tmp_path / "nowhere").__enter__()
