@@ -151,7 +151,9 @@ def _turn(song: Song, back: str, forth: str) -> None:
         blank = LevelCodes.blank(version.request.items, version.resolved.plans[level].total)
         levels[level] = blank if held is None else unpack_codes(held, f"{song.root}/{name}")
     stacks: dict[str, Any] = {back: stack[:-1], forth: (*getattr(song.manifest, forth), kept)}
-    told = replace(version, history=song.manifest.history).noted(f"{back}: back to version {stack[-1]}")
+    # The files of audio stay as they are, and so does what is known of them.
+    told = replace(version, history=song.manifest.history, sounds=song.manifest.sounds)
+    told = told.noted(f"{back}: back to version {stack[-1]}")
     _become(song, replace(told, **stacks), levels)
 
 

@@ -22,9 +22,9 @@ class Manifest:
     """What song.json holds.
 
     upsample: the items that levels below the top are made of, None for all. came_from: where codes made elsewhere came
-    from. runs: by level, what the bits of the tokens being made depend on (see `fingerprint`). undo, redo: the kept
-    versions that those commands go to, the next one last. settling: the version whose files are on their way to their
-    own names.
+    from. runs: by level, what the bits of the tokens being made depend on (see `steps.run_facts`). sounds: by level,
+    sha256 of the codes whose audio was written last. undo, redo: the kept versions that those commands go to, the next
+    one last. settling: the version whose files are on their way to their own names.
     """
 
     request: Request
@@ -35,6 +35,7 @@ class Manifest:
     upsample: tuple[int, ...] | None = None
     came_from: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     runs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict[str, dict[str, Any]])
+    sounds: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
     undo: tuple[str, ...] = ()
     redo: tuple[str, ...] = ()
     settling: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -130,8 +131,7 @@ def _step(song: Song, level: int, model: Model, options: Options) -> Song:
     with song.locked():
         found, wanted = song.level(level), song.items(level)
         if not (found.codes[list(wanted)] == UNMADE).any():
-            _write_audio(song, level, model, only_missing=True)  # it may have been stopped just before
-            song.store.publish()
+            _finish_audio(song, level, model)
             return song
         song.check_model(model)
         above = _upper_codes(song, level, model)
@@ -149,8 +149,7 @@ def _step(song: Song, level: int, model: Model, options: Options) -> Song:
                 queue[:0] = [items[: len(items) // 2], items[len(items) // 2 :]]
                 song.keep(song.manifest.noted(f"level {level}: out of memory, {len(items)} items at once were halved"))
         keeper.save()
-        _write_audio(song, level, model, only_missing=False)
-        song.store.publish()
+        _finish_audio(song, level, model)
     return song
 
 
@@ -236,7 +235,7 @@ class _Keeper:
             self.save()
         if now - self.previewed >= self.options.preview_every:
             self.save()
-            _write_audio(self.song, self.level, self.model, only_missing=False)
+            _write_audio(self.song, self.level, self.model)
             self.previewed = time.monotonic()
 
     def save(self) -> None:
@@ -268,15 +267,26 @@ def _upper_codes(song: Song, level: int, model: Model) -> torch.Tensor | None:
     return torch.from_numpy(codes.astype(np.int64)).to(model.device)
 
 
-def _write_audio(song: Song, level: int, model: Model, only_missing: bool) -> None:
-    """Write every item's audio of a level so far, and the picture of the levels; whole files are left if so wished."""
-    names = {item: f"level_{level}/item_{item}.wav" for item in song.items(level)}
-    lengths = {item: audio_samples(song.root / name) for item, name in names.items()}
-    wanted = [item for item in names if not (only_missing and lengths[item] == song.resolved.samples)]
-    for item in wanted:
-        song.store.write(names[item], wav_bytes(song.audio(level, item, model), song.sr))
-    if wanted:
-        first = next(iter(names))
-        levels = {higher: song.audio(higher, first, model) for higher in LEVELS if higher >= level}
-        title = f"{song.request.artist}, {song.request.genre} ({song.request.model})"
-        song.store.write("spectrogram.png", spectrogram_png(levels, song.sr, title))
+def _finish_audio(song: Song, level: int, model: Model) -> None:
+    """Write the audio of a level that is made, unless it is there: a step may have been stopped just before."""
+    items = song.items(level)
+    sound = hashlib.sha256(song.codes(level)[list(items)].tobytes()).hexdigest()
+    lengths = [audio_samples(song.root / _audio_name(level, item)) for item in items]
+    if song.manifest.sounds.get(str(level)) != sound or lengths != [song.resolved.samples] * len(items):
+        _write_audio(song, level, model)
+        song.keep(replace(song.manifest, sounds={**song.manifest.sounds, str(level): sound}))
+    song.store.publish()
+
+
+def _write_audio(song: Song, level: int, model: Model) -> None:
+    """Write every item's audio of a level so far, and the picture of the levels."""
+    items = song.items(level)
+    for item in items:
+        song.store.write(_audio_name(level, item), wav_bytes(song.audio(level, item, model), song.sr))
+    levels = {higher: song.audio(higher, items[0], model) for higher in LEVELS if higher >= level}
+    title = f"{song.request.artist}, {song.request.genre} ({song.request.model})"
+    song.store.write("spectrogram.png", spectrogram_png(levels, song.sr, title))
+
+
+def _audio_name(level: int, item: int) -> str:
+    return f"level_{level}/item_{item}.wav"

@@ -67,6 +67,16 @@ def test_undo_and_redo_bring_back_exactly_what_was(song: Song) -> None:
     assert history[:3] == ["created", "chose item 1", "trimmed to 0.4 seconds"]
 
 
+def test_the_audio_follows_the_codes(song: Song) -> None:
+    file = song.root / "level_2" / "item_0.wav"
+    first, second = file.read_bytes(), (song.root / "level_2" / "item_1.wav").read_bytes()
+    assert first != second
+    for item, wanted in ((1, second), (None, first)):
+        edits.undo(song) if item is None else edits.choose(song, item)
+        jk.level_2(Song.open(song.root))
+        assert file.read_bytes() == wanted
+
+
 def test_nothing_to_undo_is_said(song: Song) -> None:
     with pytest.raises(SongError, match="nothing to undo"):
         edits.undo(song)
