@@ -242,7 +242,9 @@ class _Keeper:
         """Keep the codes so far."""
         self.work[list(self.items)] = self.rows
         codes = self.work.cpu().numpy().astype(np.int16)
-        self.song.write_level(self.level, LevelCodes(codes, self.found.given))
+        if not np.array_equal(codes, self.found.codes):  # tokens that are only replayed stand already
+            self.found = LevelCodes(codes, self.found.given)
+            self.song.write_level(self.level, self.found)
         self.saved = time.monotonic()
 
 

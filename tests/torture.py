@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import typer
 
-from jukebox_kit.song import LEVELS, Song
+from jukebox_kit.song import LEVELS, Song, is_song
 from jukebox_kit.stores.drive import journal_folder
 
 REQUEST = ["--artist", "glass bells", "--genre", "march", "--lyrics", "la mo di nu", "--items", "3", "--seconds", "8"]
@@ -47,17 +47,24 @@ def last_save(song: Path) -> float:
     return max((file.stat().st_mtime for file in files), default=0.0)
 
 
-def kill_once(folder: Path, start: list[str], wait: float, environment: dict[str, str]) -> float | None:
-    """Start a process, kill it `wait` seconds after its first save; returns the age of its last save, if it lived."""
+def kill_once(folder: Path, start: list[str], chance: random.Random, environment: dict[str, str]) -> float | None:
+    """Start a process and kill it: every other time anywhere, else after it has saved something new.
+
+    Returns how old its own last save was, 0 where it had not saved yet, None where it ended before.
+    """
     begun = time.time()
     process = subprocess.Popen(start, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and last_save(folder) < begun:
-        time.sleep(0.02)
-    time.sleep(wait)
+    if chance.random() < 0.5:
+        while process.poll() is None and last_save(folder) < begun:
+            time.sleep(0.02)
+        time.sleep(chance.uniform(0, 3))
+    else:
+        time.sleep(chance.uniform(0, 6))
     alive = process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.wait()
-    return time.time() - last_save(folder) if alive else None
+    saved = last_save(folder)
+    return (time.time() - saved if saved > begun else 0.0) if alive else None
 
 
 def differing_audio(song: Song, whole: Song) -> int:
@@ -85,7 +92,10 @@ def main() -> None:
         sums = [np.prod(whole.codes(level).shape) for level in LEVELS]
         while kills < given.kills and before != sums:
             start = command("sample", folder, *REQUEST, "--save-every", SAVE_EVERY)
-            age = kill_once(folder, start, chance.uniform(0, 3), environment)
+            age = kill_once(folder, start, chance, environment)
+            if not is_song(folder):
+                kills += age is not None
+                continue
             song = Song.open(folder)
             now = made(song)
             wrong, lost = faults(song, whole), any(a < b for a, b in zip(now, before, strict=True))
