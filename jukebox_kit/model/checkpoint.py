@@ -9,13 +9,14 @@ import hashlib
 import pickle
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -40,6 +41,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
     Raises CheckpointError for a file that is missing, damaged, not a checkpoint, or asks for code to be run.
     """
+    return _state(path, "cpu")
+
+
+def read_shapes(path: Path) -> dict[str, Tensor]:
+    """Return what `read_state` does; the tensors of a legacy container, which cannot be mapped, on the meta device."""
+    return _state(path, "meta")
+
+
+def _state(path: Path, unmapped: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}.")
     if path.suffix == ".safetensors":
@@ -47,7 +57,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} is not a whole safetensors file ({error}); get it again.") from None
-    content = read_pickle(path)
+    content = read_pickle(path, unmapped)
     state = cast("dict[str, Any]", content).get("model") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not state:
         raise CheckpointError(
@@ -62,14 +72,34 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in tensors.items()}
 
 
-def read_pickle(path: Path) -> object:
+def brought(
+    path: Path, state: dict[str, Tensor], dtypes: Mapping[str, torch.dtype], device: torch.device
+) -> dict[str, Tensor]:
+    """Return a file's weights on a device, each in its dtype of `dtypes`; `state` is what `read_state` gave of it.
+
+    A tensor that is right as it lies stays mapped. One that must be copied is, in a safetensors file, read through a
+    mapping of its own that is let go of at once: the mapped pages count as memory too, and a part is never there twice.
+    """
+    result: dict[str, Tensor] = {}
+    for name, mapped in state.items():
+        value = mapped
+        if path.suffix == ".safetensors" and (mapped.dtype != dtypes[name] or device.type != "cpu"):
+            with safe_open(path, "pt") as file:
+                value = file.get_tensor(name)
+        result[name] = value.to(device, dtypes[name])
+    return result
+
+
+def read_pickle(path: Path, unmapped: str = "cpu") -> object:
     """Return what a torch pickle holds, read with weights_only and an allow-list of numpy scalars.
 
-    Zip files are mapped, so that 10 GB need no 10 GB of memory; the legacy container is read.
+    Zip files are mapped, so that 10 GB need no 10 GB of memory; the tensors of the legacy container are read to the
+    device `unmapped`.
     """
     try:
+        mapped = zipfile.is_zipfile(path)
         with torch.serialization.safe_globals(ALLOWED):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            return torch.load(path, map_location="cpu" if mapped else unmapped, weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         reason = str(error)
         if "Unsupported global" in reason or "GLOBAL" in reason:
