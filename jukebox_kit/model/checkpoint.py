@@ -16,11 +16,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from jukebox_kit.errors import CheckpointError
+from jukebox_kit.model.mapped import SafetensorsFile
 
 Weights = NDArray[np.float32]
 
@@ -53,10 +52,7 @@ def _state(path: Path, unmapped: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}.")
     if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is not a whole safetensors file ({error}); get it again.") from None
+        return SafetensorsFile(path).mapped()
     content = read_pickle(path, unmapped)
     state = cast("dict[str, Any]", content).get("model") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not state:
@@ -77,17 +73,16 @@ def brought(
 ) -> dict[str, Tensor]:
     """Return a file's weights on a device, each in its dtype of `dtypes`; `state` is what `read_state` gave of it.
 
-    A tensor that is right as it lies stays mapped. One that must be copied is, in a safetensors file, read through a
-    mapping of its own that is let go of at once: the mapped pages count as memory too, and a part is never there twice.
+    A tensor that is right as it lies stays mapped. One that must be copied is, in a safetensors file, read rather than
+    copied out of the mapping, whose touched pages would count as memory too: so a part is never there twice.
     """
-    result: dict[str, Tensor] = {}
-    for name, mapped in state.items():
-        value = mapped
-        if path.suffix == ".safetensors" and (mapped.dtype != dtypes[name] or device.type != "cpu"):
-            with safe_open(path, "pt") as file:
-                value = file.get_tensor(name)
-        result[name] = value.to(device, dtypes[name])
-    return result
+    file = SafetensorsFile(path) if path.suffix == ".safetensors" else None
+    return {
+        name: (file.read(name) if file and (value.dtype != dtypes[name] or device.type != "cpu") else value).to(
+            device, dtypes[name]
+        )
+        for name, value in state.items()
+    }
 
 
 def read_pickle(path: Path, unmapped: str = "cpu") -> object:

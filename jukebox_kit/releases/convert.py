@@ -14,16 +14,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from jukebox_kit.errors import CheckpointError
 from jukebox_kit.model.checkpoint import matched, read_state
+from jukebox_kit.model.mapped import DTYPES, SafetensorsFile
 from jukebox_kit.models import map_names
 from jukebox_kit.store import explain
 
-# The names that the safetensors format has for the dtypes that weights come in.
-NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64", torch.int64: "I64"}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def converted_dtypes(part: nn.Module, state: Mapping[str, Tensor], keep: bool) -> dict[str, torch.dtype]:
@@ -61,7 +60,7 @@ def convert(part: nn.Module, state: Mapping[str, Tensor], path: Path, keep: bool
         written = _write(beside, state, converted_dtypes(part, state, keep))
         if _read_back(beside) != written:
             raise CheckpointError(f"{path} did not come back from the disk as it was written; check the disk.")
-        matched(part, _opened(beside), str(path))
+        matched(part, SafetensorsFile(beside).mapped(), str(path))
         size = beside.stat().st_size
         beside.replace(path)
         return size, written
@@ -109,14 +108,6 @@ def _read_back(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _opened(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} cannot be opened after writing ({error}); check the disk.") from None
 
 
 def opens_as(part: nn.Module, path: Path) -> dict[str, Tensor]:

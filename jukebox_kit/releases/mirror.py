@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from jukebox_kit.errors import CheckpointError
 from jukebox_kit.model.checkpoint import matched, read_pickle
+from jukebox_kit.model.mapped import SafetensorsFile
 from jukebox_kit.releases.download import PlaceError
 
 # What a repository may call its weights: safetensors before pickles, one file or many with an index.
@@ -101,10 +99,7 @@ def read_mirror(paths: Sequence[Path]) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for path in paths:
         if path.suffix == ".safetensors":
-            try:
-                content: object = load_file(path)
-            except (SafetensorError, OSError) as error:
-                raise CheckpointError(f"{path} is not a whole safetensors file ({error}); get it again.") from None
+            content: object = SafetensorsFile(path).mapped()
         else:
             content = read_pickle(path)
         named = cast("dict[str, Any]", content) if isinstance(content, dict) else {}

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -216,6 +217,8 @@ class Places:
     def _let_go(self, mirror: Mirror) -> None:
         """Remove what was downloaded of a repository; the cache of other programs is never touched."""
         shutil.rmtree(self._waiting(mirror), ignore_errors=True)
+        with suppress(OSError):  # not there, or another repository's files wait in it
+            self._waiting(mirror).parent.rmdir()
 
     def _waiting(self, mirror: Mirror) -> Path:
         return self.target / ".mirror" / mirror.repository.replace("/", "--")
