@@ -44,7 +44,7 @@ def get(
         bool, typer.Option(help="Keep the maps as released: the release's very numbers on a CPU, larger files.")
     ] = False,
     convert: Annotated[
-        bool, typer.Option(help="Convert files found in caches too, which stay; songs begun with them stay with them.")
+        bool, typer.Option(help="Convert what caches have, too; songs begun with those files go on with those only.")
     ] = False,
     own: Annotated[
         list[str] | None, typer.Option("--from", help="A URL prefix tried before the known ones; may be given again.")

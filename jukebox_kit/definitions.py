@@ -71,8 +71,12 @@ class ModelDefinition:
 
     def find(self, part: str) -> Path:
         """Return the file of a part; CheckpointError says where it was looked for."""
-        get = f"jukebox-kit models get {self.name}" if self.name in shipped_models() else None
-        return find_file(self.files[part], self.folder, f"the {part} weights of {self.name}", get)
+        return find_file(self.files[part], self.folder, f"the {part} weights of {self.name}", self.get)
+
+    @property
+    def get(self) -> str | None:
+        """The command that brings the model's files, where one does."""
+        return f"jukebox-kit models get {self.name}" if self.name in shipped_models() else None
 
     def missing(self) -> list[str]:
         """Return the parts whose files are not on this machine."""
@@ -110,8 +114,8 @@ def find_file(file: str, folder: Path, what: str, get: str | None = None) -> Pat
         if path.is_file():
             return path
     roots = ", ".join(dict.fromkeys(str(p.parent) for p in looked if not p.is_relative_to("/content")))
-    other = f"get it with: {get}" if get else "set JUKEBOX_KIT_MODELS to the folder that has it."
-    raise CheckpointError(f"{what} ({file}) are not on this machine; put the file in one of {roots}, or {other}")
+    other = f"run {get}" if get else "set JUKEBOX_KIT_MODELS to the folder that has it"
+    raise CheckpointError(f"{what} ({file}) are not on this machine; put the file in one of {roots}, or {other}.")
 
 
 def shipped_models() -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import soundfile
 import torch
 
-from jukebox_kit.definitions import load_definition, shipped_models
+from jukebox_kit.definitions import load_definition, models_folder, shipped_models
 
 
 def examine(folder: Path) -> dict[str, str]:
@@ -23,6 +23,7 @@ def examine(folder: Path) -> dict[str, str]:
         "device": _device(),
         "memory": _memory(),
         "disk": _disk(folder),
+        "models": _disk(models_folder()),
         "audio": f"soundfile {_version('soundfile')}, {soundfile.__libsndfile_version__}",
     }
     for name in shipped_models():

@@ -82,7 +82,9 @@ class Model:
 
     def _table(self, label_set: str) -> Tables:
         files, folder = self.definition.tables[label_set], self.definition.folder
-        table = Tables.read(label_set, *(find_table(name, folder) for name in (files.artists, files.genres)))
+        table = Tables.read(
+            label_set, *(find_table(name, folder, self.definition.get) for name in (files.artists, files.genres))
+        )
         for prior in self.definition.priors:
             needed = (max(table.genres.values(), default=0) + 1, max(table.artists.values(), default=0) + 1)
             if prior.label_set == label_set and (needed[0] > prior.y_bins[0] or needed[1] > prior.y_bins[1]):
@@ -144,10 +146,13 @@ def map_names(part: nn.Module) -> set[str]:
     }
 
 
-def find_table(name: str, folder: Path) -> Path:
-    """Return an id table's path: where models lie, else inside an installed `jukebox` or `jukebox_infer` package."""
+def find_table(name: str, folder: Path, get: str | None = None) -> Path:
+    """Return an id table's path: where models lie, else inside an installed `jukebox` or `jukebox_infer` package.
+
+    CheckpointError where it is nowhere, naming `get`, the command that brings it.
+    """
     try:
-        return find_file(name, folder, "the artist and genre tables")
+        return find_file(name, folder, "the artist and genre tables", get)
     except CheckpointError as error:
         for package in ("jukebox", "jukebox_infer"):
             spec = importlib.util.find_spec(package)

@@ -54,15 +54,16 @@ class _Getting:
         self._refuse_strangers([*missing, *tables, *cached])
         if missing or tables or cached:
             if missing and self.definition.licence:
-                self.options.say(f"{self.definition.licence}.")
+                self.options.say(f"licence: {self.definition.licence}.")
             require_space(self.target, self._needed(missing), self.definition.name)
             with alone(self.target):
                 self._convert_cached(cached)
                 left = self._bring(missing)
                 left += [name for name in tables if not self.places.table(name)]
             if left:
+                names = ", ".join(left[:4]) + (f" and {len(left) - 4} more" if len(left) > 4 else "")
                 raise CheckpointError(
-                    f"{', '.join(left)} could not be got ({'; '.join(dict.fromkeys(self.places.reasons))}); run it "
+                    f"{names} could not be got ({'; '.join(dict.fromkeys(self.places.reasons))}); run it "
                     f"again when the network allows, or put them in {self.target}."
                 )
         return self._here({*missing, *tables, *cached})

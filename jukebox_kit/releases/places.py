@@ -75,13 +75,15 @@ class Places:
         """Bring a table of names, held against its sha256; False where its place cannot give it."""
         url = f"{self.release.tables_prefix}{name}"
         part = self.target / f"{name}.part"
+        if self.release.tables_prefix in self.silent:
+            return False
         try:
             self._download(Source(url, weights=False), part, name, 0)
             if sha256_of(part)[0] != self.release.tables[name]:
                 discard(part)
                 raise PlaceError("what came is another file")
         except PlaceError as error:
-            self.reasons.append(f"{url}: {error}")
+            self._failed(self.release.tables_prefix, url, error)
             return False
         part.replace(self.target / name)
         discard(part)
@@ -97,10 +99,7 @@ class Places:
                 self._from_url(url, file, part)
                 return True
             except PlaceError as error:
-                self.reasons.append(f"{url}: {error}")
-                log.info("%s: %s", url, error)
-                if isinstance(error, UnreachableError):
-                    self.silent.add(prefix)
+                self._failed(prefix, url, error)
         return False
 
     def mirrored(self, mirror: Mirror, parts: Mapping[str, nn.Module], cached: bool) -> list[str]:
@@ -109,14 +108,16 @@ class Places:
         `cached`: only out of the cache of the Hugging Face libraries, where nothing is changed; else by download.
         """
         wanted = {prefix: file for prefix, file in mirror.holds.items() if file in parts}
-        if not wanted:
+        if not wanted or (not cached and self._hub() in self.silent):
             return []
         room = sum(converted_size(parts[file], self.options.keep_float32) for file in wanted.values())
         try:
             paths = self._mirror_files(mirror, list(wanted), cached, room)
         except PlaceError as error:
-            self.reasons.append(f"{mirror.repository}: {error}")
+            self._failed(self._hub(), mirror.repository, error)
             return []
+        finally:
+            self._tidy(mirror)
         try:
             state = read_mirror(paths)
             found = {
@@ -204,20 +205,36 @@ class Places:
         except UnreachableError:
             raise
         except PlaceError as error:
-            self.reasons.append(f"{url}: {error}")
+            self._failed(self._hub(), url, error)
             return None
         part.replace(path)
         discard(part)
         return path
 
+    def _hub(self) -> str:
+        """Return the hub: the release's, unless the variable says another that the hub's own libraries read too."""
+        return (os.environ.get("HF_ENDPOINT") or self.release.hub).rstrip("/")
+
     def _hub_url(self, mirror: Mirror, name: str) -> str:
-        hub = os.environ.get("HF_ENDPOINT") or self.release.hub  # the hub's own libraries read that variable too
-        return f"{hub.rstrip('/')}/{mirror.repository}/resolve/main/{name}"
+        return f"{self._hub()}/{mirror.repository}/resolve/main/{name}"
+
+    def _failed(self, place: str, what: str, error: PlaceError) -> None:
+        """Keep why something could not be had; a place that does not answer is named once and not asked again."""
+        silent = isinstance(error, UnreachableError)
+        self.silent |= {place} if silent else set()
+        self.reasons.append(f"{place if silent else what}: {error}")
+        log.info("%s: %s", what, error)
 
     def _let_go(self, mirror: Mirror) -> None:
         """Remove what was downloaded of a repository; the cache of other programs is never touched."""
         shutil.rmtree(self._waiting(mirror), ignore_errors=True)
-        with suppress(OSError):  # not there, or another repository's files wait in it
+        self._tidy(mirror)
+
+    def _tidy(self, mirror: Mirror) -> None:
+        """Remove the folders that files wait in, where none do."""
+        with suppress(OSError):
+            self._waiting(mirror).rmdir()
+        with suppress(OSError):
             self._waiting(mirror).parent.rmdir()
 
     def _waiting(self, mirror: Mirror) -> Path:

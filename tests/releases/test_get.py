@@ -34,12 +34,12 @@ def test_everything_arrives_is_converted_and_then_needs_no_network(world: World)
     assert [h.file for h in here] == [*FILES.values(), *TABLES]
     assert all(h.new and h.path.is_file() for h in here)
     assert world.intact()
-    assert world.said == ["MIT."]
+    assert world.said == ["licence: MIT."]
     assert world.seen[-1].done == world.seen[-1].total
     asked = len(world.server.asked)
     assert [h.new for h in world.get()] == [False] * 6
     assert len(world.server.asked) == asked
-    assert world.said == ["MIT."]
+    assert world.said == ["licence: MIT."]
     assert Model.load(world.yaml, "cpu").tables["v3"].artist("The Beatles").ids == (1,)
     record = json.loads((world.target / "tiny/level_2.safetensors.json").read_text())
     original = world.server.files[f"/one/{SPOILT}"]
@@ -334,7 +334,7 @@ def test_the_shell(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     code, out, err = shell("get", world.yaml)
     assert code == 0
     assert out.splitlines()[0] == f"{world.converted('vqvae')} (new)"
-    assert err.startswith("MIT.\n")
+    assert err.startswith("licence: MIT.\n")
     assert re.search(rf"{SPOILT}: 100%", err)
     code, out, _ = shell("get", world.yaml, "--json")
     assert [row["new"] for row in json.loads(out)] == [False] * 6
