@@ -47,7 +47,8 @@ def get(
         bool, typer.Option(help="Convert what caches have, too; songs begun with those files go on with those only.")
     ] = False,
     own: Annotated[
-        list[str] | None, typer.Option("--from", help="A URL prefix tried before the known ones; may be given again.")
+        list[str] | None,
+        typer.Option("--from", help="A URL with jukebox/models/… below it, tried first; may be given again."),
     ] = None,
     accept_sha256: Annotated[
         list[str] | None, typer.Option(help="Take a file with this sha256 whatever is told of it; may be given again.")

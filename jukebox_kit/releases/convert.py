@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from jukebox_kit.errors import CheckpointError
 from jukebox_kit.model.checkpoint import matched, read_state
 from jukebox_kit.model.mapped import DTYPES, SafetensorsFile
 from jukebox_kit.models import map_names
+from jukebox_kit.releases.folder import finish
 from jukebox_kit.store import explain
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -62,12 +64,13 @@ def convert(part: nn.Module, state: Mapping[str, Tensor], path: Path, keep: bool
             raise CheckpointError(f"{path} did not come back from the disk as it was written; check the disk.")
         matched(part, SafetensorsFile(beside).mapped(), str(path))
         size = beside.stat().st_size
-        beside.replace(path)
+        finish(beside, path)
         return size, written
     except OSError as error:
         raise CheckpointError(explain(path, error, "written")) from None
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that takes no file may not give one back either
+            beside.unlink(missing_ok=True)
 
 
 def _write(path: Path, state: Mapping[str, Tensor], dtypes: Mapping[str, torch.dtype]) -> str:

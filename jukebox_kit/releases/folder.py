@@ -1,8 +1,9 @@
-"""The folder that files are got to: whether they fit, and one process at a time."""
+"""The folder that files are got to: whether they fit, one process at a time, and files that get their names at once."""
 
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,16 @@ def alone(folder: Path) -> Iterator[None]:
         except OSError:
             pass
         yield
+
+
+def finish(part: Path, path: Path) -> None:
+    """Give a whole file its name at once, and have the disk keep that; OSError where it cannot."""
+    part.replace(path)
+    handle = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _size(count: int) -> str:

@@ -121,7 +121,7 @@ def files_for(index: Path, prefixes: Sequence[str]) -> list[str]:
     if lacking:
         raise PlaceError(f"its {index.name} has nothing under {lacking[0]}")
     found = list(dict.fromkeys(name for names in files.values() for name in names))
-    if any(Path(name).name != name for name in found):
+    if any(Path(name).name != name or name.startswith(".") for name in found):
         raise PlaceError(f"its {index.name} names a file outside the repository")
     return found
 

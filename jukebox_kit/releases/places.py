@@ -17,9 +17,10 @@ from jukebox_kit.errors import CheckpointError, ConfigurationError
 from jukebox_kit.releases.convert import convert, converted_size, opens_as
 from jukebox_kit.releases.download import Download, Patience, PlaceError, Source, UnreachableError, discard
 from jukebox_kit.releases.facts import Mirror, Release, Told
-from jukebox_kit.releases.folder import require_space
+from jukebox_kit.releases.folder import finish, require_space
 from jukebox_kit.releases.mirror import SINGLE, files_for, in_hub_cache, mirrored_part, read_mirror
 from jukebox_kit.releases.records import Origin, Record, expected, read_record, sha256_of, undamaged, write_record
+from jukebox_kit.store import explain
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +86,7 @@ class Places:
         except PlaceError as error:
             self._failed(self.release.tables_prefix, url, error)
             return False
-        part.replace(self.target / name)
-        discard(part)
+        self._finish(part, self.target / name)
         return True
 
     def original(self, file: str, part: nn.Module) -> bool:
@@ -169,7 +169,7 @@ class Places:
         try:
             part.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CheckpointError(f"{part.parent} cannot be made: {os.strerror(error.errno or 0)}.") from None
+            raise CheckpointError(explain(part.parent, error, "made")) from None
         return Download(
             source,
             part,
@@ -207,9 +207,17 @@ class Places:
         except PlaceError as error:
             self._failed(self._hub(), url, error)
             return None
-        part.replace(path)
-        discard(part)
+        self._finish(part, path)
         return path
+
+    @staticmethod
+    def _finish(part: Path, path: Path) -> None:
+        """Give a file that came its name."""
+        try:
+            finish(part, path)
+        except OSError as error:
+            raise CheckpointError(explain(path, error, "written")) from None
+        discard(part)
 
     def _hub(self) -> str:
         """Return the hub: the release's, unless the variable says another that the hub's own libraries read too."""

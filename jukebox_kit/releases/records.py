@@ -14,6 +14,7 @@ from pathlib import Path
 from jukebox_kit.errors import CheckpointError
 from jukebox_kit.releases.download import PlaceError
 from jukebox_kit.releases.facts import Told
+from jukebox_kit.releases.folder import finish
 from jukebox_kit.store import explain
 
 
@@ -64,7 +65,7 @@ def write_record(file: Path, record: Record) -> None:
             handle.write(json.dumps(dataclasses.asdict(record), indent=1) + "\n")
             handle.flush()
             os.fsync(handle.fileno())
-        beside.replace(path)
+        finish(beside, path)
     except OSError as error:
         raise CheckpointError(explain(path, error, "written")) from None
 

@@ -52,6 +52,7 @@ def world(
     )
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("JUKEBOX_KIT_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     for name in ("HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     yield World(server, release, write_definition(tmp_path), tmp_path / "models", weights)

@@ -158,7 +158,7 @@ def test_many_files_of_which_only_the_needed_ones_are_asked_for(world: World, in
         (b"<html>", "is no index of weights"),
         (b'{"weight_map": {"vqvae.x": "a.bin"}}', "has nothing under priors.2"),
         (
-            json.dumps({"weight_map": {f"{p}.x": "../../a.bin" for p in HOLDS}}).encode(),
+            json.dumps({"weight_map": {f"{p}.x": "../a.bin" for p in HOLDS}}).encode(),
             "names a file outside the repository",
         ),
     ],
