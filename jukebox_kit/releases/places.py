@@ -125,7 +125,8 @@ class Places:
             }
         except CheckpointError as error:
             self.reasons.append(f"{mirror.repository}: what came cannot be used: {error}")
-            self._let_go(mirror)
+            if not cached:
+                self._let_go(mirror)
             return []
         origins = tuple(Origin(self._hub_url(mirror, p.name), p.stat().st_size, sha256_of(p)[0]) for p in paths)
         for file, weights in found.items():
