@@ -6,7 +6,7 @@ from jukebox_kit.audio import save_audio
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.models import Model
 from jukebox_kit.song import Song
-from jukebox_kit.steps import Options, Progress, generate, level_0, level_1, level_2, sample
+from jukebox_kit.steps import Options, Progress, generate, level_0, level_1, level_2, sample, upsample
 
 __version__ = "0.1.0"
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "level_2",
     "sample",
     "save_audio",
+    "upsample",
 ]

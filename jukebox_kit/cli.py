@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from jukebox_kit.cli_edits import register
 from jukebox_kit.cli_models import models
+from jukebox_kit.cli_shared import (
+    AsJson,
+    Batch,
+    Device,
+    Folder,
+    ModelName,
+    SaveEvery,
+    Until,
+    level_of,
+    number_or_numbers,
+    work,
+)
 from jukebox_kit.errors import JukeboxKitError, RequestError
+from jukebox_kit.old.shell import export, import_old
 
 app = typer.Typer(
     help="Songs with OpenAI's Jukebox, in steps that can be stopped anywhere and gone on with.",
@@ -19,15 +35,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command("import")(import_old)
+app.command()(export)
 app.add_typer(models, name="models")
 
-Folder = Annotated[Path, typer.Argument(help="The song's folder.")]
-ModelName = Annotated[str, typer.Option(help="A model that ships (see: jukebox-kit models), or a model's YAML file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Until = Annotated[str, typer.Option(help="The last level to make: level_2, level_1 or level_0.")]
-SaveEvery = Annotated[float, typer.Option(help="Seconds of work that a power cut may lose at most.")]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda; the GPU where there is one.")]
-Batch = Annotated[int, typer.Option(min=1, help="Items sampled at once.")]
+register(app)
 
 
 @app.command()
@@ -62,10 +74,11 @@ def sample(
     from jukebox_kit.models import Model
     from jukebox_kit.request import read_lyrics
     from jukebox_kit.song import Song
+    from jukebox_kit.steps import sample as do
 
     if lyrics and lyrics_file:
         raise RequestError("lyrics and lyrics-file exclude each other; give one of them.")
-    last = _level(until)
+    last = level_of(until)
     words = read_lyrics(lyrics_file) if lyrics_file else lyrics
     loaded = Model.load(model, device)
     song = Song.create(
@@ -78,16 +91,16 @@ def sample(
         seconds=seconds,
         total_seconds=total_seconds,
         items=items,
-        temperature=_numbers("temperature", temperature, (1, 3)),
+        temperature=number_or_numbers("temperature", temperature, (1, 3)),
         top_k=top_k,
         top_p=top_p,
-        hop_fraction=_numbers("hop-fraction", hop_fraction, (3,)),
+        hop_fraction=number_or_numbers("hop-fraction", hop_fraction, (3,)),
         seed=seed,
         prompt=None if prompt is None else str(prompt),
         prompt_seconds=prompt_seconds,
         strict=strict,
     )
-    _work(song, loaded, last, save_every, batch)
+    work(song, last, lambda options: do(song, last, loaded, options), save_every, batch)
 
 
 @app.command()
@@ -101,9 +114,11 @@ def resume(
     """Go on with a song where it was stopped."""
     from jukebox_kit.models import Model
     from jukebox_kit.song import Song
+    from jukebox_kit.steps import sample as do
 
-    song = Song.open(folder)
-    _work(song, Model.load(song.request.model, device), _level(until), save_every, batch)
+    song, last = Song.open(folder), level_of(until)
+    loaded = Model.load(song.request.model, device)
+    work(song, last, lambda options: do(song, last, loaded, options), save_every, batch)
 
 
 @app.command()
@@ -118,13 +133,15 @@ def status(
     for folder in find_songs(folders):
         song = Song.open(folder)
         levels = {f"level_{s.level}": {"done": s.done, "total": s.total} for s in song.status()}
-        rows.append({"song": str(folder), "model": song.request.model, "levels": levels})
+        safety = song.store.safety()
+        about = {"song": str(folder), "model": song.request.model, "levels": levels}
+        rows.append({**about, "safety": {**asdict(safety), "words": safety.words}})
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
     for row in rows:
         parts = [f"{name} {v['done'] / v['total']:4.0%}" for name, v in row["levels"].items()]
-        typer.echo(f"{row['song']}  {row['model']}  {'  '.join(parts)}")
+        typer.echo(f"{row['song']}  {row['model']}  {'  '.join(parts)}  {row['safety']['words']}")
 
 
 @app.command()
@@ -221,29 +238,12 @@ def doctor(
 def main() -> None:
     """Run the command line: 0 done, 1 failed with a sentence, 2 wrong usage, 130 stopped with everything saved."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except JukeboxKitError as error:
         typer.echo(f"jukebox-kit: {error}", err=True)
         sys.exit(1)
-
-
-def _work(song: Any, model: Any, last: int, save_every: float, batch: int) -> None:
-    """Do what is left of a song with a bar for each level, and say where the result is."""
-    from jukebox_kit.bars import Bars
-    from jukebox_kit.steps import Options, sample
-
-    for note in song.resolved.notes:
-        typer.echo(f"note: {note}", err=True)
-    try:
-        with Bars() as bars:
-            sample(song, last, model, Options(save_every=save_every, batch=batch, progress=bars.show))
-    except KeyboardInterrupt:
-        typer.echo(f"jukebox-kit: stopped; all is saved; go on with: jukebox-kit resume {song.root}", err=True)
-        raise typer.Exit(130) from None
-    for item in range(song.request.items):
-        typer.echo(song.root / f"level_{last}" / f"item_{item}.wav")
-    typer.echo(song.root / "spectrogram.png")
 
 
 def _names(kind: str, text: str, model: str, as_json: bool) -> None:
@@ -260,21 +260,5 @@ def _names(kind: str, text: str, model: str, as_json: bool) -> None:
             typer.echo(f"{label_set}  {name}" if len(found) > 1 else name)
 
 
-def _level(name: str) -> int:
-    levels = {"level_2": 2, "level_1": 1, "level_0": 0}
-    if name not in levels:
-        raise RequestError(f"there is no {name}; until takes {', '.join(levels)}.")
-    return levels[name]
-
-
-def _numbers(name: str, text: str | None, counts: tuple[int, ...]) -> float | tuple[float, ...] | None:
-    if text is None:
-        return None
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if len(values) not in counts:
-        wanted = "one number, or three for levels 0,1,2" if 1 in counts else "three numbers for levels 0,1,2"
-        raise RequestError(f"{name} takes {wanted}, with commas between, not {text!r}.")
-    return values[0] if len(values) == 1 else values
+def _terminated(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt  # whoever ends the process politely gets what Ctrl-C gets: everything saved

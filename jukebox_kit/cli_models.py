@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from jukebox_kit.cli_shared import AsJson
 from jukebox_kit.errors import JukeboxKitError
 
 models = typer.Typer(help="List models; get their files; check them.", invoke_without_command=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Name = Annotated[str, typer.Argument(help="A model that ships (see: jukebox-kit models).")]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from jukebox_kit.definitions import ModelDefinition
+from jukebox_kit.definitions import ModelDefinition, load_definition
 from jukebox_kit.errors import LabelError, RequestError
 from jukebox_kit.labels import Found, Labels, Tables, check_total, clean_lyrics, lyric_tokens
 from jukebox_kit.sampling import Choice
@@ -70,6 +72,23 @@ class Resolved:
     labels: tuple[Labels, ...]
     plans: tuple[LevelPlan, ...]
     notes: tuple[str, ...]
+
+
+def settled_request(fields: Mapping[str, Any]) -> Request:
+    """Return the request with what may be written shorter made whole: the top's temperature alone, relative paths."""
+    settled = dict(fields)
+    temperature = settled.get("temperature")
+    if isinstance(temperature, int | float):
+        defaults = load_definition(settled.get("model", Request.model)).sampling.temperature
+        settled["temperature"] = (*defaults[:2], float(temperature))
+    for name in ("temperature", "hop_fraction"):
+        if isinstance(settled.get(name), list | tuple):
+            settled[name] = tuple(settled[name])
+    for name in ("model", "prompt"):
+        value = settled.get(name)
+        is_path = value is not None and (name == "prompt" or Path(value).suffix in (".yaml", ".yml"))
+        settled |= {name: str(Path(value).absolute())} if is_path and value is not None else {}
+    return Request(**settled)
 
 
 def resolve(request: Request, definition: ModelDefinition, tables: dict[str, Tables]) -> Resolved:

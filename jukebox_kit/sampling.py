@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from jukebox_kit.codes import UNMADE
 from jukebox_kit.errors import RequestError
 from jukebox_kit.labels import Labels, label_rows
 from jukebox_kit.model.decoding import ENGINES, Decoder
@@ -18,7 +19,6 @@ from jukebox_kit.model.prior import Prior
 from jukebox_kit.noise import gumbel
 from jukebox_kit.windows import LevelPlan
 
-UNMADE = -1
 NOISE_VALUES = 2**21  # made at a time: 16 MB in float64, and few enough to make that nobody waits for them
 
 
@@ -93,7 +93,7 @@ class LevelJob:
     seed: int
     choice: Choice
     engine: str = "cached"
-    primed: int = 0
+    given: int = 0
 
 
 def _unwatched(_position: int) -> None:
@@ -110,7 +110,7 @@ def sample_level(prior: Prior, job: LevelJob, codes: Tensor, made: Callable[[int
     device = codes.device
     noise = Noise(job.seed, job.plan.level, torch.tensor(job.items, device=device), prior.bins)
     strangers: list[int] = []
-    for start, begin, end in job.plan.windows(job.primed):
+    for start, begin, end in job.plan.windows(job.given):
         if not bool((codes[:, begin:end] == UNMADE).any()):
             continue
         y = label_rows(list(job.labels), prior.config, prior.hop, start, device)

@@ -6,7 +6,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import numpy as np
 import torch
 
 from jukebox_kit.audio import SampledAudio, audio_samples, spectrogram_png, wav_bytes
+from jukebox_kit.codes import UNMADE, LevelCodes
 from jukebox_kit.errors import SongError
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.models import Model
-from jukebox_kit.sampling import UNMADE, LevelJob, sample_level
+from jukebox_kit.sampling import LevelJob, sample_level
 from jukebox_kit.song import LEVELS, Song
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,20 @@ class Options:
     batch: int = 16
     engine: str = "cached"
     progress: Callable[[Progress], None] | None = None
+
+
+def run_facts(model: Model, options: Options) -> dict[str, Any]:
+    """Return what the bits of sampled tokens depend on beside the song and its checkpoints."""
+    on_gpu = model.device.type == "cuda"
+    device = torch.cuda.get_device_name(model.device) if on_gpu else torch.backends.cpu.get_cpu_capability()
+    return {
+        "device": f"{model.device.type} {device}",
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "torch": torch.__version__,
+        "threads": 0 if on_gpu else torch.get_num_threads(),
+        "batch": options.batch,
+        "engine": options.engine,
+    }
 
 
 def sample(song: Song, until: int = 0, model: Model | None = None, options: Options | None = None) -> Song:
@@ -90,67 +106,132 @@ def generate(model: str | Model = "demo", **request: Any) -> SampledAudio:
         return SampledAudio.of(song.audio(0, 0, loaded), song.sr)
 
 
+def upsample(
+    song: Song,
+    items: tuple[int, ...] | None = None,
+    until: int = 0,
+    model: Model | None = None,
+    options: Options | None = None,
+) -> Song:
+    """Upsample chosen items, or all, down to level `until`; `resume` keeps to the choice. Returns the song."""
+    wrong = [item for item in items or () if not 0 <= item < song.request.items]
+    if wrong or items == ():
+        raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {wrong or 'none'}; choose of those.")
+    with song.locked():
+        song.keep(replace(song.manifest, upsample=None if items is None else tuple(sorted(set(items)))))
+    loaded = model or Model.load(song.request.model)
+    for level in (1, 0):
+        if level >= until:
+            _step(song, level, loaded, options or Options())
+    return song
+
+
 def _step(song: Song, level: int, model: Model, options: Options) -> Song:
-    with song.store.lock():
-        codes, primed = song.codes(level)
-        if not (codes == UNMADE).any():
+    with song.locked():
+        found, wanted = song.level(level), song.items(level)
+        if not (found.codes[list(wanted)] == UNMADE).any():
             _write_audio(song, level, model, only_missing=True)  # it may have been stopped just before
+            song.store.publish()
             return song
         song.check_model(model)
         above = _upper_codes(song, level, model)
-        prior = model.prior(level)
-        work = torch.from_numpy(codes.astype(np.int64)).to(model.device)
-        keeper = _Keeper(song, level, primed, work, options, model)
-        for first in range(0, len(work), options.batch):
-            items = tuple(range(first, min(first + options.batch, len(work))))
-            job = LevelJob(
-                song.resolved.plans[level],
-                items,
-                (song.resolved.labels[level],) * len(items),
-                None if above is None else above[items[0] : items[-1] + 1],
-                song.request.seed,
-                song.request.choice(level, song.definition),
-                options.engine,
-                primed,
-            )
-            keeper.begin(items)
-            try:
-                with _threads_for(prior):
-                    strangers = sample_level(prior, job, work[items[0] : items[-1] + 1], keeper.made)
-            except BaseException:
-                keeper.save()  # Ctrl-C, out of memory, anything: what is made is kept
-                raise
-            if strangers:
-                song.note(
-                    f"level {level} went on at token {strangers[0]} on hardware or software that counts differently"
-                )
+        _note_seam(song, level, found, run_facts(model, options))
+        keeper = _Keeper(song, level, found, options, model)
+        queue = _batches(wanted, found.given, options.batch)
+        while queue:
+            items = queue.pop(0)
+            if not _sampled(keeper, items, above):
+                if len(items) == 1:
+                    raise SongError(
+                        f"there is not memory enough for one item of {song.root}; free some, or use a smaller model. "
+                        f"What is made is saved."
+                    )
+                queue[:0] = [items[: len(items) // 2], items[len(items) // 2 :]]
+                song.keep(song.manifest.noted(f"level {level}: out of memory, {len(items)} items at once were halved"))
         keeper.save()
         _write_audio(song, level, model, only_missing=False)
+        song.store.publish()
     return song
+
+
+def _sampled(keeper: _Keeper, items: tuple[int, ...], above: torch.Tensor | None) -> bool:
+    """Sample some items of a level to its end; False where memory did not suffice, with what was made saved."""
+    song, level, options = keeper.song, keeper.level, keeper.options
+    job = LevelJob(
+        song.resolved.plans[level],
+        items,
+        (song.resolved.labels[level],) * len(items),
+        None if above is None else above[list(items)],
+        song.request.seed,
+        song.request.choice(level, song.definition),
+        options.engine,
+        keeper.found.given[items[0]],
+    )
+    prior = keeper.model.prior(level)
+    rows = keeper.begin(items)
+    strangers: list[int] | None = None
+    try:
+        with _threads_for(prior):
+            strangers = sample_level(prior, job, rows, keeper.made)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        log.warning("out of memory with %d items at once", len(items))
+        error.__traceback__ = None  # it holds on to what filled the memory
+    finally:
+        keeper.save()  # Ctrl-C, out of memory, anything: what is made is kept
+    if strangers is None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if strangers:
+        song.keep(song.manifest.noted(f"level {level}: tokens came out differently when replayed", tokens=strangers))
+    return strangers is not None
+
+
+def _batches(items: tuple[int, ...], given: tuple[int, ...], size: int) -> list[tuple[int, ...]]:
+    """Return the items in batches, each of items that have as many given tokens."""
+    found: list[tuple[int, ...]] = []
+    for _, alike in groupby(items, key=lambda item: given[item]):
+        group = tuple(alike)
+        found += [group[first : first + size] for first in range(0, len(group), size)]
+    return found
+
+
+def _note_seam(song: Song, level: int, found: LevelCodes, now: dict[str, Any]) -> None:
+    """Record what the bits of the tokens to come depend on, and where that differs from what stands already."""
+    before = song.manifest.runs.get(str(level))
+    if before == now:
+        return
+    manifest = song.manifest
+    at = min((made for made in found.made if made < found.codes.shape[1]), default=0)
+    if before is not None and any(made > given for made, given in zip(found.made, found.given, strict=True)):
+        changed = {name: [before.get(name), value] for name, value in now.items() if before.get(name) != value}
+        manifest = manifest.noted(f"level {level} goes on at token {at} on something else", changed=changed)
+    song.keep(replace(manifest, runs={**manifest.runs, str(level): now}))
 
 
 class _Keeper:
     """Saves a level's codes every so often, writes previews, and reports progress."""
 
-    def __init__(self, song: Song, level: int, primed: int, work: torch.Tensor, options: Options, model: Model) -> None:
-        self.song, self.level, self.primed, self.work, self.options = song, level, primed, work, options
-        self.model = model
+    def __init__(self, song: Song, level: int, found: LevelCodes, options: Options, model: Model) -> None:
+        self.song, self.level, self.found, self.options, self.model = song, level, found, options, model
+        self.work = torch.from_numpy(found.codes.astype(np.int64)).to(model.device)
         self.saved = self.reported = self.previewed = time.monotonic()
         self.items: tuple[int, ...] = ()
+        self.rows = self.work[:0]
 
-    def begin(self, items: tuple[int, ...]) -> None:
-        """Go to the next batch of items."""
-        self.items = items
+    def begin(self, items: tuple[int, ...]) -> torch.Tensor:
+        """Go to the next batch of items; returns their rows, to be filled in place."""
+        self.items, self.rows = items, self.work[list(items)]
+        return self.rows
 
     def made(self, position: int) -> None:
         """Take note of a token, made or replayed, at a position of the current items."""
         now = time.monotonic()
-        items, total = self.work.shape
+        total = self.work.shape[1]
         if now - self.reported >= 1 / REPORTS_A_SECOND or position == total - 1:
             self.reported = now
-            done = self.items[0] * total + len(self.items) * (position + 1)
+            wanted = self.song.items(self.level)
+            done = wanted.index(self.items[0]) * total + len(self.items) * (position + 1)
             if self.options.progress:
-                self.options.progress(Progress(self.level, done, items * total))
+                self.options.progress(Progress(self.level, done, len(wanted) * total))
         if now - self.saved >= self.options.save_every:
             self.save()
         if now - self.previewed >= self.options.preview_every:
@@ -160,7 +241,9 @@ class _Keeper:
 
     def save(self) -> None:
         """Keep the codes so far."""
-        self.song.write_codes(self.level, self.work.cpu().numpy().astype(np.int16), self.primed)
+        self.work[list(self.items)] = self.rows
+        codes = self.work.cpu().numpy().astype(np.int16)
+        self.song.write_level(self.level, LevelCodes(codes, self.found.given))
         self.saved = time.monotonic()
 
 
@@ -179,20 +262,21 @@ def _threads_for(prior: Prior) -> Iterator[None]:
 def _upper_codes(song: Song, level: int, model: Model) -> torch.Tensor | None:
     if level == LEVELS[-1]:
         return None
-    codes, _ = song.codes(level + 1)
-    if (codes == UNMADE).any():
+    codes = song.codes(level + 1)
+    if (codes[list(song.items(level))] == UNMADE).any():
         raise SongError(f"level {level} of {song.root} needs level {level + 1} whole; do level_{level + 1} first.")
     return torch.from_numpy(codes.astype(np.int64)).to(model.device)
 
 
 def _write_audio(song: Song, level: int, model: Model, only_missing: bool) -> None:
     """Write every item's audio of a level so far, and the picture of the levels; whole files are left if so wished."""
-    names = [f"level_{level}/item_{item}.wav" for item in range(song.request.items)]
-    wanted = [n for n in names if not (only_missing and audio_samples(song.root / n) == song.resolved.samples)]
-    for item, name in enumerate(names):
-        if name in wanted:
-            song.store.write(name, wav_bytes(song.audio(level, item, model), song.sr))
+    names = {item: f"level_{level}/item_{item}.wav" for item in song.items(level)}
+    lengths = {item: audio_samples(song.root / name) for item, name in names.items()}
+    wanted = [item for item in names if not (only_missing and lengths[item] == song.resolved.samples)]
+    for item in wanted:
+        song.store.write(names[item], wav_bytes(song.audio(level, item, model), song.sr))
     if wanted:
-        levels = {higher: song.audio(higher, 0, model) for higher in LEVELS if higher >= level}
+        first = next(iter(names))
+        levels = {higher: song.audio(higher, first, model) for higher in LEVELS if higher >= level}
         title = f"{song.request.artist}, {song.request.genre} ({song.request.model})"
         song.store.write("spectrogram.png", spectrogram_png(levels, song.sr, title))

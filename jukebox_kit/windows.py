@@ -29,13 +29,13 @@ class LevelPlan:
     starts: tuple[int, ...]
     rate: int
 
-    def windows(self, primed: int) -> list[tuple[int, int, int]]:
+    def windows(self, given: int) -> list[tuple[int, int, int]]:
         """Return (start, begin, end) of each window with something to sample, in tokens from the start of the level.
 
-        Tokens from `start` to `begin` stand already: what earlier windows sampled, or the first `primed` tokens.
+        Tokens from `start` to `begin` stand already: what earlier windows sampled, or the first `given` tokens.
         """
         found: list[tuple[int, int, int]] = []
-        begin = primed
+        begin = given
         for start in self.starts:
             end = min(start + self.n_ctx, self.total)
             if end > begin:

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import torch
 
+from jukebox_kit.codes import UNMADE
 from jukebox_kit.definitions import load_definition
 from jukebox_kit.labels import Labels
 from jukebox_kit.model.checkpoint import assign, read_state, recipe_state
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.models import Model, blank_prior, place
 from jukebox_kit.releases.convert import convert, opens_as
-from jukebox_kit.sampling import UNMADE, Choice, LevelJob, sample_level
+from jukebox_kit.sampling import Choice, LevelJob, sample_level
 from jukebox_kit.windows import LevelPlan
 
 TOKENS = 12

@@ -12,6 +12,7 @@ import torch
 
 import jukebox_kit as jk
 from jukebox_kit.audio import read_recording
+from jukebox_kit.codes import LevelCodes
 from jukebox_kit.errors import AudioError
 from jukebox_kit.song import Song
 
@@ -52,8 +53,8 @@ def test_the_song_starts_with_the_prompt(tiny: Path, tmp_path: Path) -> None:
     wanted = jk.Model.load(tiny).vqvae.encode(given)
     jk.sample(song)
     for level, codes in enumerate(wanted):
-        found, primed = Song.open(song.root).codes(level)
-        assert primed == codes.shape[1] == samples // (8, 32, 128)[level]
+        found, (primed, also) = Song.open(song.root).codes(level), song.level(level).given
+        assert primed == also == codes.shape[1] == samples // (8, 32, 128)[level]
         assert np.array_equal(found[:, :primed], np.repeat(codes.numpy(), 2, 0))
         assert not np.array_equal(found[0, primed:], found[1, primed:])
     assert len(soundfile.read(song.root / "prompt.wav")[0]) == samples
@@ -64,17 +65,17 @@ def test_a_primed_song_goes_on_exactly(tiny: Path, tmp_path: Path) -> None:
     soundfile.write(path, tone(0.2, SR, 1), SR)
     fields: dict[str, Any] = {"model": tiny, "seconds": 0.9, "prompt": path}
     whole = jk.level_2(Song.create(tmp_path / "whole", **fields))
-    codes, primed = whole.codes(2)
+    codes, given = whole.codes(2), whole.level(2).given
     song = Song.create(tmp_path / "song", **fields)
-    song.write_codes(2, np.where(np.arange(codes.shape[1]) < 60, codes, -1).astype(np.int16), primed)
-    assert np.array_equal(jk.level_2(song).codes(2)[0], codes)
-    assert len(song.manifest["history"]) == 1  # no token came out otherwise than saved
+    song.write_level(2, LevelCodes(np.where(np.arange(codes.shape[1]) < 60, codes, -1).astype(np.int16), given))
+    assert np.array_equal(jk.level_2(song).codes(2), codes)
+    assert len(song.manifest.history) == 1  # no token came out otherwise than saved
 
 
 def test_a_prompt_shorter_than_asked_is_used_whole(tiny: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "riff.wav", tone(0.1, SR, 1), SR)
     song = Song.create(tmp_path / "song", model=tiny, seconds=0.6, prompt=tmp_path / "riff.wav", prompt_seconds=5.0)
-    assert song.codes(2)[1] == 1600 // 128
+    assert song.level(2).given == (1600 // 128,)
 
 
 @pytest.mark.parametrize(

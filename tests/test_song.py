@@ -17,17 +17,17 @@ import soundfile
 import torch
 
 import jukebox_kit as jk
+from jukebox_kit.codes import LevelCodes, pack_codes, unpack_codes
 from jukebox_kit.errors import SongBusyError, SongError
 from jukebox_kit.models import Model
 from jukebox_kit.song import LEVELS, Song
-from jukebox_kit.store import pack_codes, unpack_codes
 from tests.conftest import Run
 
 REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "lyrics": "la la la", "seconds": 0.6, "seed": 3}
 
 
 def all_codes(song: Song) -> list[np.ndarray[Any, Any]]:
-    return [song.codes(level)[0] for level in LEVELS]
+    return [song.codes(level) for level in LEVELS]
 
 
 def same_codes(a: Song, b: Song) -> bool:
@@ -43,15 +43,15 @@ def whole(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Song:
 def test_a_finished_song_has_codes_and_audio_of_every_level(whole: Song) -> None:
     samples = int(0.6 * 16000) // 128 * 128
     for level, hop in enumerate((8, 32, 128)):
-        codes, primed = whole.codes(level)
+        codes, given = whole.codes(level), whole.level(level).given
         assert codes.shape == (2, samples // hop)
-        assert primed == 0
+        assert given == (0, 0)
         assert codes.min() >= 0
         for item in range(2):
             audio, sr = soundfile.read(whole.root / f"level_{level}" / f"item_{item}.wav", dtype="float32")
             assert (sr, len(audio)) == (16000, samples)
             assert np.allclose(audio, np.clip(whole.audio(level, item), -1, 1), atol=1 / 32000)
-    assert not np.array_equal(whole.codes(2)[0][0], whole.codes(2)[0][1])
+    assert not np.array_equal(whole.codes(2)[0], whole.codes(2)[1])
     assert (whole.root / "spectrogram.png").read_bytes().startswith(b"\x89PNG")
     assert [(s.level, s.done == s.total) for s in whole.status()] == [(2, True), (1, True), (0, True)]
 
@@ -69,8 +69,8 @@ def test_batch_splits_and_engines_make_the_same_song(whole: Song, tiny: Path, tm
     song = Song.create(tmp_path / "song", model=tiny, items=2, **REQUEST)
     jk.level_2(song, options=jk.Options(batch=batch, engine="plain"))
     jk.level_1(song, options=jk.Options(batch=batch))
-    assert np.array_equal(song.codes(2)[0], whole.codes(2)[0])
-    assert np.array_equal(song.codes(1)[0], whole.codes(1)[0])
+    assert np.array_equal(song.codes(2), whole.codes(2))
+    assert np.array_equal(song.codes(1), whole.codes(1))
 
 
 class StoppedError(Exception):
@@ -109,8 +109,7 @@ def test_previews_can_be_heard_on_the_way_and_give_way_to_the_whole(
         jk.level_1(song, options=jk.Options(progress=stop, preview_every=0.05))
     preview = soundfile.info(song.root / "level_1" / "item_1.wav").frames
     assert 0 < preview < song.resolved.samples
-    codes, primed = whole.codes(1)
-    song.write_codes(1, codes, primed)  # as if it had been stopped after the last token and before the audio
+    song.write_level(1, whole.level(1))  # as if it had been stopped after the last token and before the audio
     jk.level_1(song)
     assert soundfile.info(song.root / "level_1" / "item_1.wav").frames == song.resolved.samples
 
@@ -195,9 +194,9 @@ def test_damaged_files_are_told_not_used(tiny: Path, tmp_path: Path) -> None:
 
 def test_codes_travel_whole() -> None:
     codes = np.array([[1, 2, -1], [3, -1, -1]], np.int16)
-    read, primed = unpack_codes(pack_codes(codes, 1), "codes")
-    assert np.array_equal(read, codes)
-    assert primed == 1
+    read = unpack_codes(pack_codes(LevelCodes(codes, (1, 0))), "codes")
+    assert np.array_equal(read.codes, codes)
+    assert (read.given, read.made) == ((1, 0), (2, 1))
 
 
 def test_a_creation_cut_short_is_begun_again(tiny: Path, tmp_path: Path) -> None:

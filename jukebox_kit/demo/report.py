@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from jukebox_kit.audio import Audio
+from jukebox_kit.codes import UNMADE
 from jukebox_kit.demo.listening import Listener, log_spectral_distance, scale_share, tempo_bpm
 from jukebox_kit.demo.music import ARTISTS, GENRES, VOWELS, SynthSong, synthesise
 from jukebox_kit.labels import Labels, lyric_tokens
 from jukebox_kit.models import Model
-from jukebox_kit.sampling import UNMADE, Choice, LevelJob, sample_level
+from jukebox_kit.sampling import Choice, LevelJob, sample_level
 from jukebox_kit.windows import plan_level
 
 PAIRS = [(artist, genre) for genre in range(len(GENRES)) for artist in range(len(ARTISTS))]

@@ -22,7 +22,7 @@ from jukebox_kit.model.checkpoint import matched, read_state
 from jukebox_kit.model.mapped import DTYPES, SafetensorsFile
 from jukebox_kit.models import map_names
 from jukebox_kit.releases.folder import finish
-from jukebox_kit.store import explain
+from jukebox_kit.stores.base import explain
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 

@@ -22,7 +22,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from jukebox_kit.errors import CheckpointError
-from jukebox_kit.store import explain
+from jukebox_kit.stores.base import explain
 
 CHUNK = 1 << 20
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # answers that a later try may not get

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jukebox_kit.errors import CheckpointError
-from jukebox_kit.store import explain
+from jukebox_kit.stores.base import explain
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:

@@ -20,7 +20,7 @@ from jukebox_kit.releases.facts import Mirror, Release, Told
 from jukebox_kit.releases.folder import finish, require_space
 from jukebox_kit.releases.mirror import SINGLE, files_for, in_hub_cache, mirrored_part, read_mirror
 from jukebox_kit.releases.records import Origin, Record, expected, read_record, sha256_of, undamaged, write_record
-from jukebox_kit.store import explain
+from jukebox_kit.stores.base import explain
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from jukebox_kit.errors import CheckpointError
 from jukebox_kit.releases.download import PlaceError
 from jukebox_kit.releases.facts import Told
 from jukebox_kit.releases.folder import finish
-from jukebox_kit.store import explain
+from jukebox_kit.stores.base import explain
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from jukebox_kit.codes import UNMADE
 from jukebox_kit.model.configuration import VQVAEConfig
 from jukebox_kit.model.decoding import ENGINES, CachedDecoder, Decoder
 from jukebox_kit.model.prior import Conditioning, Prior
 from jukebox_kit.noise import uniforms
-from jukebox_kit.sampling import UNMADE, Choice, Noise, sample_positions
+from jukebox_kit.sampling import Choice, Noise, sample_positions
 from jukebox_kit.verify.entries import Entry, close, same
 from jukebox_kit.verify.golden import Golden
 

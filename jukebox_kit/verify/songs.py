@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jukebox_kit.codes import UNMADE
 from jukebox_kit.labels import Labels, Tables, clean_lyrics, label_rows, lyric_tokens, lyric_window
 from jukebox_kit.model.configuration import PriorConfig, from_mapping
-from jukebox_kit.sampling import UNMADE, Choice, LevelJob, sample_level
+from jukebox_kit.sampling import Choice, LevelJob, sample_level
 from jukebox_kit.verify.entries import Entry, close, equal, same
 from jukebox_kit.verify.golden import Golden
 from jukebox_kit.windows import plan_level, window_starts

@@ -1,0 +1,65 @@
+"""What a song begins with: a free folder, a prompt, or codes that were made elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jukebox_kit.audio import Audio, read_recording
+from jukebox_kit.codes import Codes, LevelCodes, pack_codes, unpack_codes
+from jukebox_kit.definitions import ModelDefinition
+from jukebox_kit.errors import AudioError, SongError
+from jukebox_kit.models import Model
+from jukebox_kit.request import Request, Resolved
+from jukebox_kit.stores.base import Store
+
+OWN_NAMES = {"song.json", "level_0", "level_1", "level_2", "prompt.wav", "spectrogram.png", "versions", "segments"}
+
+
+def check_free(store: Store) -> None:
+    """Raise SongError where a new song may not be made in a folder; what a creation cut short left there may go."""
+    root = store.root
+    there = [path.name for path in root.iterdir()] if root.is_dir() else []
+    if not all(name in OWN_NAMES or name.startswith((".lock", ".lease-")) for name in there):
+        raise SongError(f"{root} holds something that is not a song; choose another folder.")
+    for level in range(3):
+        name = f"level_{level}/codes.safetensors"
+        content = store.read(name)
+        found = None if content is None else unpack_codes(content, f"{root}/{name}")
+        if found is not None and found.made != found.given:
+            raise SongError(f"{root} holds codes but no song.json; put that file back, or choose another folder.")
+
+
+def check_codes(codes: Codes, level: int, asked: Request, resolved: Resolved, definition: ModelDefinition) -> None:
+    """Raise SongError for codes (items, tokens) that are none of the model or do not fit into the request."""
+    plan, bins = resolved.plans[level], definition.vqvae.l_bins
+    if codes.ndim != 2 or len(codes) != asked.items or codes.shape[1] > plan.total:
+        raise SongError(
+            f"level {level} has codes of the shape {codes.shape}, which do not fit {asked.items} items of {plan.total} "
+            f"tokens; ask for as many items and for more seconds."
+        )
+    if codes.size and (codes.min() < 0 or codes.max() >= bins):
+        raise SongError(f"level {level} holds codes that are not from 0 to {bins - 1}; they are of another model.")
+
+
+def read_prompt(asked: Request, resolved: Resolved, model: Model) -> Audio:
+    """Return the prompt cut to whole tokens of the top level; AudioError where it leaves nothing to sample."""
+    assert asked.prompt is not None
+    vqvae = model.definition.vqvae
+    audio = read_recording(Path(asked.prompt), vqvae.sr, asked.prompt_seconds)
+    samples = len(audio) // vqvae.hops[-1] * vqvae.hops[-1]
+    if not samples:
+        raise AudioError(f"{asked.prompt} is shorter than one token, {vqvae.hops[-1] / vqvae.sr:.3f} seconds.")
+    if samples >= resolved.samples:
+        raise AudioError(
+            f"the prompt of {samples / vqvae.sr:.2f} seconds leaves nothing of {asked.seconds:g} seconds to sample; "
+            f"ask for more seconds, or cut the prompt with prompt-seconds."
+        )
+    return audio[:samples]
+
+
+def write_given(store: Store, level: int, codes: Codes, resolved: Resolved) -> None:
+    """Keep codes (items, tokens) as the given beginning of a level."""
+    items, tokens = codes.shape
+    whole = LevelCodes.blank(items, resolved.plans[level].total).codes
+    whole[:, :tokens] = codes
+    store.write(f"level_{level}/codes.safetensors", pack_codes(LevelCodes(whole, (tokens,) * items)))

@@ -1,0 +1,132 @@
+"""The shell's commands that change a song that is there: upsample, extend, choose, trim, fork, undo, redo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jukebox_kit.cli_shared import (
+    Batch,
+    Device,
+    Folder,
+    SaveEvery,
+    Until,
+    level_of,
+    number_or_numbers,
+    numbers,
+    report,
+    work,
+)
+
+Artist = Annotated[str | None, typer.Option(help="Another artist from here on.")]
+Genre = Annotated[str | None, typer.Option(help="Another genre from here on.")]
+LyricsFile = Annotated[Path | None, typer.Option(help="A text file with other words from here on.")]
+Temperature = Annotated[
+    str | None, typer.Option(help="For level 2, or three for levels 0,1,2 with commas between; from here on.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the shell."""
+    for command in (upsample, extend, choose, trim, fork, undo, redo):
+        app.command()(command)
+
+
+def upsample(
+    folder: Folder,
+    items: Annotated[str | None, typer.Option(help="Which items, counted from 0, with commas between; all.")] = None,
+    until: Until = "level_0",
+    save_every: SaveEvery = 30.0,
+    batch: Batch = 16,
+    device: Device = None,
+) -> None:
+    """Upsample a song, or some of its items only; resume keeps to those."""
+    from jukebox_kit.models import Model
+    from jukebox_kit.song import Song
+    from jukebox_kit.steps import upsample as do
+
+    chosen = None if items is None else tuple(int(item) for item in numbers("items", items, None))
+    song = Song.open(folder)
+    loaded, last = Model.load(song.request.model, device), level_of(until)
+    work(song, last, lambda options: do(song, chosen, last, loaded, options), save_every, batch)
+
+
+def extend(
+    folder: Folder,
+    seconds: Annotated[float, typer.Option(help="How much longer.")],
+    artist: Artist = None,
+    genre: Genre = None,
+    lyrics_file: LyricsFile = None,
+    temperature: Temperature = None,
+) -> None:
+    """Make a song longer; resume then samples what is new."""
+    from jukebox_kit.edits import extend as do
+    from jukebox_kit.song import Song
+
+    report(do(Song.open(folder), seconds, **_changes(artist, genre, lyrics_file, temperature)), "resume")
+
+
+def choose(folder: Folder, item: Annotated[int, typer.Argument(help="The item, counted from 0.")]) -> None:
+    """Make every item a copy of one, to go on from it in several ways."""
+    from jukebox_kit.edits import choose as do
+    from jukebox_kit.song import Song
+
+    report(do(Song.open(folder), item), "extend", "--seconds", "8")
+
+
+def trim(folder: Folder, seconds: Annotated[float, typer.Option(help="How much of the song stays.")]) -> None:
+    """Cut a song to its first seconds."""
+    from jukebox_kit.edits import trim as do
+    from jukebox_kit.song import Song
+
+    report(do(Song.open(folder), seconds), "resume")
+
+
+def fork(
+    folder: Folder,
+    new_folder: Annotated[Path, typer.Argument(help="Where the new song goes.")],
+    at: Annotated[float | None, typer.Option(help="Seconds that both have in common; all that is made.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The new song's seed; the old one and one.")] = None,
+    artist: Artist = None,
+    genre: Genre = None,
+    lyrics_file: LyricsFile = None,
+    temperature: Temperature = None,
+) -> None:
+    """Make another song that begins as this one does."""
+    from jukebox_kit.edits import fork as do
+    from jukebox_kit.song import Song
+
+    changes = _changes(artist, genre, lyrics_file, temperature) | ({} if seed is None else {"seed": seed})
+    report(do(Song.open(folder), new_folder, at, **changes), "resume")
+
+
+def undo(folder: Folder) -> None:
+    """Take the last edit of a song back."""
+    from jukebox_kit.edits import undo as do
+    from jukebox_kit.song import Song
+
+    report(do(Song.open(folder)), "resume")
+
+
+def redo(folder: Folder) -> None:
+    """Do the edit again that was undone last."""
+    from jukebox_kit.edits import redo as do
+    from jukebox_kit.song import Song
+
+    report(do(Song.open(folder)), "resume")
+
+
+def _changes(
+    artist: str | None, genre: str | None, lyrics_file: Path | None, temperature: str | None
+) -> dict[str, Any]:
+    from jukebox_kit.request import read_lyrics
+
+    given: dict[str, Any] = {
+        "artist": artist,
+        "genre": genre,
+        "lyrics": None if lyrics_file is None else read_lyrics(lyrics_file),
+        "temperature": number_or_numbers("temperature", temperature, (1, 3)),
+    }
+    return {name: value for name, value in given.items() if value is not None}

@@ -1,0 +1,178 @@
+"""Edits of a song: extend, trim, choose, fork, and undo and redo of those. None of them ever destroys codes.
+
+Before an edit changes anything, what the song is goes into `versions/`. The edited state is written there too,
+song.json then names it at one stroke, and the files under their own names follow: an edit cut short is finished by
+whoever works on the song next. Tokens that stand at an edit count as given from then on: the plan that made them is no
+longer the song's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jukebox_kit.codes import Codes, LevelCodes, pack_codes, unpack_codes
+from jukebox_kit.errors import RequestError, SongError
+from jukebox_kit.manifest import Manifest
+from jukebox_kit.models import Model
+from jukebox_kit.request import Request, resolve, settled_request
+from jukebox_kit.song import LEVELS, Song
+
+Levels = dict[int, LevelCodes]
+
+
+def extend(song: Song, seconds: float, model: Model | None = None, **changes: Any) -> Song:
+    """Make the song longer by `seconds`; nothing is sampled yet. Returns the song.
+
+    changes: fields of `Request` that hold from here on, such as other lyrics. Raises RequestError for a length that is
+    not above 0 or that the model cannot do.
+    """
+    if not seconds > 0:
+        raise RequestError(f"extend by more than 0 seconds, not {seconds:g}; 8 is a good start.")
+    total = song.request.total_seconds
+    longer = song.request.seconds + seconds
+    changes = {"total_seconds": None if total is None else max(total, longer)} | changes
+    return _resized(song, longer, f"extended by {seconds:g} seconds", model, changes)
+
+
+def trim(song: Song, seconds: float, model: Model | None = None) -> Song:
+    """Cut the song to its first `seconds`; what is cut off can be had back by `undo`. Returns the song."""
+    if not 0 < seconds < song.request.seconds:
+        raise RequestError(f"trim to more than 0 and less than {song.request.seconds:g} seconds, not {seconds:g}.")
+    return _resized(song, seconds, f"trimmed to {seconds:g} seconds", model, {})
+
+
+def choose(song: Song, item: int) -> Song:
+    """Make one item the trunk of all: every item becomes a copy of it as far as it is made. Returns the song."""
+    with song.locked(), _edit(song, f"chose item {item}") as levels:
+        if not 0 <= item < song.request.items:
+            raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {item}; choose one of those.")
+        for level, found in levels.items():
+            codes = np.repeat(found.codes[item : item + 1], song.request.items, 0)
+            levels[level] = LevelCodes(codes, (found.made[item],) * song.request.items)
+    return song
+
+
+def undo(song: Song) -> Song:
+    """Take the last edit back; `redo` brings it again. SongError where there is none. Returns the song."""
+    with song.locked():
+        _turn(song, "undo", "redo")
+    return song
+
+
+def redo(song: Song) -> Song:
+    """Do the edit again that was undone last; SongError where there is none. Returns the song."""
+    with song.locked():
+        _turn(song, "redo", "undo")
+    return song
+
+
+def fork(song: Song, folder: str | Path, at: float | None = None, model: Model | None = None, **changes: Any) -> Song:
+    """Make another song that begins as this one does, up to `at` seconds or as far as it is made. Returns that one.
+
+    changes: fields of `Request` that are to differ; without a seed among them it is the next one, since the same seed
+    would go on in the same way. The song itself stays as it is.
+    """
+    if at is not None and not 0 < at <= song.request.seconds:
+        raise RequestError(f"fork at more than 0 and at most {song.request.seconds:g} seconds, not {at:g}.")
+    fields = asdict(song.request) | {"prompt": None, "prompt_seconds": None, "seed": (song.request.seed + 1) % 2**64}
+    loaded = model or Model.load(song.request.model)
+    codes = {level: _common(song.level(level), _tokens(song, level, at)) for level in LEVELS}
+    came_from = {"kind": "fork", "path": str(song.root), "at": at}
+    return Song.adopt(folder, codes, came_from, loaded, **(fields | changes))
+
+
+def _tokens(song: Song, level: int, at: float | None) -> int:
+    """Return how many tokens of a level lie before `at` seconds, whole ones of the top level, or how many there are."""
+    hops = song.definition.vqvae.hops
+    if at is None:
+        return song.resolved.plans[level].total
+    return int(at * song.sr) // hops[-1] * (hops[-1] // hops[level])
+
+
+def _common(found: LevelCodes, limit: int) -> Codes:
+    """Return the first tokens that every item has, at most `limit`, (items, tokens)."""
+    return found.codes[:, : min(*found.made, limit, found.codes.shape[1])]
+
+
+def _resized(song: Song, seconds: float, what: str, model: Model | None, changes: dict[str, Any]) -> Song:
+    loaded = model or Model.load(song.request.model)
+    with song.locked():
+        asked = settled_request(asdict(song.request) | {"seconds": seconds} | changes)
+        _check_same(song, asked)
+        resolved = resolve(asked, loaded.definition, loaded.tables)
+        with _edit(song, what) as levels:
+            song.manifest = replace(song.manifest, request=asked, resolved=resolved)
+            for level, found in levels.items():
+                levels[level] = found.resized(resolved.plans[level].total)
+    return song
+
+
+def _check_same(song: Song, asked: Request) -> None:
+    if asked.model != song.request.model or asked.items != song.request.items:
+        raise RequestError("an edit keeps the song's model and its number of items; fork it to change those.")
+
+
+@contextmanager
+def _edit(song: Song, what: str) -> Iterator[Levels]:
+    """Give the levels to be changed in place; afterwards they and `song.manifest` are the song."""
+    before = song.manifest
+    kept = _keep_version(song, before)
+    levels = {level: song.level(level) for level in LEVELS}
+    try:
+        yield levels
+    except BaseException:
+        song.manifest = before
+        raise
+    after = replace(song.manifest.noted(what), undo=(*before.undo, kept), redo=(), runs={})
+    _become(song, after, levels)
+
+
+def _turn(song: Song, back: str, forth: str) -> None:
+    """Go to the version that `back` names last, and let `forth` name what was left."""
+    stack: tuple[str, ...] = getattr(song.manifest, back)
+    if not stack:
+        raise SongError(f"{song.root} has nothing to {back}.")
+    kept = _keep_version(song, song.manifest)
+    place = f"versions/{stack[-1]}"
+    content = song.store.read(f"{place}/song.json")
+    if content is None:
+        raise SongError(f"{song.root}/{place} is gone; put back a copy of it.")
+    version = Manifest.from_json(content, f"{song.root}/{place}")
+    levels: Levels = {}
+    for level in LEVELS:
+        name = f"{place}/level_{level}/codes.safetensors"
+        held = song.store.read(name)
+        blank = LevelCodes.blank(version.request.items, version.resolved.plans[level].total)
+        levels[level] = blank if held is None else unpack_codes(held, f"{song.root}/{name}")
+    stacks: dict[str, Any] = {back: stack[:-1], forth: (*getattr(song.manifest, forth), kept)}
+    told = replace(version, history=song.manifest.history).noted(f"{back}: back to version {stack[-1]}")
+    _become(song, replace(told, **stacks), levels)
+
+
+def _keep_version(song: Song, manifest: Manifest) -> str:
+    """Keep the song as it is under a new name in `versions/`; returns the name."""
+    number = 1
+    while song.store.read(f"versions/{number}/song.json") is not None:
+        number += 1
+    _write_version(song, str(number), manifest, {level: song.level(level) for level in LEVELS})
+    return str(number)
+
+
+def _become(song: Song, manifest: Manifest, levels: Levels) -> None:
+    """Make a state the song's: kept as a version, named by song.json at one stroke, then brought to its own names."""
+    _write_version(song, "next", manifest, levels)
+    song.keep(replace(manifest, settling="next"))
+    song.settle()
+    song.store.publish()
+
+
+def _write_version(song: Song, name: str, manifest: Manifest, levels: Levels) -> None:
+    for level, codes in levels.items():
+        song.store.write(f"versions/{name}/level_{level}/codes.safetensors", pack_codes(codes))
+    song.store.write(f"versions/{name}/song.json", manifest.to_json())
