@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from jukebox_kit.cli_edits import register
+from jukebox_kit.cli_models import models
 from jukebox_kit.cli_shared import (
     AsJson,
     Batch,
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.command("import")(import_old)
 app.command()(export)
+app.add_typer(models, name="models")
 
 register(app)
 
@@ -160,26 +162,6 @@ def genres(
 ) -> None:
     """List the genres that a model knows."""
     _names("genre", text, model, as_json)
-
-
-@app.command()
-def models(as_json: AsJson = False) -> None:
-    """List the models that ship, and which of their files are on this machine."""
-    from jukebox_kit.definitions import load_definition, shipped_models
-
-    rows: list[dict[str, Any]] = []
-    for name in shipped_models():
-        definition = load_definition(name)
-        low, high = definition.seconds_range
-        missing = [definition.files[part] for part in definition.missing()]
-        about = {"name": name, "about": definition.about, "licence": definition.licence}
-        rows.append({**about, "shortest": low, "longest": high, "missing": missing})
-    if as_json:
-        typer.echo(json.dumps(rows, indent=1))
-        return
-    for row in rows:
-        state = "ready" if not row["missing"] else f"missing {', '.join(row['missing'])}"
-        typer.echo(f"{row['name']:<10} {row['about']}; {row['shortest']:g} to {row['longest']:g} seconds: {state}")
 
 
 @app.command()

@@ -21,6 +21,8 @@ PACKAGE = Path(__file__).parent
 # In a wheel the configs travel inside the package; in a checkout they lie beside it.
 CONFIGS = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
 PARTS = ("vqvae", "level_0", "level_1", "level_2")
+OWN_CACHE = Path("~/.cache/jukebox_kit/models")
+RELEASED = ".pth.tar"  # how the release's checkpoints end
 
 
 @dataclass(frozen=True)
@@ -69,38 +71,51 @@ class ModelDefinition:
 
     def find(self, part: str) -> Path:
         """Return the file of a part; CheckpointError says where it was looked for."""
-        return find_file(self.files[part], self.folder, f"the {part} weights of {self.name}")
+        return find_file(self.files[part], self.folder, f"the {part} weights of {self.name}", self.get)
+
+    @property
+    def get(self) -> str | None:
+        """The command that brings the model's files, where one does."""
+        return f"jukebox-kit models get {self.name}" if self.name in shipped_models() else None
 
     def missing(self) -> list[str]:
         """Return the parts whose files are not on this machine."""
         return [part for part in PARTS if not any(p.is_file() for p in places(self.files[part], self.folder))]
 
 
-def places(file: str, folder: Path) -> list[Path]:
-    """Return where a model's file may lie, in the order looked at."""
+def models_folder() -> Path:
+    """Return where files of the release are got to: `JUKEBOX_KIT_MODELS`, else a folder of the user's cache."""
     own = os.environ.get("JUKEBOX_KIT_MODELS")
-    roots = [
-        folder,
-        *([Path(own)] if own else []),
-        PACKAGE / "weights",
-        Path.home() / ".cache/jukebox/models",
-    ]
+    return Path(own).expanduser() if own else OWN_CACHE.expanduser()
+
+
+def converted_name(file: str) -> str:
+    """Return the name of a release's checkpoint after conversion, `5b/vqvae.safetensors`; others keep theirs."""
+    return f"{file.removesuffix(RELEASED)}.safetensors" if file.endswith(RELEASED) else file
+
+
+def places(file: str, folder: Path) -> list[Path]:
+    """Return where a model's file may lie, in the order looked at: in each folder first converted, then as released."""
+    roots = [folder, models_folder(), PACKAGE / "weights", OWN_CACHE.expanduser()]
     drive = Path("/content/drive/MyDrive")
-    roots += [drive / "jukebox/models", drive / "jukebox-webui/_data/jukebox/models"]
-    return [root / file for root in roots]
+    roots += [Path.home() / ".cache/jukebox/models", drive / "jukebox/models"]
+    roots += [drive / "jukebox-webui/_data/jukebox/models"]
+    names = dict.fromkeys((converted_name(file), file))
+    return [root / name for root in dict.fromkeys(roots) for name in names]
 
 
-def find_file(file: str, folder: Path, what: str) -> Path:
-    """Return the first existing place of `file`, or raise CheckpointError naming `what` and the places."""
+def find_file(file: str, folder: Path, what: str, get: str | None = None) -> Path:
+    """Return the first existing place of `file`, or raise CheckpointError naming `what` and the places.
+
+    `get` is the command that brings the file, where one does.
+    """
     looked = places(file, folder)
     for path in looked:
         if path.is_file():
             return path
-    roots = ", ".join(str(p.parent) for p in looked[:4])
-    raise CheckpointError(
-        f"{what} ({file}) are not on this machine; put the file in one of {roots}, or set JUKEBOX_KIT_MODELS to the "
-        f"folder that has it."
-    )
+    roots = ", ".join(dict.fromkeys(str(p.parent) for p in looked if not p.is_relative_to("/content")))
+    other = f"run {get}" if get else "set JUKEBOX_KIT_MODELS to the folder that has it"
+    raise CheckpointError(f"{what} ({file}) are not on this machine; put the file in one of {roots}, or {other}.")
 
 
 def shipped_models() -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import soundfile
 import torch
 
-from jukebox_kit.definitions import load_definition, shipped_models
+from jukebox_kit.definitions import load_definition, models_folder, shipped_models
 from jukebox_kit.stores.disks import examine_disk
 
 
@@ -24,6 +24,7 @@ def examine(folder: Path) -> dict[str, str]:
         "device": _device(),
         "memory": _memory(),
         "disk": _disk(folder),
+        "models": _space(models_folder()),
         "audio": f"soundfile {_version('soundfile')}, {soundfile.__libsndfile_version__}",
     }
     for name in shipped_models():
@@ -51,8 +52,16 @@ def _memory() -> str:
     return f"{pages * size / 2**30:.1f} GiB"
 
 
-def _disk(folder: Path) -> str:
-    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+def _there(folder: Path) -> Path:
+    return next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+
+
+def _space(folder: Path) -> str:
+    there = _there(folder)
     usable = "writable" if os.access(there, os.W_OK) else "not writable: choose another folder"
-    store = examine_disk(there)
-    return f"{shutil.disk_usage(there).free / 2**30:.1f} GiB free at {there}, {usable}; {store.kind} store: {store.why}"
+    return f"{shutil.disk_usage(there).free / 2**30:.1f} GiB free at {there}, {usable}"
+
+
+def _disk(folder: Path) -> str:
+    store = examine_disk(_there(folder))
+    return f"{_space(folder)}; {store.kind} store: {store.why}"

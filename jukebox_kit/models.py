@@ -13,7 +13,7 @@ from torch import nn
 from jukebox_kit.definitions import PARTS, ModelDefinition, find_file, load_definition
 from jukebox_kit.errors import CheckpointError, ConfigurationError, RequestError
 from jukebox_kit.labels import Tables
-from jukebox_kit.model.checkpoint import assign, fingerprint, matched, read_state
+from jukebox_kit.model.checkpoint import assign, brought, fingerprint, matched, read_shapes, read_state
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.transformer import Linear
 from jukebox_kit.model.vqvae import VQVAE
@@ -73,7 +73,7 @@ class Model:
         blanks = [blank_vqvae(self.definition), *(blank_prior(self.definition, level) for level in range(3))]
         for part, blank in zip(PARTS, blanks, strict=True):
             path = self.definition.find(part)
-            matched(blank, read_state(path), str(path))
+            matched(blank, read_shapes(path), str(path))
 
     @cached_property
     def tables(self) -> dict[str, Tables]:
@@ -82,7 +82,9 @@ class Model:
 
     def _table(self, label_set: str) -> Tables:
         files, folder = self.definition.tables[label_set], self.definition.folder
-        table = Tables.read(label_set, *(_find_table(name, folder) for name in (files.artists, files.genres)))
+        table = Tables.read(
+            label_set, *(find_table(name, folder, self.definition.get) for name in (files.artists, files.genres))
+        )
         for prior in self.definition.priors:
             needed = (max(table.genres.values(), default=0) + 1, max(table.artists.values(), default=0) + 1)
             if prior.label_set == label_set and (needed[0] > prior.y_bins[0] or needed[1] > prior.y_bins[1]):
@@ -94,7 +96,11 @@ class Model:
 
     def _loaded(self, blank: Part, name: str) -> Part:
         path = self.definition.find(name)
-        assign(blank, read_state(path), str(path))
+        state = read_state(path)
+        matched(blank, state, str(path))  # another part's file is refused before its gigabytes are read
+        maps = map_names(blank)
+        dtypes = {key: self.dtype if key in maps else torch.float32 for key in state}
+        assign(blank, brought(path, state, dtypes, self.device), str(path))
         place(blank, self.device, self.dtype)
         return blank
 
@@ -124,16 +130,29 @@ def usable_device(name: str | torch.device | None) -> torch.device:
 
 def place(part: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     """Move a part to a device for inference: the transformers' maps in `dtype`, everything else in float32."""
-    maps = {id(p) for module in part.modules() if isinstance(module, Linear) for p in module.parameters()}
-    for value in [*part.parameters(), *part.buffers()]:
-        value.data = value.data.to(device, dtype if id(value) in maps else torch.float32)
+    maps = map_names(part)
+    for name, value in [*part.named_parameters(), *part.named_buffers()]:
+        value.data = value.data.to(device, dtype if name in maps else torch.float32)
     part.requires_grad_(False).eval()
 
 
-def _find_table(name: str, folder: Path) -> Path:
-    """Return an id table's path: where models lie, else inside an installed `jukebox` or `jukebox_infer` package."""
+def map_names(part: nn.Module) -> set[str]:
+    """Return the names of the weights and biases of the transformers' maps, which a GPU computes in float16."""
+    return {
+        f"{name}.{own}"
+        for name, module in part.named_modules()
+        if isinstance(module, Linear)
+        for own, _ in module.named_parameters()
+    }
+
+
+def find_table(name: str, folder: Path, get: str | None = None) -> Path:
+    """Return an id table's path: where models lie, else inside an installed `jukebox` or `jukebox_infer` package.
+
+    CheckpointError where it is nowhere, naming `get`, the command that brings it.
+    """
     try:
-        return find_file(name, folder, "the artist and genre tables")
+        return find_file(name, folder, "the artist and genre tables", get)
     except CheckpointError as error:
         for package in ("jukebox", "jukebox_infer"):
             spec = importlib.util.find_spec(package)

@@ -13,7 +13,15 @@ from safetensors.torch import save_file
 
 from jukebox_kit.definitions import PARTS, load_definition
 from jukebox_kit.errors import CheckpointError
-from jukebox_kit.model.checkpoint import assign, fingerprint, read_state, recipe_state, recipe_tensor
+from jukebox_kit.model.checkpoint import (
+    assign,
+    brought,
+    fingerprint,
+    read_shapes,
+    read_state,
+    recipe_state,
+    recipe_tensor,
+)
 from jukebox_kit.models import blank_prior, blank_vqvae
 from tests.conftest import GOLDEN, TESTS, small_prior, small_vqvae
 
@@ -119,3 +127,33 @@ def test_fingerprints_tell_files_apart(tmp_path: Path) -> None:
     before = fingerprint(path)
     path.write_bytes(bytes(99_999) + b"\1")
     assert fingerprint(path) != before
+
+
+def test_names_and_shapes_of_the_legacy_container_are_read_without_its_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "prior.pth.tar"
+    torch.save({"model": {"module.w": torch.ones(2, 3)}}, path, _use_new_zipfile_serialization=False)
+    assert [(n, v.device.type, tuple(v.shape)) for n, v in read_shapes(path).items()] == [("w", "meta", (2, 3))]
+    torch.save({"model": {"module.w": torch.ones(2, 3)}}, path)
+    assert read_shapes(path)["w"].sum() == 6
+
+
+def test_a_mapped_file_is_safe_and_copied_only_where_it_must_be(tmp_path: Path) -> None:
+    path = tmp_path / "part.safetensors"
+    state = {"a": torch.rand(3, 5), "b": torch.rand(7).half(), "c": torch.zeros(0, 4), "d": torch.tensor(2.0)}
+    save_file(state, path)
+    before = path.read_bytes()
+    mapped = read_state(path)
+    assert all(torch.equal(mapped[name], value) and mapped[name].dtype is value.dtype for name, value in state.items())
+    there = brought(path, mapped, dict.fromkeys(state, torch.float32), torch.device("cpu"))
+    assert there["a"].data_ptr() == mapped["a"].data_ptr()
+    assert torch.equal(there["b"], state["b"].float())
+    assert there["c"].shape == (0, 4)
+    mapped["a"].add_(1)
+    assert path.read_bytes() == before
+
+
+def test_numbers_of_another_kind_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "part.safetensors"
+    save_file({"a": torch.zeros(2, dtype=torch.float8_e4m3fn)}, path)
+    with pytest.raises(CheckpointError, match="holds numbers of the kind F8_E4M3"):
+        read_state(path)

@@ -169,3 +169,4 @@ def test_doctor(run: Run, tmp_path: Path) -> None:
     found = json.loads(run("doctor", tmp_path, "--json").stdout)
     assert found["demo"] == "ready"
     assert "writable" in found["disk"]
+    assert "GiB free at" in found["models"]

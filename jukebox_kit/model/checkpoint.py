@@ -9,17 +9,17 @@ import hashlib
 import pickle
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from jukebox_kit.errors import CheckpointError
+from jukebox_kit.model.mapped import SafetensorsFile
 
 Weights = NDArray[np.float32]
 
@@ -40,14 +40,20 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
     Raises CheckpointError for a file that is missing, damaged, not a checkpoint, or asks for code to be run.
     """
+    return _state(path, "cpu")
+
+
+def read_shapes(path: Path) -> dict[str, Tensor]:
+    """Return what `read_state` does; the tensors of a legacy container, which cannot be mapped, on the meta device."""
+    return _state(path, "meta")
+
+
+def _state(path: Path, unmapped: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}.")
     if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is not a whole safetensors file ({error}); get it again.") from None
-    content = read_pickle(path)
+        return SafetensorsFile(path).mapped()
+    content = read_pickle(path, unmapped)
     state = cast("dict[str, Any]", content).get("model") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not state:
         raise CheckpointError(
@@ -62,15 +68,34 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in tensors.items()}
 
 
-def read_pickle(path: Path) -> object:
+def brought(
+    path: Path, state: dict[str, Tensor], dtypes: Mapping[str, torch.dtype], device: torch.device
+) -> dict[str, Tensor]:
+    """Return a file's weights on a device, each in its dtype of `dtypes`; `state` is what `read_state` gave of it.
+
+    A tensor that is right as it lies stays mapped. One that must be copied is, in a safetensors file, read rather than
+    copied out of the mapping, whose touched pages would count as memory too: so a part is never there twice.
+    """
+    file = SafetensorsFile(path) if path.suffix == ".safetensors" else None
+    return {
+        name: (file.read(name) if file and (value.dtype != dtypes[name] or device.type != "cpu") else value).to(
+            device, dtypes[name]
+        )
+        for name, value in state.items()
+    }
+
+
+def read_pickle(path: Path, unmapped: str = "cpu") -> object:
     """Return what a torch pickle holds, read with weights_only and an allow-list of numpy scalars.
 
-    Zip files are mapped, so that 10 GB need no 10 GB of memory; the legacy container is read. Raises CheckpointError
-    for a file that is damaged, is no torch pickle, or asks for code to be run.
+    Zip files are mapped, so that 10 GB need no 10 GB of memory; the tensors of the legacy container are read to the
+    device `unmapped`. Raises CheckpointError for a file that is damaged, is no torch pickle, or asks for code to be
+    run.
     """
     try:
+        mapped = zipfile.is_zipfile(path)
         with torch.serialization.safe_globals(ALLOWED):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            return torch.load(path, map_location="cpu" if mapped else unmapped, weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         reason = str(error)
         if "Unsupported global" in reason or "GLOBAL" in reason:
