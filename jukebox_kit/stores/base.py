@@ -115,7 +115,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SongError(explain(path, error, "made")) from None
+        raise SongError(explain(path, error, "written")) from None
 
 
 def sync_folder(folder: Path) -> None:
