@@ -29,7 +29,7 @@ _SLOWEST, _FASTEST = 60.0, 170.0  # bpm
 _TEMPO_GRID = np.geomspace(_SLOWEST, _FASTEST, 33)
 _FASTER_IF = 0.82
 _VERSIONS = 3  # how many ways `_heard` presents a clip
-_SYLLABLE_START, _SYLLABLE_END = 0.09, 0.39  # seconds after its beat: past the consonant, before the next
+_SYLLABLE_START, _SYLLABLE_END = 0.07, 0.2  # seconds after it begins: past most of the consonant, before the next note
 
 
 def scale_share(audio: AnyAudio, sample_rate: int, pitch_classes: Sequence[int], cents: float = 35) -> float:

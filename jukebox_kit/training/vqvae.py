@@ -108,6 +108,7 @@ def random_pieces(audio: Tensor, recipe: VQVAERecipe, generator: torch.Generator
     rows = torch.randint(len(audio), (recipe.batch,), generator=generator).tolist()
     starts = torch.randint(audio.shape[1] - recipe.samples + 1, (recipe.batch,), generator=generator).tolist()
     gains = torch.rand(recipe.batch, 1, generator=generator) * 0.8 + 0.3
+    gains[::2] = 1.0  # but half of them as they are: most of the codes are for what the priors will sample
     pieces = torch.stack([audio[r, s : s + recipe.samples] for r, s in zip(rows, starts, strict=True)])
     return pieces * gains
 

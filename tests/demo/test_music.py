@@ -55,7 +55,7 @@ def test_one_syllable_per_beat_in_three_characters_each(genre: int) -> None:
     assert len(syllables) == len(song.syllable_seconds) == int(np.ceil(10.0 / GENRES[genre].beat_seconds))
     assert len(song.lyrics) == 3 * len(syllables) - 1
     assert all(len(s) == 2 and s[0] in CONSONANTS and s[1] in VOWELS for s in syllables)
-    expected = GENRES[genre].beat_seconds * np.arange(len(syllables))
+    expected = GENRES[genre].beat_seconds * (0.5 + np.arange(len(syllables)))
     np.testing.assert_allclose(song.syllable_seconds, expected, atol=1e-9)
     frames = np.array(song.syllable_seconds) * 16000 / 128
     np.testing.assert_allclose(frames, np.rint(frames), atol=1e-6)
