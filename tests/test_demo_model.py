@@ -41,5 +41,5 @@ def test_the_top_prior_listens_to_its_labels(demo: Model) -> None:
     """Music it never heard is likelier under its own artist and genre than under others."""
     clean = [synthesise(CLEAN_SEED, artist, genre, 8.0) for artist, genre in PAIRS]
     bits = lyric_bits(demo, clean)
-    assert bits["own"] < 0.6 * 9  # 9 bits are 512 codes at random
+    assert bits["own"] < 1  # of the 9 bits that 512 codes at random have
     assert bits["other_artist_and_genre"] > bits["own"] + 0.3
