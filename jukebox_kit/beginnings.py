@@ -18,6 +18,8 @@ OWN_NAMES = {"song.json", "level_0", "level_1", "level_2", "prompt.wav", "spectr
 def check_free(store: Store) -> None:
     """Raise SongError where a new song may not be made in a folder; what a creation cut short left there may go."""
     root = store.root
+    if store.read("song.json") is not None:
+        raise SongError(f"{root} holds a song already; choose another folder.")
     there = [path.name for path in root.iterdir()] if root.is_dir() else []
     if not all(name in OWN_NAMES or name.startswith((".lock", ".lease-")) for name in there):
         raise SongError(f"{root} holds something that is not a song; choose another folder.")

@@ -61,18 +61,18 @@ class Song:
         store = _store_at(root)
         if store.read("song.json") is not None:
             return cls.open(root)._same(asked)
-        check_free(store)
-        model = loaded or Model.load(asked.model)
-        resolved = resolve(asked, model.definition, model.tables)
-        model.check_files()
+        model, resolved = _prepared(store, asked, loaded)
         prompt = None if asked.prompt is None else read_prompt(asked, resolved, model)
         store.begin()
-        if prompt is not None:
-            store.write("prompt.wav", wav_bytes(prompt, model.definition.vqvae.sr))
-            for level, codes in enumerate(model.vqvae.encode(torch.from_numpy(prompt)[None, :, None].to(model.device))):
-                rows = codes.cpu().numpy().astype(np.int16).repeat(asked.items, 0)
-                write_given(store, level, rows, resolved)
-        return cls._begun(store, Manifest.new(asked, resolved, model))
+        with store.lock():
+            if store.read("song.json") is not None:  # another process was quicker
+                return cls.open(root)._same(asked)
+            if prompt is not None:
+                store.write("prompt.wav", wav_bytes(prompt, model.definition.vqvae.sr))
+                audio = torch.from_numpy(prompt)[None, :, None].to(model.device)
+                for level, codes in enumerate(model.vqvae.encode(audio)):
+                    write_given(store, level, codes.cpu().numpy().astype(np.int16).repeat(asked.items, 0), resolved)
+            return cls._begun(store, Manifest.new(asked, resolved, model))
 
     @classmethod
     def adopt(
@@ -91,18 +91,15 @@ class Song:
         """
         root, asked = Path(folder), settled_request(request)
         store = _store_at(root)
-        if store.read("song.json") is not None:
-            raise SongError(f"{root} holds a song already; choose another folder.")
-        check_free(store)
-        model = loaded or Model.load(asked.model)
-        resolved = resolve(asked, model.definition, model.tables)
-        model.check_files()
+        model, resolved = _prepared(store, asked, loaded)
         for level, rows in codes.items():
             check_codes(rows, level, asked, resolved, model.definition)
         store.begin()
-        for level, rows in codes.items():
-            write_given(store, level, rows, resolved)
-        return cls._begun(store, Manifest.new(asked, resolved, model, came_from))
+        with store.lock():
+            check_free(store)
+            for level, rows in codes.items():
+                write_given(store, level, rows, resolved)
+            return cls._begun(store, Manifest.new(asked, resolved, model, came_from))
 
     @classmethod
     def open(cls, folder: str | Path) -> Song:
@@ -250,6 +247,15 @@ def find_songs(folders: list[Path]) -> list[Path]:
 def is_song(folder: Path) -> bool:
     """Return whether a folder holds a song, as far as a look tells."""
     return (folder / "song.json").exists() or (folder / "segments").is_dir()
+
+
+def _prepared(store: Store, asked: Request, loaded: Model | None) -> tuple[Model, Resolved]:
+    """Return the model and what it makes of a request; raises what `Song.create` does before anything is written."""
+    check_free(store)
+    model = loaded or Model.load(asked.model)
+    resolved = resolve(asked, model.definition, model.tables)
+    model.check_files()
+    return model, resolved
 
 
 def _store_at(root: Path) -> Store:

@@ -74,7 +74,7 @@ class DriveStore:
     def __init__(self, root: Path, mount: Folder | None = None, journal: Folder | None = None) -> None:
         self.root = root
         self.mount = mount or DiskFolder(root / "segments")
-        self._journal = journal
+        self._journal, self._own_journal = journal, journal is None
         self._lease: Lease | None = None
         self._chain: list[Segment] = []
         self._waiting: list[Segment] = []  # not on the mount yet
@@ -85,10 +85,6 @@ class DriveStore:
     def begin(self) -> None:
         """See Store."""
         make_folder(self.root)
-        journal = journal_folder(self.root)
-        if self._journal is None and journal.is_dir():  # of a song that lay here before and was taken away
-            journal.rename(journal.with_name(f"{journal.name}-until-{uuid.uuid4().hex[:8]}"))
-        self._chain, self._waiting, self._elsewhere, self._files = [], [], [], {}
 
     def read(self, name: str) -> bytes | None:
         """See Store."""
@@ -137,7 +133,7 @@ class DriveStore:
         if self._files is None:
             there = _whole(self.mount)
             songs = {s.song for s in longest_chain(there)[:1]}
-            here = [s for s in _whole(self._own()) if not songs or s.song in songs]
+            here = [s for s in _whole(self._own()) if not songs or s.song in songs] if self._begun() else []
             self._chain = longest_chain([*there, *here])
             if not self._chain and (there or here):
                 raise SongError(
@@ -151,6 +147,12 @@ class DriveStore:
             self._files = replayed(self._chain) if self._chain else self._plain()
         return self._files
 
+    def _begun(self) -> bool:
+        """Return whether the journal counts: where the folder was taken away or emptied it is another song's."""
+        if not self._own_journal:
+            return True
+        return self.root.is_dir() and any(not path.name.startswith(".") for path in self.root.iterdir())
+
     def _plain(self) -> dict[str, bytes]:
         """Return the files of a folder without segments, as a local store wrote them."""
         names = [str(p.relative_to(self.root)) for p in self.root.rglob("*") if p.is_file()]
@@ -161,11 +163,14 @@ class DriveStore:
         last = self._chain[-1] if self._chain else None
         song = last.song if last else uuid.uuid4().hex
         segment = Segment(song, last.index + 1 if last else 1, last.digest if last else "", changes)
+        journal = journal_folder(self.root)
         try:
+            if last is None and self._own_journal and journal.is_dir():  # of a song that lay here and was taken away
+                journal.rename(journal.with_name(f"{journal.name}-until-{uuid.uuid4().hex[:8]}"))
             for one in (*self._elsewhere, segment):  # the journal is to hold the whole song, not what was added here
                 self._own().create(one.name, one.packed())
         except OSError as error:
-            raise SongError(explain(journal_folder(self.root), error, "written")) from None
+            raise SongError(explain(journal, error, "written")) from None
         self._elsewhere = []
         self._chain.append(segment)
         self._waiting.append(segment)
