@@ -13,6 +13,7 @@ import soundfile
 import torch
 
 import jukebox_kit as jk
+from jukebox_kit import edits
 from jukebox_kit.errors import JukeboxKitError, SongError
 from jukebox_kit.old.into_songs import Answers, import_songs
 from jukebox_kit.old.reading import read_old_file
@@ -85,6 +86,29 @@ def test_an_autosave_goes_on_in_the_middle_of_its_level(mini: Path, tmp_path: Pa
     assert status(song)[1] == (1056, 1056)
     assert holds(song, codes_of(path))
     assert np.array_equal(song.codes(1)[0], codes_of(OLD_RUN / "level_0" / "data.pth.tar")[1][0].numpy())
+
+
+@pytest.mark.parametrize("kind", ["local", "segments"])
+def test_an_imported_song_is_extended_chosen_from_and_undone(
+    mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("JUKEBOX_KIT_STORE", kind)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    song = one(OLD_RUN, tmp_path / "song", mini)
+    before = [song.codes(level) for level in range(3)]
+    edits.choose(song, 2)
+    edits.extend(song, 0.1)
+    jk.level_1(jk.level_2(Song.open(song.root)))
+    longer = Song.open(song.root)
+    for level in (2, 1):
+        stood = before[level].shape[1]
+        assert longer.codes(level).min() >= 0
+        assert longer.codes(level).shape[1] > stood
+        assert np.array_equal(longer.codes(level)[:, :stood], before[level][[2, 2, 2]])
+    edits.undo(longer)
+    edits.undo(longer)
+    again = Song.open(song.root)
+    assert all(np.array_equal(again.codes(level), before[level]) for level in range(3))
 
 
 @pytest.mark.parametrize("name", ["legacy_container", "numpy1", "numpy2"])
