@@ -43,7 +43,8 @@ def faults(song: Song, whole: Song) -> int:
 
 
 def last_save(song: Path) -> float:
-    files = [*song.glob("level_*/codes.safetensors"), *journal_folder(song).glob("*.safetensors")]
+    journal = journal_folder(song)  # beside one, the codes under their own names are copies
+    files = journal.glob("*.safetensors") if journal.is_dir() else song.glob("level_*/codes.safetensors")
     return max((file.stat().st_mtime for file in files), default=0.0)
 
 

@@ -107,7 +107,7 @@ class DriveStore:
     def publish(self) -> None:
         """See Store: copies for people and other programs, which this store itself never reads."""
         for name, content in self._state().items():
-            if not name.startswith("versions/"):
+            if not name.startswith("versions/") and read_file(self.root / name) != content:
                 write_whole(self.root, name, content)
 
     @contextmanager

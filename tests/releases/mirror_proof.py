@@ -155,6 +155,7 @@ def compare(folder: Path, kind: str, form: str, url: str) -> bool:
 
 def main(folder: Path, other: str) -> int:
     """Make with the other Python, serve, get and compare with this one; return the exit code."""
+    folder.mkdir(parents=True, exist_ok=True)
     subprocess.run([other, __file__, str(folder)], check=True)
     quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(quiet, directory=folder))
