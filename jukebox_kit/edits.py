@@ -1,15 +1,13 @@
 """Edits of a song: extend, trim, choose, fork, and undo and redo of those. None of them ever destroys codes.
 
-Before an edit changes anything, what the song is goes into `versions/`. The edited state is written there too,
-song.json then names it at one stroke, and the files under their own names follow: an edit cut short is finished by
+Before an edit changes anything, what the song is goes into `versions/`. The edited codes are written there too,
+song.json then names them at one stroke, and the files under their own names follow: an edit cut short is finished by
 whoever works on the song next. Tokens that stand at an edit count as given from then on: the plan that made them is no
 longer the song's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from jukebox_kit.codes import Codes, LevelCodes, pack_codes, unpack_codes
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.manifest import Manifest
 from jukebox_kit.models import Model
-from jukebox_kit.request import Request, resolve, settled_request
+from jukebox_kit.request import resolve, settled_request
 from jukebox_kit.song import LEVELS, Song
 
 Levels = dict[int, LevelCodes]
@@ -49,12 +47,16 @@ def trim(song: Song, seconds: float, model: Model | None = None) -> Song:
 
 def choose(song: Song, item: int) -> Song:
     """Make one item the trunk of all: every item becomes a copy of it as far as it is made. Returns the song."""
-    with song.locked(), _edit(song, f"chose item {item}") as levels:
-        if not 0 <= item < song.request.items:
-            raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {item}; choose one of those.")
-        for level, found in levels.items():
-            codes = np.repeat(found.codes[item : item + 1], song.request.items, 0)
-            levels[level] = LevelCodes(codes, (found.made[item],) * song.request.items)
+    items = song.request.items
+    if not 0 <= item < items:
+        raise SongError(f"{song.root} has items 0 to {items - 1}, not {item}; choose one of those.")
+    with song.locked():
+        before = {level: song.level(level) for level in LEVELS}
+        levels = {
+            level: LevelCodes(np.repeat(found.codes[item : item + 1], items, 0), (found.made[item],) * items)
+            for level, found in before.items()
+        }
+        _change(song, f"chose item {item}", song.manifest, levels)
     return song
 
 
@@ -104,33 +106,18 @@ def _resized(song: Song, seconds: float, what: str, model: Model | None, changes
     loaded = model or Model.load(song.request.model)
     with song.locked():
         asked = settled_request(asdict(song.request) | {"seconds": seconds} | changes)
-        _check_same(song, asked)
+        if asked.model != song.request.model or asked.items != song.request.items:
+            raise RequestError("an edit keeps the song's model and its number of items; fork it to change those.")
         resolved = resolve(asked, loaded.definition, loaded.tables)
-        with _edit(song, what) as levels:
-            song.manifest = replace(song.manifest, request=asked, resolved=resolved)
-            for level, found in levels.items():
-                levels[level] = found.resized(resolved.plans[level].total)
+        levels = {level: song.level(level).resized(resolved.plans[level].total) for level in LEVELS}
+        _change(song, what, replace(song.manifest, request=asked, resolved=resolved), levels)
     return song
 
 
-def _check_same(song: Song, asked: Request) -> None:
-    if asked.model != song.request.model or asked.items != song.request.items:
-        raise RequestError("an edit keeps the song's model and its number of items; fork it to change those.")
-
-
-@contextmanager
-def _edit(song: Song, what: str) -> Iterator[Levels]:
-    """Give the levels to be changed in place; afterwards they and `song.manifest` are the song."""
-    before = song.manifest
-    kept = _keep_version(song, before)
-    levels = {level: song.level(level) for level in LEVELS}
-    try:
-        yield levels
-    except BaseException:
-        song.manifest = before
-        raise
-    after = replace(song.manifest.noted(what), undo=(*before.undo, kept), redo=(), runs={})
-    _become(song, after, levels)
+def _change(song: Song, what: str, manifest: Manifest, levels: Levels) -> None:
+    """Make a manifest and levels the song's, as an edit that can be undone."""
+    kept = _keep_version(song)
+    _become(song, replace(manifest.noted(what), undo=(*manifest.undo, kept), redo=(), runs={}), levels)
 
 
 def _turn(song: Song, back: str, forth: str) -> None:
@@ -138,7 +125,7 @@ def _turn(song: Song, back: str, forth: str) -> None:
     stack: tuple[str, ...] = getattr(song.manifest, back)
     if not stack:
         raise SongError(f"{song.root} has nothing to {back}.")
-    kept = _keep_version(song, song.manifest)
+    kept = _keep_version(song)
     place = f"versions/{stack[-1]}"
     content = song.store.read(f"{place}/song.json")
     if content is None:
@@ -157,24 +144,24 @@ def _turn(song: Song, back: str, forth: str) -> None:
     _become(song, replace(told, **stacks), levels)
 
 
-def _keep_version(song: Song, manifest: Manifest) -> str:
+def _keep_version(song: Song) -> str:
     """Keep the song as it is under a new name in `versions/`; returns the name."""
     number = 1
     while song.store.read(f"versions/{number}/song.json") is not None:
         number += 1
-    _write_version(song, str(number), manifest, {level: song.level(level) for level in LEVELS})
+    _write_levels(song, str(number), {level: song.level(level) for level in LEVELS})
+    song.store.write(f"versions/{number}/song.json", song.manifest.to_json())
     return str(number)
 
 
 def _become(song: Song, manifest: Manifest, levels: Levels) -> None:
-    """Make a state the song's: kept as a version, named by song.json at one stroke, then brought to its own names."""
-    _write_version(song, "next", manifest, levels)
+    """Make a state the song's: its codes beside, then song.json at one stroke, then the codes to their own names."""
+    _write_levels(song, "next", levels)
     song.keep(replace(manifest, settling="next"))
     song.settle()
     song.store.publish()
 
 
-def _write_version(song: Song, name: str, manifest: Manifest, levels: Levels) -> None:
+def _write_levels(song: Song, name: str, levels: Levels) -> None:
     for level, codes in levels.items():
         song.store.write(f"versions/{name}/level_{level}/codes.safetensors", pack_codes(codes))
-    song.store.write(f"versions/{name}/song.json", manifest.to_json())

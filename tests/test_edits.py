@@ -143,7 +143,7 @@ def test_an_edit_cut_short_anywhere_is_done_or_not_done(song: Song, monkeypatch:
         if not same(settled, before):
             break
     assert outcomes.count("cut") > 5
-    assert [s.total for s in Song.open(song.root).status()]
+    assert outcomes[-1] == "whole" or not same(settled, before)
     if kind != 2:
         edits.undo(Song.open(song.root))
         assert same(all_codes(Song.open(song.root)), before)
@@ -163,6 +163,7 @@ def test_lengths_that_cannot_be_are_refused(song: Song, tmp_path: Path) -> None:
         edits.fork(song, tmp_path / "other", at=0.7)
     assert same(all_codes(Song.open(song.root)), before)
     assert not (tmp_path / "other").exists()
+    assert not (song.root / "versions").exists()
 
 
 def test_chosen_items_alone_are_upsampled(song: Song) -> None:
