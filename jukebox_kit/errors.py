@@ -7,7 +7,8 @@ JukeboxKitError
  ├─ LabelError          a name, a lyric or a length that the model cannot take
  ├─ AudioError          a recording that cannot be read or used
  └─ SongError           a song folder that cannot be opened, written or continued
-     └─ SongBusyError   another process is working on the song
+     ├─ SongBusyError   another process is working on the song
+     └─ StoppedError    a person asked for it; everything is saved
 """
 
 from __future__ import annotations
@@ -43,3 +44,7 @@ class SongError(JukeboxKitError):
 
 class SongBusyError(SongError):
     """Another process is working on the song."""
+
+
+class StoppedError(SongError):
+    """A person asked for it; everything is saved, and the song goes on where it was."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -15,13 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from jukebox_kit.audio import SampledAudio, audio_samples, spectrogram_png, wav_bytes
+from jukebox_kit.audio import SampledAudio
 from jukebox_kit.codes import UNMADE, LevelCodes
-from jukebox_kit.errors import SongError
+from jukebox_kit.errors import SongError, StoppedError
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.models import Model
 from jukebox_kit.sampling import LevelJob, sample_level
 from jukebox_kit.song import LEVELS, Song
+from jukebox_kit.sounds import finish_sounds, write_sounds
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,8 @@ class Options:
     """How the work is done; none of it changes which song comes out.
 
     save_every: seconds of work that may be lost; preview_every: seconds of work after which the audio so far is written
-    anew; batch: items sampled at once; progress: called a few times a second.
+    anew; batch: items sampled at once; progress: called a few times a second; stop: asked at every token whether to
+    save and raise StoppedError.
     """
 
     save_every: float = 30.0
@@ -51,6 +52,7 @@ class Options:
     batch: int = 16
     engine: str = "cached"
     progress: Callable[[Progress], None] | None = None
+    stop: Callable[[], bool] | None = None
 
 
 def run_facts(model: Model, options: Options) -> dict[str, Any]:
@@ -131,7 +133,7 @@ def _step(song: Song, level: int, model: Model, options: Options) -> Song:
     with song.locked():
         found, wanted = song.level(level), song.items(level)
         if not (found.codes[list(wanted)] == UNMADE).any():
-            _finish_audio(song, level, model)
+            finish_sounds(song, level, model)
             return song
         song.check_model(model)
         above = _upper_codes(song, level, model)
@@ -149,7 +151,7 @@ def _step(song: Song, level: int, model: Model, options: Options) -> Song:
                 queue[:0] = [items[: len(items) // 2], items[len(items) // 2 :]]
                 song.keep(song.manifest.noted(f"level {level}: out of memory, {len(items)} items at once were halved"))
         keeper.save()
-        _finish_audio(song, level, model)
+        finish_sounds(song, level, model)
     return song
 
 
@@ -223,6 +225,8 @@ class _Keeper:
 
     def made(self, position: int) -> None:
         """Take note of a token, made or replayed, at a position of the current items."""
+        if self.options.stop is not None and self.options.stop():
+            raise StoppedError(f"{self.song.root} was stopped; all is saved, and it goes on where it was.")
         now = time.monotonic()
         total = self.work.shape[1]
         if now - self.reported >= 1 / REPORTS_A_SECOND or position == total - 1:
@@ -235,7 +239,7 @@ class _Keeper:
             self.save()
         if now - self.previewed >= self.options.preview_every:
             self.save()
-            _write_audio(self.song, self.level, self.model)
+            write_sounds(self.song, self.level, self.model)
             self.previewed = time.monotonic()
 
     def save(self) -> None:
@@ -267,28 +271,3 @@ def _upper_codes(song: Song, level: int, model: Model) -> torch.Tensor | None:
     if (codes[list(song.items(level))] == UNMADE).any():
         raise SongError(f"level {level} of {song.root} needs level {level + 1} whole; do level_{level + 1} first.")
     return torch.from_numpy(codes.astype(np.int64)).to(model.device)
-
-
-def _finish_audio(song: Song, level: int, model: Model) -> None:
-    """Write the audio of a level that is made, unless it is there: a step may have been stopped just before."""
-    items = song.items(level)
-    sound = hashlib.sha256(song.codes(level)[list(items)].tobytes()).hexdigest()
-    lengths = [audio_samples(song.root / _audio_name(level, item)) for item in items]
-    if song.manifest.sounds.get(str(level)) != sound or lengths != [song.resolved.samples] * len(items):
-        _write_audio(song, level, model)
-        song.keep(replace(song.manifest, sounds={**song.manifest.sounds, str(level): sound}))
-    song.store.publish()
-
-
-def _write_audio(song: Song, level: int, model: Model) -> None:
-    """Write every item's audio of a level so far, and the picture of the levels."""
-    items = song.items(level)
-    for item in items:
-        song.store.write(_audio_name(level, item), wav_bytes(song.audio(level, item, model), song.sr))
-    levels = {higher: song.audio(higher, items[0], model) for higher in LEVELS if higher >= level}
-    title = f"{song.request.artist}, {song.request.genre} ({song.request.model})"
-    song.store.write("spectrogram.png", spectrogram_png(levels, song.sr, title))
-
-
-def _audio_name(level: int, item: int) -> str:
-    return f"level_{level}/item_{item}.wav"

@@ -18,7 +18,7 @@ import torch
 
 import jukebox_kit as jk
 from jukebox_kit.codes import LevelCodes, pack_codes, unpack_codes
-from jukebox_kit.errors import SongBusyError, SongError
+from jukebox_kit.errors import SongBusyError, SongError, StoppedError
 from jukebox_kit.models import Model
 from jukebox_kit.song import LEVELS, Song
 from tests.conftest import Run
@@ -73,7 +73,24 @@ def test_batch_splits_and_engines_make_the_same_song(whole: Song, tiny: Path, tm
     assert np.array_equal(song.codes(1), whole.codes(1))
 
 
-class StoppedError(Exception):
+@pytest.mark.parametrize("tokens", [1, 70])
+def test_who_asks_for_a_stop_gets_it_at_the_next_token_with_everything_saved(
+    whole: Song, tiny: Path, tmp_path: Path, tokens: int
+) -> None:
+    song = Song.create(tmp_path / "song", model=tiny, items=2, **REQUEST)
+    asked: list[int] = []
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) >= tokens
+
+    with pytest.raises(StoppedError, match="all is saved"):
+        jk.level_2(song, options=jk.Options(stop=stop))
+    assert song.level(2).made == (tokens, tokens)
+    assert same_codes(jk.sample(Song.open(song.root)), whole)
+
+
+class ThrownError(Exception):
     """What a test throws into the middle of a level."""
 
 
@@ -85,9 +102,9 @@ def test_an_exception_in_the_middle_keeps_what_is_made(
 
     def stop(progress: jk.Progress) -> None:
         if progress.level == 1 and progress.done > progress.total // 2:
-            raise StoppedError
+            raise ThrownError
 
-    with pytest.raises(StoppedError):
+    with pytest.raises(ThrownError):
         jk.sample(song, options=jk.Options(progress=stop))
     half = song.status()[1]
     assert half.total // 3 < half.done < half.total
@@ -103,9 +120,9 @@ def test_previews_can_be_heard_on_the_way_and_give_way_to_the_whole(
 
     def stop(progress: jk.Progress) -> None:
         if progress.done > progress.total // 4:
-            raise StoppedError
+            raise ThrownError
 
-    with pytest.raises(StoppedError):
+    with pytest.raises(ThrownError):
         jk.level_1(song, options=jk.Options(progress=stop, preview_every=0.05))
     preview = soundfile.info(song.root / "level_1" / "item_1.wav").frames
     assert 0 < preview < song.resolved.samples
