@@ -16,7 +16,7 @@ import pytest
 
 from jukebox_kit.errors import SongBusyError, SongError
 from jukebox_kit.stores import lease
-from jukebox_kit.stores.lease import hold, marks, own_mark
+from jukebox_kit.stores.lease import Lease, hold, marks, own_mark
 
 FORK: Any = multiprocessing.get_context("fork")
 
@@ -145,6 +145,24 @@ def test_a_lease_is_renewed_while_it_is_held(tmp_path: Path, monkeypatch: pytest
         first = marks(tmp_path)[0].renewed
         time.sleep(0.4)
         assert marks(tmp_path)[0].renewed > first
+
+
+def test_a_lease_that_could_not_be_taken_to_the_end_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "_flock", lambda _handle, _root: False)
+    renew = Lease.renew
+
+    def full_by_then(own: Lease) -> None:
+        if own.mark.sure:
+            raise SongError("the disk is full")
+        renew(own)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Lease, "renew", full_by_then)
+        with pytest.raises(SongError, match="the disk is full"):
+            hold(tmp_path).__enter__()
+    assert marks(tmp_path) == []
+    with hold(tmp_path):
+        pass
 
 
 def test_a_lease_that_arrives_in_parts_is_somebody_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
