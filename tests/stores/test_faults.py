@@ -218,6 +218,19 @@ def test_a_song_on_a_mount_can_be_read_without_the_toolkit_and_anywhere(
         assert np.array_equal(read.codes, whole.codes(level))
 
 
+def test_reading_a_song_on_a_mount_leaves_nothing_on_this_machine(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "here"))
+    monkeypatch.setenv("JUKEBOX_KIT_STORE", "segments")
+    song = Song.create(tmp_path / "song", model=tiny, **REQUEST)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    read = Song.open(song.root)
+    assert [level.done for level in read.status()] == [0, 0, 0]
+    assert read.store.safety().words == "all 1 saves read back from the mount"
+    assert not (tmp_path / "another machine").exists()
+
+
 def test_a_song_may_take_the_place_of_one_that_was_taken_away(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
