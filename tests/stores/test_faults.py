@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -37,12 +39,15 @@ def whole(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Song:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own, of one megabyte."""
+    """A disk of its own, of one megabyte.
+
+    Really mounted: what a system does on a full or closed disk, to each call of each process, is then not our guess.
+    """
     place = tmp_path / "disk"
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a disk needs root")
+        pytest.skip("mounting a disk needs root")  # test_a_disk_that_refuses_a_save stands in for it
     yield place
     subprocess.run(["umount", "-l", place], check=True)
 
@@ -103,6 +108,44 @@ def test_a_disk_that_becomes_read_only(
     assert Song.open(song.root).status()[1].done > 0
     assert run("resume", song.root).returncode == 0
     assert_same(song, whole)
+
+
+def refuse(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on no file can be flushed to any disk, and what was written of it is cut short."""
+
+    def fsync(handle: int) -> None:
+        os.ftruncate(handle, os.fstat(handle).st_size // 2)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.parametrize("kind", ["local", "segments"])
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.ENOSPC, "the disk is full; free some space"),
+        (errno.EROFS, "the disk is read-only; make it writable or choose another folder"),
+        (errno.EIO, "the disk does not answer; connect it again"),
+    ],
+)
+def test_a_disk_that_refuses_a_save(
+    whole: Song, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, reason: str, kind: str
+) -> None:
+    monkeypatch.setenv("JUKEBOX_KIT_STORE", kind)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    song = Song.create(tmp_path / "song", model=tiny, **REQUEST)
+    with monkeypatch.context() as disk:
+        halfway = at_half_of_level_1(lambda: refuse(number, disk), disk)
+        with pytest.raises(SongError) as stopped:
+            jk.sample(song, options=jk.Options(progress=halfway, save_every=0.0))
+    assert re.fullmatch(rf"/\S+ could not be written: {reason}\.", str(stopped.value))
+    found = Song.open(song.root)
+    made = found.codes(1) >= 0
+    assert made.any()
+    assert not made.all()
+    assert np.array_equal(found.codes(1)[made], whole.codes(1)[made])
+    assert_same(jk.sample(found), whole)
 
 
 @pytest.mark.parametrize("kind", ["local", "segments"])
