@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import re
 import shutil
@@ -284,33 +283,3 @@ def test_a_song_may_take_the_place_of_one_that_was_taken_away(
     other = jk.level_2(Song.create(tmp_path / "song", model=tiny, **{**REQUEST, "seed": 4}))
     assert Song.open(other.root).request.seed == 4
     assert len(list((tmp_path / "state" / "jukebox_kit" / "journals").iterdir())) == 2, "the journal of the first stays"
-
-
-def create_at_once(gate: Any, results: Any, folder: Path, tiny: Path, seed: int) -> None:
-    gate.wait()
-    try:
-        results.put(Song.create(folder, model=tiny, **{**REQUEST, "seed": seed}).request.seed)
-    except SongError as error:
-        results.put(str(error))
-
-
-@pytest.mark.parametrize("kind", ["local", "segments"])
-def test_of_two_songs_begun_at_once_in_one_folder_one_is_made(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("JUKEBOX_KIT_STORE", kind)
-    fork: Any = multiprocessing.get_context("fork")
-    for turn in range(5):
-        gate, results, folder = fork.Event(), fork.Queue(), tmp_path / str(turn)
-        two = [fork.Process(target=create_at_once, args=(gate, results, folder, tiny, seed)) for seed in (1, 2)]
-        for process in two:
-            process.start()
-        gate.set()
-        answers = [results.get(timeout=60) for _ in two]
-        for process in two:
-            process.join()
-        (seed,) = [answer for answer in answers if isinstance(answer, int)]
-        (refused,) = [answer for answer in answers if isinstance(answer, str)]
-        assert "is being worked on by" in refused or f"holds a song with seed {seed}" in refused
-        assert Song.open(folder).request.seed == seed

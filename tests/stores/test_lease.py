@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from jukebox_kit.errors import SongBusyError, SongError
+from jukebox_kit.song import Song
 from jukebox_kit.stores import lease
 from jukebox_kit.stores.lease import Lease, hold, marks, own_mark
 
@@ -173,3 +174,34 @@ def test_a_lease_that_arrives_in_parts_is_somebody_s(tmp_path: Path, monkeypatch
         pass
     with pytest.raises(SongError, match="could not be written"):
         hold(tmp_path / "nowhere").__enter__()
+
+
+def create_at_once(gate: Any, results: Any, folder: Path, tiny: Path, seed: int) -> None:
+    gate.wait()
+    try:
+        results.put(
+            Song.create(folder, model=tiny, artist="The Beatles", genre="pop", seconds=0.6, seed=seed).request.seed
+        )
+    except SongError as error:
+        results.put(str(error))
+
+
+@pytest.mark.parametrize("kind", ["local", "segments"])
+def test_of_two_songs_begun_at_once_in_one_folder_one_is_made(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("JUKEBOX_KIT_STORE", kind)
+    for turn in range(5):
+        gate, results, folder = FORK.Event(), FORK.Queue(), tmp_path / str(turn)
+        two = [FORK.Process(target=create_at_once, args=(gate, results, folder, tiny, seed)) for seed in (1, 2)]
+        for process in two:
+            process.start()
+        gate.set()
+        answers = [results.get(timeout=60) for _ in two]
+        for process in two:
+            process.join()
+        (seed,) = [answer for answer in answers if isinstance(answer, int)]
+        (refused,) = [answer for answer in answers if isinstance(answer, str)]
+        assert "is being worked on by" in refused or f"holds a song with seed {seed}" in refused
+        assert Song.open(folder).request.seed == seed
