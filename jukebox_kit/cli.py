@@ -14,6 +14,7 @@ import typer
 
 from jukebox_kit.cli_edits import register
 from jukebox_kit.cli_models import models
+from jukebox_kit.cli_old import export, import_old
 from jukebox_kit.cli_shared import (
     AsJson,
     Batch,
@@ -27,7 +28,6 @@ from jukebox_kit.cli_shared import (
     work,
 )
 from jukebox_kit.errors import JukeboxKitError, RequestError
-from jukebox_kit.old.shell import export, import_old
 
 app = typer.Typer(
     help="Songs with OpenAI's Jukebox, in steps that can be stopped anywhere and gone on with.",

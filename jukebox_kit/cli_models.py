@@ -58,13 +58,13 @@ def get(
     """Get what a model needs and this machine lacks; gone on with where it was stopped."""
     from jukebox_kit.bars import FileBars
     from jukebox_kit.releases.get import get as bring
-    from jukebox_kit.releases.places import Options
+    from jukebox_kit.releases.places import GetOptions
 
     try:
         with FileBars() as bars:
             here = bring(
                 name,
-                Options(
+                GetOptions(
                     keep_float32=keep_float32,
                     convert=convert,
                     accepted=frozenset(accept_sha256 or ()),

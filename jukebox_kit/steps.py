@@ -150,7 +150,6 @@ def _step(song: Song, level: int, model: Model, options: Options) -> Song:
                     )
                 queue[:0] = [items[: len(items) // 2], items[len(items) // 2 :]]
                 song.keep(song.manifest.noted(f"level {level}: out of memory, {len(items)} items at once were halved"))
-        keeper.save()
         finish_sounds(song, level, model)
     return song
 

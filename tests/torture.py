@@ -1,10 +1,13 @@
-"""Kill a demo song's process many times at random moments, go on each time, and compare with the song never stopped.
+"""What demo songs endure, through the shell: processes killed at random moments, and two processes at once.
 
     python tests/torture.py FOLDER --kills 60 --store local
     python tests/torture.py FOLDER --kills 60 --store segments
+    python tests/torture.py FOLDER --pairs 50
 
-Prints a line for each kill and, at the end, how many codes and audio files differ and how old the last save was at most
-when a process was killed. Exit code 1 where anything differs or was lost.
+Kills go on with a song each time and compare it with the song never stopped: a line for each kill and, at the end, how
+many codes and audio files differ and how old the last save was at most when a process was killed. Pairs start two
+processes on one song at the same time, also on one that is not there yet: one has to work, and nothing that stood may
+change; the other has to end with 1 and say who holds the song. Exit code 1 where anything differs, was lost or failed.
 """
 
 from __future__ import annotations
@@ -16,16 +19,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import typer
 
+from jukebox_kit.codes import Codes
+from jukebox_kit.errors import SongError
 from jukebox_kit.song import LEVELS, Song, is_song
 from jukebox_kit.stores.drive import journal_folder
 
 REQUEST = ["--artist", "glass bells", "--genre", "march", "--lyrics", "la mo di nu", "--items", "3", "--seconds", "8"]
 SAVE_EVERY = 1.0
+PATIENCE = 60.0  # seconds in which a process has come to its song
 
 
 def command(*words: object) -> list[str]:
@@ -73,25 +81,17 @@ def differing_audio(song: Song, whole: Song) -> int:
     return sum((song.root / name).read_bytes() != (whole.root / name).read_bytes() for name in names)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--kills", type=int, default=60)
-    parser.add_argument("--store", default="local")
-    given = parser.parse_args()
-    given.folder.mkdir(parents=True, exist_ok=True)
-    os.environ["XDG_STATE_HOME"] = str(given.folder / "state")
-    os.environ["JUKEBOX_KIT_STORE"] = given.store
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command("sample", given.folder / "whole", *REQUEST), env=environment, check=True)
-    whole = Song.open(given.folder / "whole")
-    chance, kills, turn, bad, ages = random.Random(given.kills), 0, 0, 0, list[float]()
-    while kills < given.kills:
+def kill_often(place: Path, wanted: int, environment: dict[str, str]) -> int:
+    """Kill processes at songs below a folder so many times; returns how many faults there were."""
+    subprocess.run(command("sample", place / "whole", *REQUEST), env=environment, check=True)
+    whole = Song.open(place / "whole")
+    chance, kills, turn, bad, ages = random.Random(wanted), 0, 0, 0, list[float]()
+    while kills < wanted:
         turn += 1
-        folder = given.folder / f"song-{turn}"
+        folder = place / f"song-{turn}"
         before = [0, 0, 0]
         sums = [np.prod(whole.codes(level).shape) for level in LEVELS]
-        while kills < given.kills and before != sums:
+        while kills < wanted and before != sums:
             start = command("sample", folder, *REQUEST, "--save-every", SAVE_EVERY)
             age = kill_once(folder, start, chance, environment)
             if not is_song(folder):
@@ -117,7 +117,89 @@ def main() -> None:
     typer.echo(
         f"{kills} kills; {bad} faults; the last save was at most {max(ages):.2f} s old (saved every {SAVE_EVERY} s)"
     )
-    sys.exit(1 if bad else 0)
+    return bad
+
+
+def standing(folder: Path) -> list[Codes]:
+    """Return the codes that a song holds, level 0 first; nothing where it is not begun."""
+    try:
+        song = Song.open(folder)
+    except SongError:
+        return []
+    return [song.codes(level) for level in LEVELS]
+
+
+def count(levels: list[Codes]) -> int:
+    return sum(int((codes >= 0).sum()) for codes in levels)
+
+
+def wait_until(true: Callable[[], bool]) -> bool:
+    """Return whether something came true in the time that it may take."""
+    end = time.monotonic() + PATIENCE
+    while not true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def pair(folder: Path, environment: dict[str, str]) -> str:
+    """Start two processes on a song at once, stop the one that works when it has; returns what went wrong, or nothing.
+
+    On a song that is there, one comes to go on with it and one to make it.
+    """
+    before = standing(folder)
+    make = command("sample", folder, *REQUEST, "--save-every", SAVE_EVERY)
+    other = command("resume", folder, "--save-every", SAVE_EVERY) if before else make
+    pipes: dict[str, Any] = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    two = [subprocess.Popen(words, **pipes) for words in (make, other)]
+    if not wait_until(lambda: any(process.poll() is not None for process in two)):
+        for process in two:
+            process.kill()
+            process.communicate()
+        return "neither was refused"
+    refused = next(process for process in two if process.poll() is not None)
+    works = two[1 - two.index(refused)]
+    wait_until(lambda: works.poll() is not None or count(standing(folder)) > count(before))
+    works.send_signal(signal.SIGTERM)
+    said, stopped = (process.communicate()[1].strip().splitlines() or [""] for process in (refused, works))
+    after = standing(folder)
+    if refused.returncode != 1 or f"{folder} is being worked on by process {works.pid} on " not in said[-1]:
+        return f"one ended with {refused.returncode} beside process {works.pid}, and said: {said[-1]}"
+    if works.returncode != 130 or count(after) <= count(before):
+        return f"the other ended with {works.returncode}, and said: {stopped[-1]}"
+    if any((now[then >= 0] != then[then >= 0]).any() for now, then in zip(after, before, strict=False)):
+        return "codes that stood have changed"
+    return ""
+
+
+def pair_often(place: Path, wanted: int, environment: dict[str, str]) -> int:
+    """Start so many pairs of processes at songs below a folder; returns how many faults there were."""
+    bad, turn = 0, 1
+    for number in range(1, wanted + 1):
+        while 2 * count(here := standing(place / f"pair-{turn}")) > sum(codes.size for codes in here):
+            turn += 1  # what is left of a song is to outlast a pair
+        fault = pair(place / f"pair-{turn}", environment)
+        bad += bool(fault)
+        typer.echo(f"pair {number} on pair-{turn}: {fault or 'one worked, the other said so'}")
+    typer.echo(f"{wanted - bad} of {wanted}: one worked, the other said who holds it")
+    return bad
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    deeds = parser.add_mutually_exclusive_group()
+    deeds.add_argument("--kills", type=int, default=60)
+    deeds.add_argument("--pairs", type=int, default=0)
+    parser.add_argument("--store", default="local")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    os.environ["XDG_STATE_HOME"] = str(given.folder / "state")
+    os.environ["JUKEBOX_KIT_STORE"] = given.store
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    often, times = (pair_often, given.pairs) if given.pairs else (kill_often, given.kills)
+    sys.exit(1 if often(given.folder, times, environment) else 0)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from jukebox_kit.errors import CheckpointError, SongError
 from jukebox_kit.model.checkpoint import read_pickle
 from jukebox_kit.request import MAX_ITEMS
 
-LevelCodes = NDArray[np.int64]  # (items, tokens)
-OldCodes = tuple[LevelCodes, LevelCodes, LevelCodes]  # levels 0, 1, 2
+OldLevel = NDArray[np.int64]  # one level as it lay in a file: (items, tokens), or (tokens,) of one item
+OldCodes = tuple[OldLevel, OldLevel, OldLevel]  # levels 0, 1, 2
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.uint8)
 MOST_CODES = 2**28  # a few bytes of a pickle may claim a tensor of any size
 
@@ -108,7 +108,7 @@ def old_codes(zs: object, path: Path) -> OldCodes:
     return whole[0], whole[1], whole[2]
 
 
-def _level(value: object, what: str) -> LevelCodes:
+def _level(value: object, what: str) -> OldLevel:
     if not isinstance(value, Tensor) or value.dim() != 2 or value.layout is not torch.strided:
         raise SongError(f"{what} is no table of codes (items, tokens); the file is no song of Jukebox's, leave it out.")
     if not value.numel():  # empty levels were kept as float32 by some
@@ -117,11 +117,11 @@ def _level(value: object, what: str) -> LevelCodes:
         raise SongError(f"{what} holds numbers that are no codes ({value.dtype}); the file is damaged, leave it out.")
     if value.numel() > MOST_CODES or len(value) > MAX_ITEMS:
         raise SongError(f"{what} claims {tuple(value.shape)} codes, more than any song has; leave it out.")
-    codes: LevelCodes = value.to(torch.int64).numpy().copy()  # what is read may be a slice of a batch, or mapped
+    codes: OldLevel = value.to(torch.int64).numpy().copy()  # what is read may be a slice of a batch, or mapped
     return codes
 
 
-def _rows(level: LevelCodes, items: int, path: Path) -> LevelCodes:
+def _rows(level: OldLevel, items: int, path: Path) -> OldLevel:
     if not level.size:
         return np.zeros((items, 0), np.int64)
     if len(level) not in (1, items):

@@ -14,7 +14,7 @@ import numpy as np
 
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.old.finding import DATA, LEVEL_FOLDERS, Source
-from jukebox_kit.old.reading import COMPOSER, LevelCodes, OldCodes, OldFile, Told, WeightsError, read_old_file
+from jukebox_kit.old.reading import COMPOSER, OldCodes, OldFile, OldLevel, Told, WeightsError, read_old_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class _Item:
     where: str
     kind: str
     path: Path
-    codes: tuple[LevelCodes, LevelCodes, LevelCodes]
+    codes: tuple[OldLevel, OldLevel, OldLevel]
     told: Told
 
 

@@ -24,9 +24,9 @@ from jukebox_kit.model.checkpoint import read_pickle
 from jukebox_kit.old.finding import NODES, Source, project_of
 from jukebox_kit.old.reading import (
     WEB_UI,
-    LevelCodes,
     OldCodes,
     OldFile,
+    OldLevel,
     Told,
     check_sums,
     read_old_file,
@@ -125,7 +125,7 @@ def _is_upsampled(of: OldFile | OldCodes) -> bool:
 def _with_lower(codes: OldCodes, upsampled: OldCodes) -> OldCodes:
     """Return composed codes with an ancestor's rows of the lower levels, as far as both are the same at the top."""
     rows, length = len(upsampled[2]), min(codes[2].shape[1], upsampled[2].shape[1])
-    top: LevelCodes = np.repeat(codes[2], rows, 0) if len(codes[2]) == 1 else codes[2]
+    top: OldLevel = np.repeat(codes[2], rows, 0) if len(codes[2]) == 1 else codes[2]
     if len(top) != rows:
         return codes
     differing = (top[:, :length] != upsampled[2][:, :length]).any(0)

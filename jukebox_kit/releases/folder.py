@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from jukebox_kit.errors import CheckpointError
-from jukebox_kit.stores.base import explain
+from jukebox_kit.stores.base import explain, sync_folder
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
@@ -49,11 +48,7 @@ def alone(folder: Path) -> Iterator[None]:
 def finish(part: Path, path: Path) -> None:
     """Give a whole file its name at once, and have the disk keep that; OSError where it cannot."""
     part.replace(path)
-    handle = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(path.parent)
 
 
 def _size(count: int) -> str:

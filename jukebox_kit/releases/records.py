@@ -92,7 +92,7 @@ def _whole_zip(path: Path) -> bool:
         with zipfile.ZipFile(path) as file:
             return file.testzip() is None
     except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError):
-        return False
+        return False  # zipfile raises NotImplementedError for a compression that it does not know, as damage may claim
 
 
 def undamaged(path: Path, promised: Mapping[str, str]) -> str:

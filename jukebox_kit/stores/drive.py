@@ -6,6 +6,7 @@ taken yet is offered to it again at each save; a machine that comes later finds 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -56,7 +57,7 @@ class DiskFolder:
     def create(self, name: str, content: bytes) -> None:
         """See Folder; flushed to the disk."""
         if not self.path.parent.is_dir():
-            raise FileNotFoundError(2, "gone", str(self.path.parent))
+            raise FileNotFoundError(errno.ENOENT, "gone", str(self.path.parent))
         self.path.mkdir(exist_ok=True)
         path, copies = self.path / name, 0
         while path.exists():  # left there damaged by an earlier try
@@ -74,7 +75,7 @@ class DriveStore:
     def __init__(self, root: Path, mount: Folder | None = None, journal: Folder | None = None) -> None:
         self.root = root
         self.mount = mount or DiskFolder(root / "segments")
-        self._journal, self._own_journal = journal, journal is None
+        self._journal, self._own_journal = journal or DiskFolder(journal_folder(root)), journal is None
         self._lease: Lease | None = None
         self._chain: list[Segment] = []
         self._waiting: list[Segment] = []  # not on the mount yet
@@ -125,15 +126,14 @@ class DriveStore:
         """See Store."""
         self._files = None
         self._state()
-        arrived = {segment.digest for segment in _whole(self.mount)}
-        there = next((i for i, s in enumerate(self._chain) if s.digest not in arrived), len(self._chain))
+        there = self._waiting[0].index - 1 if self._waiting else len(self._chain)
         return Safety("segments", len(self._chain), there)
 
     def _state(self) -> dict[str, bytes]:
         if self._files is None:
             there = _whole(self.mount)
             songs = {s.song for s in longest_chain(there)[:1]}
-            here = [s for s in _whole(self._own()) if not songs or s.song in songs] if self._begun() else []
+            here = [s for s in _whole(self._journal) if not songs or s.song in songs] if self._begun() else []
             self._chain = longest_chain([*there, *here])
             if not self._chain and (there or here):
                 raise SongError(
@@ -164,11 +164,13 @@ class DriveStore:
         song = last.song if last else uuid.uuid4().hex
         segment = Segment(song, last.index + 1 if last else 1, last.digest if last else "", changes)
         journal = journal_folder(self.root)
+        if self._own_journal and (last is None or self._elsewhere):  # one that had it all and is gone is not made again
+            make_folder(journal.parent)
         try:
             if last is None and self._own_journal and journal.is_dir():  # of a song that lay here and was taken away
                 journal.rename(journal.with_name(f"{journal.name}-until-{uuid.uuid4().hex[:8]}"))
             for one in (*self._elsewhere, segment):  # the journal is to hold the whole song, not what was added here
-                self._own().create(one.name, one.packed())
+                self._journal.create(one.name, one.packed())
         except OSError as error:
             raise SongError(explain(journal, error, "written")) from None
         self._elsewhere = []
@@ -191,12 +193,6 @@ class DriveStore:
             if last or now - self._refused_since > PATIENCE:
                 reason = explain(self.root, error, "written").rstrip(".")
                 raise SongError(f"{reason}; all of the song is safe on this machine, resume brings it there.") from None
-
-    def _own(self) -> Folder:
-        if self._journal is None:
-            make_folder(journal_folder(self.root).parent)
-            self._journal = DiskFolder(journal_folder(self.root))
-        return self._journal
 
 
 def is_kept(name: str) -> bool:

@@ -78,7 +78,8 @@ class Lease:
     def take(self, has_locks: bool, settle: float) -> None:
         """Wait until strangers prove gone, then write the lease; SongBusyError where somebody holds it.
 
-        has_locks: this process holds the system's lock, so nobody else on this machine does.
+        has_locks: this process holds the system's lock, so nobody else on this machine does. `end` is due however this
+        ends: the lease may have been written before.
         """
         self.has_locks = has_locks
         self._wait_for_others()
@@ -88,7 +89,6 @@ class Lease:
             time.sleep(settle)
         rivals = [m for m in self._others() if m.rank < self.mark.rank]
         if rivals:
-            self.end()
             raise _busy(self.root, rivals[0])
         self.mark = replace(self.mark, sure=True)
         self.renew()
@@ -168,8 +168,8 @@ def hold(root: Path, settle: float = 0.0) -> Iterator[Lease]:
     """
     with _locked(root) as has_locks:
         lease = Lease(root)
-        lease.take(has_locks, settle)
         try:
+            lease.take(has_locks, settle)
             yield lease
         finally:
             lease.end()

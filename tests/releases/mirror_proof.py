@@ -125,7 +125,7 @@ def compare(folder: Path, kind: str, form: str, url: str) -> bool:
     from jukebox_kit.models import Model
     from jukebox_kit.releases.facts import Mirror, Release, Told
     from jukebox_kit.releases.get import get
-    from jukebox_kit.releases.places import Options
+    from jukebox_kit.releases.places import GetOptions
 
     home = folder / "here" / kind / form.replace(" ", "-")
     os.environ |= {"HOME": str(home), "HF_HOME": str(home), "JUKEBOX_KIT_MODELS": str(home / "models")}
@@ -136,7 +136,11 @@ def compare(folder: Path, kind: str, form: str, url: str) -> bool:
     holds = {"vqvae": "vqvae", "priors.0": "level_2", "priors.1": "level_1", "priors.2": "level_0"}
     mirror = Mirror(f"{kind}/{form.replace(' ', '-')}", {p: f"tiny/{part}.pth.tar" for p, part in holds.items()})
     told = {file: Told() for file in mirror.holds.values()}
-    get(home / "model.yaml", Options(keep_float32=True), Release((), "", told, f"{url}/hub", (mirror,), f"{url}/", {}))
+    get(
+        home / "model.yaml",
+        GetOptions(keep_float32=True),
+        Release((), "", told, f"{url}/hub", (mirror,), f"{url}/", {}),
+    )
     model, given, ok = Model.load(home / "model.yaml", "cpu"), inputs(kind), True
     ours = {f"vqvae codes {i}": codes for i, codes in enumerate(model.vqvae.encode(given["audio"]))}
     for level in range(3):

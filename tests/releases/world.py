@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from jukebox_kit.releases.download import Patience
 from jukebox_kit.releases.facts import Release
 from jukebox_kit.releases.get import Here, get
-from jukebox_kit.releases.places import Fetching, Options
+from jukebox_kit.releases.places import Fetching, GetOptions
 from tests.conftest import TINY
 from tests.releases.misbehaving import Manner, Server
 
@@ -52,7 +52,7 @@ class World:
 
     def get(self, **options: object) -> list[Here]:
         given = {"patience": QUICK, "say": self.said.append, "progress": self.seen.append} | options
-        return get(self.yaml, Options(**given), self.release)  # type: ignore[arg-type]  # as the tests give them
+        return get(self.yaml, GetOptions(**given), self.release)  # type: ignore[arg-type]  # as the tests give them
 
     def asked(self, place: str) -> list[str | None]:
         """Return the Range of each request for the spoilt file at a place."""

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from jukebox_kit.errors import SongBusyError, SongError
+from jukebox_kit.song import Song
 from jukebox_kit.stores import lease
-from jukebox_kit.stores.lease import hold, marks, own_mark
+from jukebox_kit.stores.lease import Lease, hold, marks, own_mark
 
 FORK: Any = multiprocessing.get_context("fork")
 
@@ -26,10 +27,10 @@ def contend(root: Path, gate: Any, done: Any, results: Any, settle: float) -> No
     gate.wait()
     try:
         with hold(root, settle):
-            results.put("held")
+            results.put((os.getpid(), "held"))
             done.wait(20)
     except SongBusyError as error:
-        results.put(str(error))
+        results.put((os.getpid(), str(error)))
         done.set()
 
 
@@ -47,12 +48,12 @@ def test_of_two_processes_at_once_exactly_one_works(
         for process in two:
             process.start()
         gate.set()
-        answers = sorted((results.get(timeout=30), results.get(timeout=30)), key=lambda answer: answer != "held")
+        answers = sorted((results.get(timeout=30), results.get(timeout=30)), key=lambda answer: answer[1] != "held")
         for process in two:
             process.join()
-        assert answers[0] == "held"
-        assert f"{root} is being worked on by process" in answers[1]
-        assert str({p.pid for p in two} & {int(answers[1].split("process ")[1].split(" ")[0])})
+        (winner, held), (_, refused) = answers
+        assert held == "held"
+        assert f"{root} is being worked on by process {winner} on " in refused
         assert marks(root) == []
 
 
@@ -64,6 +65,8 @@ def hold_for_long(root: Path, started: Any) -> None:
 
 def test_a_holder_killed_is_followed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for locks in (True, False):
+        if not locks:
+            monkeypatch.setattr(lease, "_flock", lambda _handle, _root: False)
         started = FORK.Event()
         process = FORK.Process(target=hold_for_long, args=(tmp_path, started))
         process.start()
@@ -75,8 +78,7 @@ def test_a_holder_killed_is_followed_at_once(tmp_path: Path, monkeypatch: pytest
         begun = time.monotonic()
         with hold(tmp_path):
             assert time.monotonic() - begun < 5
-        monkeypatch.setattr(lease, "_flock", lambda _handle, _root: False)
-        assert locks or marks(tmp_path) == []
+        assert marks(tmp_path) == []
 
 
 def elsewhere(root: Path, **fields: Any) -> Path:
@@ -146,6 +148,24 @@ def test_a_lease_is_renewed_while_it_is_held(tmp_path: Path, monkeypatch: pytest
         assert marks(tmp_path)[0].renewed > first
 
 
+def test_a_lease_that_could_not_be_taken_to_the_end_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "_flock", lambda _handle, _root: False)
+    renew = Lease.renew
+
+    def full_by_then(own: Lease) -> None:
+        if own.mark.sure:
+            raise SongError("the disk is full")
+        renew(own)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Lease, "renew", full_by_then)
+        with pytest.raises(SongError, match="the disk is full"):
+            hold(tmp_path).__enter__()
+    assert marks(tmp_path) == []
+    with hold(tmp_path):
+        pass
+
+
 def test_a_lease_that_arrives_in_parts_is_somebody_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "TTL", 0.5)
     (tmp_path / ".lease-half.json").write_text('{"owner": "ha')
@@ -154,3 +174,34 @@ def test_a_lease_that_arrives_in_parts_is_somebody_s(tmp_path: Path, monkeypatch
         pass
     with pytest.raises(SongError, match="could not be written"):
         hold(tmp_path / "nowhere").__enter__()
+
+
+def create_at_once(gate: Any, results: Any, folder: Path, tiny: Path, seed: int) -> None:
+    gate.wait()
+    try:
+        results.put(
+            Song.create(folder, model=tiny, artist="The Beatles", genre="pop", seconds=0.6, seed=seed).request.seed
+        )
+    except SongError as error:
+        results.put(str(error))
+
+
+@pytest.mark.parametrize("kind", ["local", "segments"])
+def test_of_two_songs_begun_at_once_in_one_folder_one_is_made(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("JUKEBOX_KIT_STORE", kind)
+    for turn in range(5):
+        gate, results, folder = FORK.Event(), FORK.Queue(), tmp_path / str(turn)
+        two = [FORK.Process(target=create_at_once, args=(gate, results, folder, tiny, seed)) for seed in (1, 2)]
+        for process in two:
+            process.start()
+        gate.set()
+        answers = [results.get(timeout=60) for _ in two]
+        for process in two:
+            process.join()
+        (seed,) = [answer for answer in answers if isinstance(answer, int)]
+        (refused,) = [answer for answer in answers if isinstance(answer, str)]
+        assert "is being worked on by" in refused or f"holds a song with seed {seed}" in refused
+        assert Song.open(folder).request.seed == seed
