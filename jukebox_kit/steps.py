@@ -246,8 +246,9 @@ class _Keeper:
         self.work[list(self.items)] = self.rows
         codes = self.work.cpu().numpy().astype(np.int16)
         if not np.array_equal(codes, self.found.codes):  # tokens that are only replayed stand already
-            self.found = LevelCodes(codes, self.found.given)
-            self.song.write_level(self.level, self.found)
+            found = LevelCodes(codes, self.found.given)
+            self.song.write_level(self.level, found)
+            self.found = found  # only now: a write that was interrupted is done again
         self.saved = time.monotonic()
 
 

@@ -90,6 +90,26 @@ def test_who_asks_for_a_stop_gets_it_at_the_next_token_with_everything_saved(
     assert same_codes(jk.sample(Song.open(song.root)), whole)
 
 
+def test_an_interrupt_in_the_middle_of_a_save_loses_nothing(
+    whole: Song, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    song = Song.create(tmp_path / "song", model=tiny, items=2, **REQUEST)
+    write, interrupted = song.write_level, list[int]()
+
+    def interrupt_once(level: int, codes: LevelCodes) -> None:
+        if not interrupted:
+            interrupted.append(min(codes.made))
+            raise KeyboardInterrupt
+        write(level, codes)
+
+    monkeypatch.setattr(song, "write_level", interrupt_once)
+    with pytest.raises(KeyboardInterrupt):
+        jk.level_2(song, options=jk.Options(save_every=0.0))
+    assert song.level(2).made == (interrupted[0],) * 2
+    assert interrupted[0] > 0
+    assert same_codes(jk.sample(Song.open(song.root)), whole)
+
+
 class ThrownError(Exception):
     """What a test throws into the middle of a level."""
 
