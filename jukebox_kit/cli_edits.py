@@ -1,13 +1,16 @@
-"""The shell's commands that change a song that is there: upsample, extend, choose, trim, fork, undo, redo."""
+"""The shell's commands that change a song that is there, and the tree of what it was."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from jukebox_kit.cli_shared import (
+    AsJson,
     Batch,
     Device,
     Folder,
@@ -30,7 +33,7 @@ Temperature = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the shell."""
-    for command in (upsample, extend, choose, trim, fork, undo, redo):
+    for command in (upsample, extend, choose, vary, trim, fork, undo, redo, visit, tree):
         app.command()(command)
 
 
@@ -76,6 +79,14 @@ def choose(folder: Folder, item: Annotated[int, typer.Argument(help="The item, c
     report(do(Song.open(folder), item), "extend", "--seconds", "8")
 
 
+def vary(folder: Folder) -> None:
+    """Sample what was sampled last in another way; what it goes on from stays."""
+    from jukebox_kit.edits import vary as do
+    from jukebox_kit.song import Song
+
+    report(do(Song.open(folder)), "resume", "--until", "level_2")
+
+
 def trim(folder: Folder, seconds: Annotated[float, typer.Option(help="How much of the song stays.")]) -> None:
     """Cut a song to its first seconds."""
     from jukebox_kit.edits import trim as do
@@ -116,6 +127,28 @@ def redo(folder: Folder) -> None:
     from jukebox_kit.song import Song
 
     report(do(Song.open(folder)), "resume")
+
+
+def visit(folder: Folder, version: Annotated[str, typer.Argument(help="Its name in the tree.")]) -> None:
+    """Go to any version of a song; what it is now is kept as one."""
+    from jukebox_kit.edits import visit as do
+    from jukebox_kit.song import Song
+
+    report(do(Song.open(folder), version), "resume")
+
+
+def tree(folder: Folder, as_json: AsJson = False) -> None:
+    """Show what a song was and what came of what; the star is where it is now."""
+    from jukebox_kit.song import Song
+    from jukebox_kit.tree import tree as versions_of
+    from jukebox_kit.tree import tree_text
+
+    nodes = versions_of(Song.open(folder))
+    if as_json:
+        typer.echo(json.dumps([asdict(node) for node in nodes], indent=1))
+        return
+    typer.echo(tree_text(nodes))
+    typer.echo(f"go to one with: jukebox-kit visit {folder} VERSION")
 
 
 def _changes(

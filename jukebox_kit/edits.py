@@ -1,4 +1,4 @@
-"""Edits of a song: extend, trim, choose, fork, and undo and redo of those. None of them ever destroys codes.
+"""Edits of a song: extend, trim, choose, vary, fork; undo, redo and visit go back. None of them ever destroys codes.
 
 Before an edit changes anything, what the song is goes into `versions/`. The edited codes are written there too,
 song.json then names them at one stroke, and the files under their own names follow: an edit cut short is finished by
@@ -8,20 +8,22 @@ longer the song's.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jukebox_kit.codes import Codes, LevelCodes, pack_codes, unpack_codes
+from jukebox_kit.codes import Codes, LevelCodes
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.manifest import Manifest
 from jukebox_kit.models import Model
 from jukebox_kit.request import resolve, settled_request
 from jukebox_kit.song import LEVELS, Song
+from jukebox_kit.versions import Levels, keep_version, read_manifest, read_version, version_names, write_levels
 
-Levels = dict[int, LevelCodes]
+BACK_TO = ": back to version "  # between how and which, in the history
 
 
 def extend(song: Song, seconds: float, model: Model | None = None, **changes: Any) -> Song:
@@ -60,6 +62,25 @@ def choose(song: Song, item: int) -> Song:
     return song
 
 
+def vary(song: Song) -> Song:
+    """Make room for other variations: what was sampled since the last edit is cleared, and the seed is another.
+
+    What was given, such as the trunk that was chosen, stays at each level; nothing is sampled yet. SongError where
+    nothing was sampled. Returns the song.
+    """
+    with song.locked():
+        before = {level: song.level(level) for level in LEVELS}
+        if all(found.made == found.given for found in before.values()):
+            raise SongError(
+                f"{song.root} has nothing sampled that could be varied; sample it first with: jukebox-kit resume "
+                f"{song.root}"
+            )
+        request = replace(song.request, seed=_unused_seed(song))
+        levels = {level: found.resized(found.codes.shape[1], found.given) for level, found in before.items()}
+        _change(song, f"other variations, seed {request.seed}", replace(song.manifest, request=request), levels)
+    return song
+
+
 def undo(song: Song) -> Song:
     """Take the last edit back; `redo` brings it again. SongError where there is none. Returns the song."""
     with song.locked():
@@ -71,6 +92,21 @@ def redo(song: Song) -> Song:
     """Do the edit again that was undone last; SongError where there is none. Returns the song."""
     with song.locked():
         _turn(song, "redo", "undo")
+    return song
+
+
+def visit(song: Song, version: str) -> Song:
+    """Go to a kept version, with what could be undone and redone then; the present state is kept. Returns the song.
+
+    The names are those of `tree.tree`. SongError where there is no such version, or it is damaged.
+    """
+    with song.locked():
+        known = version_names(song)
+        if version not in known:
+            raise SongError(f"{song.root} has no version {version}; it has {', '.join(known) or 'none yet'}.")
+        manifest, levels = read_version(song, version)
+        keep_version(song)
+        _go(song, "visit", version, manifest, levels)
     return song
 
 
@@ -114,9 +150,21 @@ def _resized(song: Song, seconds: float, what: str, model: Model | None, changes
     return song
 
 
+def _unused_seed(song: Song) -> int:
+    """Return the next seed with which no version of the song was made, as far as they can be read."""
+    used = {song.request.seed}
+    for name in version_names(song):
+        with suppress(SongError):
+            used.add(read_manifest(song, name).request.seed)
+    seed = song.request.seed
+    while seed in used:
+        seed = (seed + 1) % 2**64
+    return seed
+
+
 def _change(song: Song, what: str, manifest: Manifest, levels: Levels) -> None:
     """Make a manifest and levels the song's, as an edit that can be undone."""
-    kept = _keep_version(song)
+    kept = keep_version(song)
     _become(song, replace(manifest.noted(what), undo=(*manifest.undo, kept), redo=(), runs={}), levels)
 
 
@@ -125,43 +173,21 @@ def _turn(song: Song, back: str, forth: str) -> None:
     stack: tuple[str, ...] = getattr(song.manifest, back)
     if not stack:
         raise SongError(f"{song.root} has nothing to {back}.")
-    kept = _keep_version(song)
-    place = f"versions/{stack[-1]}"
-    content = song.store.read(f"{place}/song.json")
-    if content is None:
-        raise SongError(f"{song.root}/{place} is gone; put back a copy of it.")
-    version = Manifest.from_json(content, f"{song.root}/{place}")
-    levels: Levels = {}
-    for level in LEVELS:
-        name = f"{place}/level_{level}/codes.safetensors"
-        held = song.store.read(name)
-        blank = LevelCodes.blank(version.request.items, version.resolved.plans[level].total)
-        levels[level] = blank if held is None else unpack_codes(held, f"{song.root}/{name}")
-    stacks: dict[str, Any] = {back: stack[:-1], forth: (*getattr(song.manifest, forth), kept)}
+    version, levels = read_version(song, stack[-1])
+    stacks: dict[str, Any] = {back: stack[:-1], forth: (*getattr(song.manifest, forth), keep_version(song))}
+    _go(song, back, stack[-1], replace(version, **stacks), levels)
+
+
+def _go(song: Song, how: str, name: str, version: Manifest, levels: Levels) -> None:
+    """Make what a version was the song's."""
     # The files of audio stay as they are, and so does what is known of them.
     told = replace(version, history=song.manifest.history, sounds=song.manifest.sounds)
-    told = told.noted(f"{back}: back to version {stack[-1]}")
-    _become(song, replace(told, **stacks), levels)
-
-
-def _keep_version(song: Song) -> str:
-    """Keep the song as it is under a new name in `versions/`; returns the name."""
-    number = 1
-    while song.store.read(f"versions/{number}/song.json") is not None:
-        number += 1
-    _write_levels(song, str(number), {level: song.level(level) for level in LEVELS})
-    song.store.write(f"versions/{number}/song.json", song.manifest.to_json())
-    return str(number)
+    _become(song, told.noted(f"{how}{BACK_TO}{name}"), levels)
 
 
 def _become(song: Song, manifest: Manifest, levels: Levels) -> None:
     """Make a state the song's: its codes beside, then song.json at one stroke, then the codes to their own names."""
-    _write_levels(song, "next", levels)
+    write_levels(song, "next", levels)
     song.keep(replace(manifest, settling="next"))
     song.settle()
     song.store.publish()
-
-
-def _write_levels(song: Song, name: str, levels: Levels) -> None:
-    for level, codes in levels.items():
-        song.store.write(f"versions/{name}/level_{level}/codes.safetensors", pack_codes(codes))

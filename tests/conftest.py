@@ -71,6 +71,16 @@ def run() -> Run:
     return call
 
 
+def shell(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Run a command in this process, which is quicker than `run`; returns its exit code."""
+    from jukebox_kit.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["jukebox-kit", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return int(stopped.value.code or 0)
+
+
 TINY = """
 name: tiny
 about: recipe weights, for tests

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from jukebox_kit.song import Song
-from tests.conftest import TESTS
+from tests.conftest import TESTS, shell
 from tests.old import OLD_FORMATS, OLD_RUN, codes_of, holds, write_mini
 
 PACKAGE = TESTS.parent / "jukebox_kit"
@@ -24,16 +24,6 @@ TOP = OLD_FORMATS / "zs-top-level-final.t"
 @pytest.fixture(scope="module")
 def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_mini(tmp_path_factory.mktemp("mini"))
-
-
-def shell(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Run a command in this process; return its exit code."""
-    from jukebox_kit.cli import main
-
-    monkeypatch.setattr(sys, "argv", ["jukebox-kit", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    return int(stopped.value.code or 0)
 
 
 def test_import_status_resume_export(

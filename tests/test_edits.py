@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from jukebox_kit import edits
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.song import LEVELS, Song
 from jukebox_kit.stores.local import LocalStore
+from jukebox_kit.versions import version_names
 from tests.conftest import Run
 
 REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "lyrics": "la la", "seconds": 0.6, "items": 2}
@@ -110,13 +112,28 @@ class CutError(Exception):
     """What a test throws into the middle of an edit."""
 
 
+def song_at_newest_version(song: Song) -> Song:
+    """Return a copy of the song that went to the version kept last."""
+    copy = song.root.with_name("copy")
+    shutil.copytree(song.root, copy)
+    other = Song.open(copy)
+    return edits.visit(other, version_names(other)[-1])
+
+
 def edit_steps(song: Song) -> list[Callable[[], Song]]:
-    return [lambda: edits.choose(song, 1), lambda: edits.trim(song, 0.3), lambda: edits.undo(song)]
+    return [
+        lambda: edits.choose(song, 1),
+        lambda: edits.trim(song, 0.3),
+        lambda: edits.undo(song),
+        lambda: edits.vary(song),
+        lambda: edits.visit(song, "1"),
+    ]
 
 
-@pytest.mark.parametrize("kind", range(3))
+@pytest.mark.parametrize("kind", range(5))
 def test_an_edit_cut_short_anywhere_is_done_or_not_done(song: Song, monkeypatch: pytest.MonkeyPatch, kind: int) -> None:
-    edits.choose(song, 0)
+    if kind != 3:  # a song that is a copy of one item holds nothing that could be varied
+        edits.choose(song, 0)
     before = all_codes(song)
     write = LocalStore.write
     outcomes: list[str] = []
@@ -144,7 +161,8 @@ def test_an_edit_cut_short_anywhere_is_done_or_not_done(song: Song, monkeypatch:
             break
     assert outcomes.count("cut") > 5
     assert outcomes[-1] == "whole" or not same(settled, before)
-    if kind != 2:
+    assert same(all_codes(song_at_newest_version(song)), before), "what stood is kept"
+    if kind not in (2, 4):
         edits.undo(Song.open(song.root))
         assert same(all_codes(Song.open(song.root)), before)
 

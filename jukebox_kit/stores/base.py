@@ -58,6 +58,10 @@ class Store(Protocol):
         """Return a file's content, None where there is none."""
         ...
 
+    def names(self, folder: str) -> tuple[str, ...]:
+        """Return the names of the files below a folder, in order; none where there is no such folder."""
+        ...
+
     def write(self, name: str, content: bytes) -> None:
         """Keep a file: afterwards `read` gives either this content or, had it been cut short, the one before."""
         ...

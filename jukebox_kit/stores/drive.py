@@ -91,6 +91,10 @@ class DriveStore:
         """See Store."""
         return self._state().get(name) if is_kept(name) else read_file(self.root / name)
 
+    def names(self, folder: str) -> tuple[str, ...]:
+        """See Store; of files that cannot be made again."""
+        return tuple(sorted(name for name in self._state() if name.startswith(f"{folder}/")))
+
     def write(self, name: str, content: bytes) -> None:
         """See Store."""
         if self._lease is not None:

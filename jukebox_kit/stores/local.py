@@ -25,6 +25,11 @@ class LocalStore:
         """See Store."""
         return read_file(self.root / name)
 
+    def names(self, folder: str) -> tuple[str, ...]:
+        """See Store."""
+        found = (p.relative_to(self.root).as_posix() for p in (self.root / folder).rglob("*") if p.is_file())
+        return tuple(sorted(found))
+
     def write(self, name: str, content: bytes) -> None:
         """See Store."""
         if self._lease is not None:

@@ -1,0 +1,179 @@
+"""The tree of a song's versions: what was tried, what it came from, and where the song is now."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from jukebox_kit.edits import BACK_TO
+from jukebox_kit.errors import SongError
+from jukebox_kit.manifest import Manifest
+from jukebox_kit.song import LEVELS, Song
+from jukebox_kit.versions import Levels, read_version, version_names
+
+NOW = "now"
+# Measures of the picture, in pixels.
+WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 190, 46, 34, 14, 8
+LETTERS = 27  # as many as fit into a box
+PLAIN, MARKED = ("#f6f3ec", "#262626", "#8a8a8a"), ("#1f5f8b", "#ffffff", "#8a8a8a")  # box, words, rim
+
+
+@dataclass(frozen=True)
+class Node:
+    """A state of the song.
+
+    name: the version to visit, "now" for a present state that is kept nowhere else. parent: the node that it was made
+    from. label: what was done to get here. seconds: how much of level 2 every item has. levels: the share of levels 0,
+    1 and 2 that is made, of all items together.
+    """
+
+    name: str
+    parent: str | None
+    label: str
+    seconds: float
+    items: int
+    is_now: bool
+    levels: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """A version, or the present."""
+
+    manifest: Manifest
+    levels: Levels
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        """What makes two states the same one."""
+        digests = (hashlib.sha256(found.codes.tobytes()).digest() for found in self.levels.values())
+        return self.manifest.request, *digests, *(found.given for found in self.levels.values())
+
+
+def tree(song: Song) -> tuple[Node, ...]:
+    """Return the states that the song was and is in, parents first; a state reached again is one node.
+
+    Versions that are gone or damaged are left out, and what came of them goes to what was before. SongError where the
+    present state is damaged.
+    """
+    states: dict[str, _State] = {}
+    for name in version_names(song):
+        with suppress(SongError):
+            states[name] = _State(*read_version(song, name))
+    states[NOW] = _State(song.manifest, {level: song.level(level) for level in LEVELS})
+    firsts: dict[tuple[object, ...], str] = {}
+    known = {name: firsts.setdefault(state.content, name) for name, state in states.items()}
+    return tuple(
+        _node(song, name, _parent(name, states[name].manifest, known), states, known[NOW] == name)
+        for name in dict.fromkeys(known.values())
+    )
+
+
+def _parent(name: str, manifest: Manifest, known: Mapping[str, str]) -> str | None:
+    """Return the node that a state was made from: of those that could be undone to, the last that came before it."""
+    order = list(known)
+    for version in reversed(manifest.undo):
+        node = known.get(version)
+        if node is not None and order.index(node) < order.index(name):
+            return node
+    return None
+
+
+def _node(song: Song, name: str, parent: str | None, states: Mapping[str, _State], is_now: bool) -> Node:
+    state = states[name]
+    made = min(state.levels[LEVELS[-1]].made) * song.definition.vqvae.hops[-1]
+    shares = tuple(sum(found.made) / found.codes.size for found in (state.levels[level] for level in LEVELS))
+    label = _label(state.manifest, states)
+    return Node(name, parent, label, made / song.sr, state.manifest.request.items, is_now, shares)
+
+
+def _label(manifest: Manifest, states: Mapping[str, _State]) -> str:
+    """Return the last edit in a history; where it was a return to a version, what had led to that one."""
+    passed: set[str] = set()
+    while True:
+        last = next((line["what"] for line in reversed(manifest.history) if not line["what"].startswith("level ")), "")
+        _, back, version = last.partition(BACK_TO)
+        if not back or version in passed or version not in states:
+            return f"version {version}" if back else last
+        passed.add(version)
+        manifest = states[version].manifest
+
+
+def tree_text(nodes: Iterable[Node]) -> str:
+    """Return the tree in lines, one for each node, indented below its parent; the present one has a star."""
+    lines: list[str] = []
+    for node, depth, _ in _laid_out(tuple(nodes)):
+        levels = "  ".join(f"level_{level} {node.levels[level]:4.0%}" for level in reversed(LEVELS))
+        mark = "*" if node.is_now else " "
+        lines.append(f"{'  ' * depth}{mark} {node.name}  {node.label}, {node.seconds:.1f} s  {levels}")
+    return "\n".join(lines)
+
+
+def tree_svg(nodes: Iterable[Node]) -> str:
+    """Return the tree as an SVG element, roots at the left, to be put into a page.
+
+    It brings its own colours, which can be read on light and on dark. Each node is a group with its name as
+    `data-version`, the present one has the class `now`.
+    """
+    placed = {node.name: (node, *_corner(depth, row)) for node, depth, row in _laid_out(tuple(nodes))}
+    width = MARGIN + max((x + WIDTH for _, x, _ in placed.values()), default=0)
+    height = MARGIN + max((y + HEIGHT for _, _, y in placed.values()), default=0)
+    lines = [_edge(*placed[node.parent][1:], x, y) for node, x, y in placed.values() if node.parent is not None]
+    boxes = [_box(node, x, y) for node, x, y in placed.values()]
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+            f'role="img" aria-label="versions of the song" font-family="system-ui, sans-serif" font-size="13">',
+            *lines,
+            *boxes,
+            "</svg>",
+        ]
+    )
+
+
+def _laid_out(nodes: tuple[Node, ...]) -> list[tuple[Node, int, int]]:
+    """Return each node with its depth and its row: a first child goes on in its parent's, others begin new ones."""
+    children: dict[str | None, list[Node]] = {}
+    for node in nodes:
+        children.setdefault(node.parent, []).append(node)
+    found: list[tuple[Node, int, int]] = []
+    rows = 0
+    waiting = [(node, 0, True) for node in reversed(children.get(None, []))]
+    while waiting:
+        node, depth, fresh = waiting.pop()
+        rows += fresh
+        found.append((node, depth, rows - 1))
+        below = children.get(node.name, [])
+        waiting += [(child, depth + 1, number > 0) for number, child in reversed(list(enumerate(below)))]
+    return found
+
+
+def _corner(depth: int, row: int) -> tuple[int, int]:
+    return MARGIN + depth * (WIDTH + GAP_X), MARGIN + row * (HEIGHT + GAP_Y)
+
+
+def _edge(parent_x: int, parent_y: int, x: int, y: int) -> str:
+    begin, end, bend = parent_x + WIDTH, x, x - GAP_X / 2
+    from_y, to_y = parent_y + HEIGHT / 2, y + HEIGHT / 2
+    path = f"M{begin} {from_y} C{bend} {from_y} {bend} {to_y} {end} {to_y}"
+    return f'<path d="{path}" fill="none" stroke="#8a8a8a" stroke-width="1.5"/>'
+
+
+def _box(node: Node, x: int, y: int) -> str:
+    fill, ink, rim = MARKED if node.is_now else PLAIN
+    label = node.label if len(node.label) <= LETTERS else f"{node.label[: LETTERS - 1]}…"
+    levels = ", ".join(f"level {level} {node.levels[level]:.0%}" for level in reversed(LEVELS))
+    place = "here now" if node.is_now else f"version {node.name}"
+    group = ' class="now"' if node.is_now else ""
+    items = f"{node.items} item{'s' if node.items > 1 else ''}"
+    return (
+        f'<g data-version="{html.escape(node.name)}"{group}>'
+        f"<title>{html.escape(f'{node.label} ({place}; {levels})')}</title>"
+        f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="7" fill="{fill}" stroke="{rim}"/>'
+        f'<text x="{x + 9}" y="{y + 19}" fill="{ink}">{html.escape(label)}</text>'
+        f'<text x="{x + 9}" y="{y + 36}" fill="{ink}" font-size="11">'
+        f"{html.escape(f'{place} · {node.seconds:.1f} s · {items}')}</text></g>"
+    )
