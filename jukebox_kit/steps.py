@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -14,19 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from jukebox_kit.alignment import try_alignments
 from jukebox_kit.audio import SampledAudio
 from jukebox_kit.codes import UNMADE, LevelCodes
 from jukebox_kit.errors import SongError, StoppedError
-from jukebox_kit.model.prior import Prior
 from jukebox_kit.models import Model
 from jukebox_kit.sampling import LevelJob, sample_level
 from jukebox_kit.song import LEVELS, Song
 from jukebox_kit.sounds import finish_sounds, write_sounds
+from jukebox_kit.threads import threads_for
 
 log = logging.getLogger(__name__)
 
 REPORTS_A_SECOND = 4
-SMALL_MAP = 2**18  # weights of a map
 
 
 @dataclass(frozen=True)
@@ -150,6 +149,8 @@ def _step(song: Song, level: int, model: Model, options: Options) -> Song:
                     )
                 queue[:0] = [items[: len(items) // 2], items[len(items) // 2 :]]
                 song.keep(song.manifest.noted(f"level {level}: out of memory, {len(items)} items at once were halved"))
+        if level == LEVELS[-1]:  # while the top prior is there
+            try_alignments(song, model.prior(level), keeper.check_stop)
         finish_sounds(song, level, model)
     return song
 
@@ -171,7 +172,7 @@ def _sampled(keeper: _Keeper, items: tuple[int, ...], above: torch.Tensor | None
     rows = keeper.begin(items)
     strangers: list[int] | None = None
     try:
-        with _threads_for(prior):
+        with threads_for(prior.config):
             strangers = sample_level(prior, job, rows, keeper.made)
     except (torch.OutOfMemoryError, MemoryError) as error:
         log.warning("out of memory with %d items at once", len(items))
@@ -222,10 +223,14 @@ class _Keeper:
         self.items, self.rows = items, self.work[list(items)]
         return self.rows
 
-    def made(self, position: int) -> None:
-        """Take note of a token, made or replayed, at a position of the current items."""
+    def check_stop(self) -> None:
+        """Raise StoppedError where a person asked for it."""
         if self.options.stop is not None and self.options.stop():
             raise StoppedError(f"{self.song.root} was stopped; all is saved, and it goes on where it was.")
+
+    def made(self, position: int) -> None:
+        """Take note of a token, made or replayed, at a position of the current items."""
+        self.check_stop()
         now = time.monotonic()
         total = self.work.shape[1]
         if now - self.reported >= 1 / REPORTS_A_SECOND or position == total - 1:
@@ -250,18 +255,6 @@ class _Keeper:
             self.song.write_level(self.level, found)
             self.found = found  # only now: a write that was interrupted is done again
         self.saved = time.monotonic()
-
-
-@contextmanager
-def _threads_for(prior: Prior) -> Iterator[None]:
-    """Use one thread where the maps are so small that handing work to a second one takes longer than the work."""
-    before = torch.get_num_threads()
-    if prior.config.prior_width**2 < SMALL_MAP:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _upper_codes(song: Song, level: int, model: Model) -> torch.Tensor | None:

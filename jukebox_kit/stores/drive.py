@@ -201,7 +201,8 @@ class DriveStore:
 
 def is_kept(name: str) -> bool:
     """Return whether a file of a song could not be made again from the others."""
-    return not name.startswith((".", "segments/")) and name.endswith((".json", ".safetensors", "prompt.wav"))
+    made_again = name.startswith((".", "segments/")) or name.endswith("/alignment.safetensors")
+    return not made_again and name.endswith((".json", ".safetensors", "prompt.wav"))
 
 
 def journal_folder(root: Path) -> Path:

@@ -1,0 +1,270 @@
+"""Estimates: bytes against real tensors, work against what sampling really does, and what is solved for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from jukebox_kit import estimates, footprint, pace
+from jukebox_kit.codes import UNMADE
+from jukebox_kit.definitions import PARTS, ModelDefinition, load_definition
+from jukebox_kit.errors import RequestError
+from jukebox_kit.estimates import estimate, read_positions
+from jukebox_kit.footprint import free_memory, item_bytes, largest_batch, needed_bytes, weights_bytes
+from jukebox_kit.labels import Labels
+from jukebox_kit.model.configuration import Pattern, PriorConfig
+from jukebox_kit.model.decoding import CachedDecoder
+from jukebox_kit.model.prior import Prior
+from jukebox_kit.models import Model, place
+from jukebox_kit.pace import Pace, measure_decoding, measure_pace
+from jukebox_kit.sampling import Choice, LevelJob, sample_level
+from jukebox_kit.windows import plan_level
+from tests.conftest import SMALL_VQVAE, with_recipe
+
+CPU, GIB = torch.device("cpu"), 2**30
+
+
+def encoder_model() -> ModelDefinition:
+    """Return a definition whose top prior has an encoder for its lyrics, every tenth layer reading it."""
+    top = PriorConfig(
+        level=2,
+        n_ctx=32,
+        prior_width=16,
+        prior_depth=19,
+        heads=2,
+        blocks=4,
+        y_bins=(5, 5),
+        attn_order=10,
+        merged_decoder=True,
+        use_tokens=True,
+        n_tokens=8,
+        prime_width=8,
+        prime_depth=2,
+        prime_heads=2,
+        prime_blocks=4,
+        min_duration=1.0,
+        max_duration=60.0,
+    )
+    demo = load_definition("demo")
+    return replace(demo, vqvae=SMALL_VQVAE, priors=(*demo.priors[:2], top))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_weights_take_the_bytes_that_they_take_when_loaded(dtype: torch.dtype) -> None:
+    model = Model.load("demo", "cpu", dtype)
+    for number, name in enumerate(PARTS):
+        part = model.prior(number - 1) if number else model.vqvae
+        held = sum(tensor.nbytes for tensor in [*part.parameters(), *part.buffers()])
+        assert weights_bytes(model.definition, name, dtype) == held, name
+
+
+def test_a_full_size_upsampler_takes_what_its_converted_file_has() -> None:
+    assert weights_bytes(load_definition("5b"), "level_0", torch.float16) / GIB == pytest.approx(2.17, abs=0.01)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("kind", ["demo", "encoder"])
+def test_an_item_takes_the_bytes_of_its_caches_and_conditioning(kind: str, level: int, dtype: torch.dtype) -> None:
+    definition = load_definition("demo") if kind == "demo" else encoder_model()
+    config = definition.priors[level]
+    prior = with_recipe(Prior(config, definition.vqvae))
+    place(prior, CPU, dtype)
+    for songs in (1, 3):
+        y = torch.ones(songs, config.label_width, dtype=torch.long)
+        above = None if prior.top else torch.zeros(songs, config.n_ctx // prior.rate, dtype=torch.long)
+        with torch.no_grad():
+            given = prior.condition(y, above)
+        decoder = CachedDecoder(prior, given)
+        decoder.prefill(torch.zeros(songs, 0, dtype=torch.long))
+        one = item_bytes(definition, level, dtype)
+        assert one.caches * songs == sum(cache.kv.nbytes for cache in decoder.caches)
+        lyrics = 0 if given.lyrics is None else given.lyrics.numel() * 4
+        assert one.conditioning * songs == given.positions.nbytes + given.start.nbytes + lyrics
+        assert one.work > decoder.next_logits().nbytes / songs
+
+
+def test_the_largest_bucket_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    definition = load_definition("1b_lyrics")
+    for items, just in ((1, 1), (2, 2), (4, 4), (8, 8), (16, 16), (7, 4), (100, 16)):
+        needed = needed_bytes(definition, 2, torch.float16, items)
+        assert largest_batch(definition, 2, CPU, torch.float16, needed) == just
+        monkeypatch.setattr(footprint, "free_memory", lambda _, free=needed: free)
+        assert largest_batch(definition, 2, CPU, torch.float16) == just
+    one = needed_bytes(definition, 2, torch.float16, 1)
+    assert largest_batch(definition, 2, CPU, torch.float16, one - 1) == 0
+    assert largest_batch(definition, 2, CPU, torch.float32, one) == 0
+
+
+def test_free_memory_is_part_of_the_machine_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = free_memory(CPU)
+
+    def gone(_: Path) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", gone)
+    whole = free_memory(CPU)
+    assert 2**20 < free < whole
+
+
+def fixed_pace(monkeypatch: pytest.MonkeyPatch, found: Pace) -> list[int]:
+    """Let every part have a pace; returns how many items at once it was measured for, each time."""
+    asked: list[int] = []
+
+    def measure(_config: object, _vqvae: object, items: int, *_: object) -> Pace:
+        asked.append(items)
+        return found
+
+    monkeypatch.setattr(estimates, "measure_pace", measure)
+    monkeypatch.setattr(estimates, "measure_decoding", lambda *_: 0.5)
+    return asked
+
+
+@pytest.mark.parametrize("model", ["demo", "1b_lyrics"])
+@pytest.mark.parametrize(("seconds", "items", "batch"), [(0.1, 1, None), (20.0, 3, 2), (61.7, 5, None)])
+def test_tokens_and_seconds_are_those_of_the_plan(
+    monkeypatch: pytest.MonkeyPatch, model: str, seconds: float, items: int, batch: int | None
+) -> None:
+    monkeypatch.setattr(estimates, "free_memory", lambda _: 64 * GIB)
+    asked = fixed_pace(monkeypatch, Pace(0.01, 0.001))
+    definition = load_definition(model)
+    found = estimate(definition, seconds, items, CPU, torch.float32, batch)
+    samples = int(seconds * definition.vqvae.sr) // 128 * 128
+    at_once = min(items, batch or 16)
+    assert [level.level for level in found.levels] == [2, 1, 0]
+    for level in found.levels:
+        prior = definition.priors[level.level]
+        plan = plan_level(prior, definition.vqvae, samples, definition.sampling.hop_fraction[level.level])
+        assert (level.tokens, level.batch) == (plan.total * items, at_once)
+        read = sum(begin - start + prior.positions - prior.n_ctx for start, begin, _ in plan.windows(0))
+        wanted = math.ceil(items / at_once) * (plan.total * 0.01 + read * 0.001)
+        assert level.seconds == pytest.approx(wanted)
+        assert level.ms_per_token == pytest.approx(10)
+    assert asked == [at_once] * 2, "both upsamplers are measured once"
+    assert found.fits
+    assert found.vqvae_seconds == pytest.approx(0.5 * samples / definition.vqvae.sr * items)
+    assert found.vqvae_seconds is not None
+    assert found.seconds == pytest.approx(sum(level.seconds for level in found.levels) + found.vqvae_seconds)
+
+
+@pytest.mark.parametrize("level", [0, 2])
+def test_a_plan_counts_the_steps_and_positions_that_sampling_does(
+    level: int, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model.load(tiny, "cpu")
+    prior, definition = model.prior(level), model.definition
+    plan = plan_level(prior.config, definition.vqvae, 150 * 128 if level else 1920, (0.5, 0.5, 0.125)[level])
+    done = {"steps": 0, "read": 0}
+    prefill, step = CachedDecoder.prefill, CachedDecoder.next_logits
+
+    def counted_prefill(decoder: CachedDecoder, codes: Tensor) -> None:
+        done["read"] += decoder.prior.sequence(codes, decoder.given).shape[1]
+        prefill(decoder, codes)
+
+    def counted_step(decoder: CachedDecoder) -> Tensor:
+        done["steps"] += 1
+        return step(decoder)
+
+    monkeypatch.setattr(CachedDecoder, "prefill", counted_prefill)
+    monkeypatch.setattr(CachedDecoder, "next_logits", counted_step)
+    above = None if level else torch.zeros(1, plan.total // plan.rate, dtype=torch.long)
+    labels = Labels(1, (1,), (3, 4, 5), 4 * 16000)
+    job = LevelJob(plan, (0,), (labels,), above, 0, Choice())
+    sample_level(prior, job, torch.full((1, plan.total), UNMADE))
+    assert done == {"steps": plan.total, "read": read_positions(plan, prior.prefix_length)}
+
+
+def test_what_does_not_fit_is_said_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(*_: object) -> Pace:
+        raise AssertionError("nothing is to be measured")
+
+    monkeypatch.setattr(estimates, "measure_pace", measured)
+    monkeypatch.setattr(estimates, "free_memory", lambda _: 8 * GIB)
+    definition = load_definition("5b_lyrics")
+    found = estimate(definition, 20, 1, CPU, torch.float16)
+    assert (found.fits, found.levels, found.vqvae_seconds, found.seconds) == (False, (), None, 0.0)
+    assert "level 2 of 5b_lyrics takes 14" in found.reason
+    assert "8.0 GiB free" in found.reason
+    assert set(found.weights_bytes) == set(PARTS)
+
+
+@pytest.mark.parametrize("wrong", [(0.0, 1, None), (float("nan"), 1, None), (0.001, 1, None), (8.0, 0, None)])
+def test_lengths_and_numbers_that_cannot_be_are_refused(wrong: tuple[float, int, int | None]) -> None:
+    with pytest.raises(RequestError, match="at least"):
+        estimate(load_definition("demo"), wrong[0], wrong[1], CPU, torch.float32, wrong[2])
+    with pytest.raises(RequestError, match="not -1"):
+        estimate(load_definition("demo"), 8.0, 1, CPU, torch.float32, -1)
+
+
+COST = {
+    Pattern.DENSE: 5.0,
+    Pattern.ROW: 1.0,
+    Pattern.COLUMN: 2.0,
+    Pattern.PREVIOUS_ROW: 1.5,
+    Pattern.ENCODER: 0.5,
+    Pattern.PRIME: 0.7,
+}
+
+
+@pytest.mark.parametrize("name", ["encoder", "demo"])
+@pytest.mark.parametrize("most", [0, pace.WHOLE])
+def test_the_cost_of_all_layers_is_solved_for(monkeypatch: pytest.MonkeyPatch, name: str, most: int) -> None:
+    """A machine on which a step takes 3 s and what each layer's pattern takes; a position a tenth of that."""
+    definition = load_definition("demo") if name == "demo" else encoder_model()
+    top = definition.top
+
+    def timed(prior: Prior, _given: Any, stack: list[int], *_: object) -> tuple[float, float]:
+        seconds = 3 + sum(COST[prior.config.patterns[i]] for i in stack)
+        return seconds, seconds / 10
+
+    monkeypatch.setattr(pace, "WHOLE", most)
+    monkeypatch.setattr(pace, "_timed", timed)
+    monkeypatch.setattr(pace, "_noise_seconds", lambda *_: 0.25)
+    found = measure_pace(top, definition.vqvae, 2, CPU, torch.float32, Choice())
+    wanted = 3 + sum(COST[pattern] for pattern in top.patterns)
+    assert found.step == pytest.approx(wanted + 0.25)
+    assert found.position == pytest.approx(wanted / 10)
+
+
+@pytest.mark.parametrize("most", [0, pace.WHOLE])
+@pytest.mark.parametrize("name", ["encoder", "demo", "tiny"])
+def test_real_parts_are_stepped(monkeypatch: pytest.MonkeyPatch, tiny: Path, name: str, most: int) -> None:
+    """Every step goes through as many layers as its stack has, at positions inside the window."""
+    monkeypatch.setattr(pace, "WHOLE", most)
+    monkeypatch.setattr(pace, "BUDGET", 0.01)
+    layers: set[int] = set()
+    step = CachedDecoder.next_logits
+
+    def watched(decoder: CachedDecoder) -> Tensor:
+        layers.add(len(decoder.layers))
+        assert len(decoder.layers) == len(decoder.caches)
+        assert int(decoder.position) < decoder.model.transformer.shape.positions
+        return step(decoder)
+
+    monkeypatch.setattr(CachedDecoder, "next_logits", watched)
+    definition = encoder_model() if name == "encoder" else load_definition(tiny if name == "tiny" else name)
+    kinds = len(set(definition.top.patterns))
+    found = measure_pace(definition.top, definition.vqvae, 2, CPU, torch.float32, Choice())
+    assert layers == ({kinds, kinds + pace.EXTRA} if most == 0 else {definition.top.prior_depth})
+    assert 0 < found.step < math.inf
+    assert 0 < found.position < math.inf
+
+
+def test_shallow_parts_hold_no_more_than_their_layers() -> None:
+    """A full-size part is measured without its memory: its conditioners stay on the meta device."""
+    definition = load_definition("5b")
+    whole, prior = pace._built(definition.priors[0], definition.vqvae, torch.device("meta"), torch.float16)
+    assert not whole
+    assert prior.config.prior_depth == 3 * (1 + pace.EXTRA)
+    held = sum(value.nbytes for value in prior.prior.parameters())
+    assert held < weights_bytes(definition, "level_0", torch.float16) / 6
+
+
+def test_decoding_is_measured() -> None:
+    assert 0 < measure_decoding(SMALL_VQVAE, CPU) < math.inf
