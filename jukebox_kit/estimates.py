@@ -11,6 +11,7 @@ import torch
 from jukebox_kit.definitions import PARTS, ModelDefinition
 from jukebox_kit.errors import RequestError
 from jukebox_kit.footprint import free_memory, largest_batch, needed_bytes, weights_bytes
+from jukebox_kit.model.configuration import VQVAEConfig
 from jukebox_kit.pace import Pace, measure_decoding, measure_pace
 from jukebox_kit.sampling import Choice
 from jukebox_kit.windows import LevelPlan, plan_level
@@ -56,6 +57,14 @@ class SongEstimate:
         return sum(level.seconds for level in self.levels) + (self.vqvae_seconds or 0.0)
 
 
+class Measured:
+    """What was measured for one device and dtype: the pace of priors alike, and the seconds that decoding takes."""
+
+    def __init__(self) -> None:
+        self.steps: dict[object, Pace] = {}
+        self.decoding: dict[VQVAEConfig, float] = {}
+
+
 def estimate(
     definition: ModelDefinition,
     seconds: float,
@@ -63,11 +72,13 @@ def estimate(
     device: torch.device,
     dtype: torch.dtype,
     batch: int | None = None,
+    measured: Measured | None = None,
 ) -> SongEstimate:
     """Return what a song of `seconds` and `items` takes, made from its first token on as the model likes it.
 
-    dtype: of the transformers' maps. batch: items at once at most, by default as many as fit. Times are measured here
-    and now, in a few seconds, on parts without their weights: whatever else keeps the machine busy counts. Left out:
+    dtype: of the transformers' maps. batch: items at once at most, by default as many as fit. measured: what earlier
+    calls for this device and dtype have measured, which is not measured again; what is new is added. Times are measured
+    here and now, in a few seconds, on parts without their weights: whatever keeps the machine busy counts. Left out:
     reading the files, the conditioning of each window on the level above, pictures, previews, saving, and that songs
     left over by the last full batch are faster. Raises RequestError for a length or a number that cannot be.
     """
@@ -82,17 +93,19 @@ def estimate(
             return SongEstimate((), None, weights, free, _reason(definition, level, device, dtype, free))
     fractions = definition.sampling.hop_fraction
     plans = [plan_level(prior, definition.vqvae, samples, fractions[prior.level]) for prior in definition.priors]
-    paces: dict[object, Pace] = {}
+    paces = Measured() if measured is None else measured
     levels: list[LevelEstimate] = []
     for level, fitting in batches.items():
         prior, at_once = definition.priors[level], min(fitting, items, batch or fitting)
         alike = (prior.patterns, prior.n_ctx, prior.prior_width, prior.heads, prior.m_attn, prior.m_mlp, at_once)
-        if alike not in paces:  # the upsamplers are alike in all that costs time
+        if alike not in paces.steps:  # the upsamplers are alike in all that costs time
             choice = Choice(definition.sampling.temperature[level])
-            paces[alike] = measure_pace(prior, definition.vqvae, at_once, device, dtype, choice)
+            paces.steps[alike] = measure_pace(prior, definition.vqvae, at_once, device, dtype, choice)
         prefix = prior.positions - prior.n_ctx
-        levels.append(_level(plans[level], items, at_once, paces[alike], prefix))
-    decoding = measure_decoding(definition.vqvae, device) * samples / definition.vqvae.sr * items
+        levels.append(_level(plans[level], items, at_once, paces.steps[alike], prefix))
+    if definition.vqvae not in paces.decoding:
+        paces.decoding[definition.vqvae] = measure_decoding(definition.vqvae, device)
+    decoding = paces.decoding[definition.vqvae] * samples / definition.vqvae.sr * items
     return SongEstimate(tuple(levels), decoding, weights, free)
 
 

@@ -180,6 +180,20 @@ def test_a_plan_counts_the_steps_and_positions_that_sampling_does(
     assert done == {"steps": plan.total, "read": read_positions(plan, prior.prefix_length)}
 
 
+def test_what_was_measured_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimates, "free_memory", lambda _: 64 * GIB)
+    asked = fixed_pace(monkeypatch, Pace(0.01, 0.001))
+    definition, measured = load_definition("demo"), estimates.Measured()
+    first = estimates.estimate(definition, 8, 2, CPU, torch.float32, measured=measured)
+    count = len(asked)
+    assert count > 0
+    longer = estimates.estimate(definition, 16, 2, CPU, torch.float32, measured=measured)
+    assert len(asked) == count
+    assert longer.levels[1].tokens == 2 * first.levels[1].tokens
+    estimates.estimate(definition, 8, 4, CPU, torch.float32, measured=measured)
+    assert len(asked) > count
+
+
 def test_what_does_not_fit_is_said_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(*_: object) -> Pace:
         raise AssertionError("nothing is to be measured")
