@@ -1,8 +1,8 @@
-"""How long a token takes on this machine, measured on parts with the released widths but few layers and no weights.
+"""How long a token takes on this machine, measured on parts with the full width but few layers and without weights.
 
-What a layer costs depends on its attention pattern alone. So a part is built with a few layers of each pattern that it
-has; stacks of them are stepped by the loop that samples songs, and the cost of each pattern, and of what is done once
-a token, is solved for. A part that is small is built and stepped whole.
+A large part is built with a few layers, patterns in the proportions of all. Two stacks of them, a lower and a higher
+one, are stepped in turn by the loop that samples songs; a straight line through the two gives what all layers take. A
+part that is small is built and stepped whole. What is measured in turn suffers alike from whatever else is running.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import statistics
 import time
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 
 from jukebox_kit.codes import UNMADE
@@ -25,12 +24,12 @@ from jukebox_kit.threads import threads_for
 
 META = torch.device("meta")
 WHOLE = 2**24  # weights up to which a part is stepped whole: no more than a few layers of a large one
-EXTRA = 2  # layers that a pattern is given more, to see what one costs
-BUDGET = 0.25  # seconds that a stack is stepped
-GROUPS = 8  # into which those are parted, for the median
-LONGEST = 16  # tokens of a group; the device is waited for at the end of each
-DECODINGS = 3  # of half a second of audio, for the median
-FEW = 32  # positions that a large part reads at once on the CPU, where more would take long
+LOWER, HIGHER = 3, 9  # layers of the two stacks
+BUDGET = 0.8  # seconds of stepping
+ROUNDS = 9  # into which those are parted, for the median
+LONGEST = 16  # steps of a stack in a round; the device is waited for at the end of each
+READINGS = 3  # of the positions that a window begins with, for the median
+FEW = 32  # as many of those are read by a large part on the CPU, where more would take long
 
 
 @dataclass(frozen=True)
@@ -48,117 +47,127 @@ def measure_pace(
 
     The maps are in `dtype`. Nothing of the part's files is needed.
     """
-    whole, prior = _built(config, vqvae, device, dtype)
-    stacks = _stacks(prior.config.patterns, whole)
-    kinds = sorted(set(prior.config.patterns))
-    length = config.n_ctx // 2
-    if not whole and device.type == "cpu":
-        length = min(length, FEW)
+    prior = _built(config, vqvae, device, dtype)
+    depth = prior.config.prior_depth
+    stacks = (depth,) if depth == config.prior_depth else (LOWER, HIGHER)
+    few = len(stacks) > 1 and device.type == "cpu"
+    length = min(config.n_ctx // 2, FEW) if few else config.n_ctx // 2
     with threads_for(config), torch.no_grad():
-        given = _conditioning(prior, items, device)
-        extra = _noise_seconds(prior, items, device)
-        _timed(prior, given, stacks[0], choice, 1)  # what is done once only, such as choosing kernels
-        times = np.array([_timed(prior, given, stack, choice, length) for stack in stacks])
-    counts = np.array([_counts([prior.config.patterns[i] for i in stack], kinds) for stack in stacks], float)
-    costs = np.linalg.lstsq(counts, times, rcond=None)[0]
-    step, position = np.maximum(np.array(_counts(config.patterns, kinds)) @ costs, times.max(0))
-    return Pace(float(step) + extra, float(position))
+        runner = _Runner(prior, items, device, choice)
+        readings = [[runner.read(layers, length) for layers in stacks] for _ in range(READINGS)]
+        warm = sum(runner.step(layers, 1) for layers in stacks for _ in range(2)) / 2
+        group = max(1, min(LONGEST, config.n_ctx, round(BUDGET / ROUNDS / warm)))
+        rounds = [[runner.step(layers, group) for layers in stacks] for _ in range(ROUNDS)]
+        noise = runner.noise_seconds()
+    position = statistics.median(_at_depth(seconds, config.prior_depth) for seconds in readings)
+    return Pace(statistics.median(_at_depth(seconds, config.prior_depth) for seconds in rounds) + noise, position)
 
 
 def measure_decoding(config: VQVAEConfig, device: torch.device) -> float:
     """Return the seconds that a second of audio takes to be decoded once from the codes of each level."""
     with META:
         vqvae = VQVAE(config)
-    place(vqvae, META, torch.float32)
     vqvae.to_empty(device=device)
     for value in [*vqvae.parameters(), *vqvae.buffers()]:
         value.data.fill_(0.01)
     top = config.hops[-1]
-    samples = max(1, round(config.sr / 2 / top)) * top
+    samples = max(1, round(config.sr / top)) * top
     total = 0.0
     for level, hop in enumerate(config.hops):
         codes = torch.zeros(1, samples // hop, dtype=torch.long, device=device)
         times: list[float] = []
-        for _ in range(DECODINGS):
+        for _ in range(READINGS):
             started = _now(device)
             vqvae.decode(codes, level)
             times.append(_now(device) - started)
-        total += statistics.median(times)
+        total += min(times)  # a piece as short as this is slowed down by other work far more than a song is
     return total * config.sr / samples
 
 
-def _built(config: PriorConfig, vqvae: VQVAEConfig, device: torch.device, dtype: torch.dtype) -> tuple[bool, Prior]:
-    """Return whether a part is small enough to be there whole, and it, or one with 1 + EXTRA layers of each pattern.
+def _built(config: PriorConfig, vqvae: VQVAEConfig, device: torch.device, dtype: torch.dtype) -> Prior:
+    """Return a part whole where it is small, else with HIGHER layers of which the first LOWER are as mixed as all.
 
     Its transformer alone is on the device; conditioners and lyric encoder stay without memory.
     """
     with META:
         prior = Prior(config, vqvae)
-        whole = sum(value.numel() for value in prior.prior.transformer.parameters()) <= WHOLE
-        if not whole:
-            names = tuple(pattern.name.lower() for pattern in sorted(set(config.patterns)) for _ in range(1 + EXTRA))
+        if (
+            sum(value.numel() for value in prior.prior.transformer.parameters()) > WHOLE
+            and len(config.patterns) > HIGHER
+        ):
+            names = tuple(pattern.name.lower() for pattern in mixed(config.patterns))
             prior = Prior(replace(config, attn_order=names, prior_depth=len(names)), vqvae)
     place(prior.prior, META, dtype)
     prior.prior.to_empty(device=device)
     for value in prior.prior.parameters():
         value.data.fill_(0.01)  # memory that was never written is read faster
-    return whole, prior
+    return prior
 
 
-def _stacks(patterns: tuple[Pattern, ...], whole: bool) -> list[list[int]]:
-    """Return which layers to step: all of them, or one of each pattern, and that with EXTRA more of one pattern."""
-    if whole:
-        return [list(range(len(patterns)))]
-    one = list(range(0, len(patterns), 1 + EXTRA))
-    return [one, *([*one, *range(first + 1, first + 1 + EXTRA)] for first in one)]
+def mixed(patterns: tuple[Pattern, ...]) -> tuple[Pattern, ...]:
+    """Return HIGHER patterns in the proportions of all, the first LOWER of them too; the rarest may be left out."""
+    ordered = sorted(patterns)
+    evenly = [ordered[(2 * i + 1) * len(ordered) // (2 * HIGHER)] for i in range(HIGHER)]
+    share = HIGHER // LOWER
+    first = evenly[share // 2 :: share]
+    rest = [pattern for i, pattern in enumerate(evenly) if i % share != share // 2]
+    return (*first, *rest)
 
 
-def _counts(patterns: tuple[Pattern, ...] | list[Pattern], kinds: list[Pattern]) -> list[int]:
-    return [1, *(list(patterns).count(kind) for kind in kinds)]
+def _at_depth(seconds: list[float], depth: int) -> float:
+    """Return what all layers take, of what one stack of them all or the lower and the higher stack take."""
+    if len(seconds) == 1:
+        return seconds[0]
+    lower, higher = seconds
+    return higher + max(0.0, higher - lower) / (HIGHER - LOWER) * (depth - HIGHER)
 
 
-def _conditioning(prior: Prior, items: int, device: torch.device) -> Conditioning:
-    shape, config = prior.prior.transformer.shape, prior.config
-    lyrics = torch.full((items, config.n_tokens, shape.width), 0.01, device=device) if config.has_encoder else None
-    return Conditioning(
-        torch.full((items, shape.positions, shape.width), 0.01, device=device),
-        torch.full((items, 1, shape.width), 0.01, device=device),
-        torch.zeros(items, 0, dtype=torch.long, device=device),
-        lyrics,
-    )
+class _Runner:
+    """Steps the first layers of a part, as many as asked for."""
 
+    def __init__(self, prior: Prior, items: int, device: torch.device, choice: Choice) -> None:
+        shape, config = prior.prior.transformer.shape, prior.config
+        lyrics = torch.full((items, config.n_tokens, shape.width), 0.01, device=device) if config.has_encoder else None
+        given = Conditioning(
+            torch.full((items, shape.positions, shape.width), 0.01, device=device),
+            torch.full((items, 1, shape.width), 0.01, device=device),
+            torch.zeros(items, 0, dtype=torch.long, device=device),
+            lyrics,
+        )
+        self.device, self.choice, self.bins = device, choice, prior.bins
+        self.level, self.rows = config.level, torch.arange(items, device=device)
+        self.decoder = CachedDecoder(prior, given)
+        for cache in self.decoder.caches:
+            cache.kv.fill_(0.01)
+        self.layers, self.caches = self.decoder.layers, self.decoder.caches
+        self.noise = Noise(0, self.level, self.rows, self.bins)
+        self.codes = torch.zeros(items, config.n_ctx, dtype=torch.long, device=device)
+        self.at = 0
 
-def _timed(prior: Prior, given: Conditioning, stack: list[int], choice: Choice, length: int) -> tuple[float, float]:
-    """Return the seconds of a step, the median of several groups, and of each of `length` positions read at once."""
-    decoder, device = CachedDecoder(prior, given), given.start.device
-    decoder.layers, decoder.caches = [decoder.layers[i] for i in stack], [decoder.caches[i] for i in stack]
-    items, n_ctx = len(given.start), prior.config.n_ctx
-    noise = Noise(0, prior.config.level, torch.arange(items, device=device), prior.bins)
-    noise.at(0)
-    codes = torch.full((items, n_ctx), UNMADE, device=device)
-    codes[:, :length] = 0
-    started = _now(device)
-    decoder.prefill(codes[:, :length])
-    position = (_now(device) - started) / max(1, length)
-    times: list[float] = []
-    group, at, until = 1, length, time.perf_counter() + BUDGET
-    while at + group <= n_ctx and (len(times) < 3 or time.perf_counter() < until):
-        started = _now(device)
-        sample_positions(decoder, choice, noise, codes, range(at, at + group))
-        times.append((_now(device) - started) / group)
-        at += group
-        if len(times) == 2:  # the first one warms up, the second one tells how many fit
-            group = max(1, min(LONGEST, round(BUDGET / GROUPS / times[1])))
-    return statistics.median(times[2:] or times), position
+    def read(self, layers: int, length: int) -> float:
+        """Return the seconds of each of the positions of a window that begins with `length` of them."""
+        self.decoder.layers, self.decoder.caches = self.layers[:layers], self.caches[:layers]
+        self.codes[:, :length], self.codes[:, length:], self.at = 0, UNMADE, length
+        started = _now(self.device)
+        self.decoder.prefill(self.codes[:, :length])
+        return (_now(self.device) - started) / max(1, length)
 
+    def step(self, layers: int, count: int) -> float:
+        """Return the seconds of a step, of so many; where the window ends a new one begins."""
+        if self.at + count > self.codes.shape[1]:
+            self.read(len(self.layers), 0)
+        self.decoder.layers, self.decoder.caches = self.layers[:layers], self.caches[:layers]
+        self.noise.at(self.at)
+        started = _now(self.device)
+        sample_positions(self.decoder, self.choice, self.noise, self.codes, range(self.at, self.at + count))
+        self.at += count
+        return (_now(self.device) - started) / count
 
-def _noise_seconds(prior: Prior, items: int, device: torch.device) -> float:
-    """Return the seconds that a step's noise takes; it is made for many steps at once."""
-    rows = torch.arange(items, device=device)
-    Noise(0, prior.config.level, rows, prior.bins).at(0)
-    started, noise = _now(device), Noise(0, prior.config.level, rows, prior.bins)
-    noise.at(0)
-    return (_now(device) - started) / noise.values.shape[1]
+    def noise_seconds(self) -> float:
+        """Return the seconds that a step's noise takes; it is made for many steps at once."""
+        started, noise = _now(self.device), Noise(0, self.level, self.rows, self.bins)
+        noise.at(0)
+        return (_now(self.device) - started) / noise.values.shape[1]
 
 
 def _now(device: torch.device) -> float:

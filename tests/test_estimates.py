@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,7 +17,7 @@ from jukebox_kit.errors import RequestError
 from jukebox_kit.estimates import estimate, read_positions
 from jukebox_kit.footprint import free_memory, item_bytes, largest_batch, needed_bytes, weights_bytes
 from jukebox_kit.labels import Labels
-from jukebox_kit.model.configuration import Pattern, PriorConfig
+from jukebox_kit.model.configuration import Pattern, PriorConfig, layer_patterns
 from jukebox_kit.model.decoding import CachedDecoder
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.models import Model, place
@@ -27,7 +26,7 @@ from jukebox_kit.sampling import Choice, LevelJob, sample_level
 from jukebox_kit.windows import plan_level
 from tests.conftest import SMALL_VQVAE, with_recipe
 
-CPU, GIB = torch.device("cpu"), 2**30
+CPU, META, GIB = torch.device("cpu"), torch.device("meta"), 2**30
 
 
 def encoder_model() -> ModelDefinition:
@@ -216,34 +215,45 @@ def test_lengths_and_numbers_that_cannot_be_are_refused(wrong: tuple[float, int,
         estimate(load_definition("demo"), 8.0, 1, CPU, torch.float32, -1)
 
 
-COST = {
-    Pattern.DENSE: 5.0,
-    Pattern.ROW: 1.0,
-    Pattern.COLUMN: 2.0,
-    Pattern.PREVIOUS_ROW: 1.5,
-    Pattern.ENCODER: 0.5,
-    Pattern.PRIME: 0.7,
-}
-
-
-@pytest.mark.parametrize("name", ["encoder", "demo"])
+@pytest.mark.parametrize("name", ["encoder", "demo", "5b"])
 @pytest.mark.parametrize("most", [0, pace.WHOLE])
-def test_the_cost_of_all_layers_is_solved_for(monkeypatch: pytest.MonkeyPatch, name: str, most: int) -> None:
-    """A machine on which a step takes 3 s and what each layer's pattern takes; a position a tenth of that."""
-    definition = load_definition("demo") if name == "demo" else encoder_model()
-    top = definition.top
+def test_a_line_through_two_depths_gives_all_layers(monkeypatch: pytest.MonkeyPatch, name: str, most: int) -> None:
+    """A machine on which a step takes 3 s and each layer a quarter of one; a position a tenth of that."""
+    definition = encoder_model() if name == "encoder" else load_definition(name)
+    top = definition.priors[0] if name == "5b" else definition.top
 
-    def timed(prior: Prior, _given: Any, stack: list[int], *_: object) -> tuple[float, float]:
-        seconds = 3 + sum(COST[prior.config.patterns[i]] for i in stack)
-        return seconds, seconds / 10
+    class Fixed:
+        def __init__(self, *_: object) -> None: ...
+
+        def step(self, layers: int, _count: int) -> float:
+            return 3 + layers / 4
+
+        def read(self, layers: int, _length: int) -> float:
+            return self.step(layers, 1) / 10
+
+        def noise_seconds(self) -> float:
+            return 0.125
 
     monkeypatch.setattr(pace, "WHOLE", most)
-    monkeypatch.setattr(pace, "_timed", timed)
-    monkeypatch.setattr(pace, "_noise_seconds", lambda *_: 0.25)
+    monkeypatch.setattr(pace, "_Runner", Fixed)
+    monkeypatch.setattr(pace, "_built", lambda *a: built(a[0], a[1], META, a[3]))
     found = measure_pace(top, definition.vqvae, 2, CPU, torch.float32, Choice())
-    wanted = 3 + sum(COST[pattern] for pattern in top.patterns)
-    assert found.step == pytest.approx(wanted + 0.25)
-    assert found.position == pytest.approx(wanted / 10)
+    assert found.step == pytest.approx(3 + top.prior_depth / 4 + 0.125)
+    assert found.position == pytest.approx((3 + top.prior_depth / 4) / 10)
+
+
+built = pace._built
+
+
+def test_stacks_have_the_patterns_in_their_proportions() -> None:
+    row, column, before, encoder = Pattern.ROW, Pattern.COLUMN, Pattern.PREVIOUS_ROW, Pattern.ENCODER
+    for order, depth in ((2, 72), (12, 72), (2, 30)):
+        found = pace.mixed(layer_patterns(order, depth))
+        assert set(found[:3]) == {row, column, before}
+        assert [found.count(pattern) for pattern in (row, column, before)] == [3, 3, 3]
+    found = pace.mixed(layer_patterns(10, 79))
+    assert len(set(found[:3])) == 3
+    assert found.count(encoder) == 1
 
 
 @pytest.mark.parametrize("most", [0, pace.WHOLE])
@@ -251,7 +261,7 @@ def test_the_cost_of_all_layers_is_solved_for(monkeypatch: pytest.MonkeyPatch, n
 def test_real_parts_are_stepped(monkeypatch: pytest.MonkeyPatch, tiny: Path, name: str, most: int) -> None:
     """Every step goes through as many layers as its stack has, at positions inside the window."""
     monkeypatch.setattr(pace, "WHOLE", most)
-    monkeypatch.setattr(pace, "BUDGET", 0.01)
+    monkeypatch.setattr(pace, "BUDGET", 0.05)
     layers: set[int] = set()
     step = CachedDecoder.next_logits
 
@@ -263,9 +273,9 @@ def test_real_parts_are_stepped(monkeypatch: pytest.MonkeyPatch, tiny: Path, nam
 
     monkeypatch.setattr(CachedDecoder, "next_logits", watched)
     definition = encoder_model() if name == "encoder" else load_definition(tiny if name == "tiny" else name)
-    kinds = len(set(definition.top.patterns))
     found = measure_pace(definition.top, definition.vqvae, 2, CPU, torch.float32, Choice())
-    assert layers == ({kinds, kinds + pace.EXTRA} if most == 0 else {definition.top.prior_depth})
+    depth = definition.top.prior_depth
+    assert layers == ({3, 9} if most == 0 and depth > 9 else {depth})
     assert 0 < found.step < math.inf
     assert 0 < found.position < math.inf
 
@@ -273,9 +283,8 @@ def test_real_parts_are_stepped(monkeypatch: pytest.MonkeyPatch, tiny: Path, nam
 def test_shallow_parts_hold_no_more_than_their_layers() -> None:
     """A full-size part is measured without its memory: its conditioners stay on the meta device."""
     definition = load_definition("5b")
-    whole, prior = pace._built(definition.priors[0], definition.vqvae, torch.device("meta"), torch.float16)
-    assert not whole
-    assert prior.config.prior_depth == 3 * (1 + pace.EXTRA)
+    prior = built(definition.priors[0], definition.vqvae, META, torch.float16)
+    assert prior.config.prior_depth == pace.HIGHER
     held = sum(value.nbytes for value in prior.prior.parameters())
     assert held < weights_bytes(definition, "level_0", torch.float16) / 6
 
