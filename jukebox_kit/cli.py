@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from jukebox_kit.cli_edits import register
+from jukebox_kit.cli_export import export
 from jukebox_kit.cli_models import models
 from jukebox_kit.cli_shared import (
     AsJson,
@@ -27,7 +28,7 @@ from jukebox_kit.cli_shared import (
     work,
 )
 from jukebox_kit.errors import JukeboxKitError, RequestError
-from jukebox_kit.old.shell import export, import_old
+from jukebox_kit.old.shell import import_old
 
 app = typer.Typer(
     help="Songs with OpenAI's Jukebox, in steps that can be stopped anywhere and gone on with.",
