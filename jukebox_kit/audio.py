@@ -85,17 +85,29 @@ def audio_bytes(
     subtype: soundfile's name of how samples are kept, the format's usual one if left out. tags: title, artist, comment.
     AudioError where the format cannot be written at this rate, or by the libsndfile of this machine.
     """
-    buffer, clipped = io.BytesIO(), np.clip(audio, -1.0, 1.0)
-    channels = 1 if audio.ndim == 1 else audio.shape[1]
+    buffer = io.BytesIO()
     try:
-        with soundfile.SoundFile(buffer, "w", sr, channels, subtype, format=format.upper()) as file:
-            for name, words in (tags or {}).items():
-                setattr(file, name, words)
-            for first in range(0, len(clipped), PIECE):
-                file.write(clipped[first : first + PIECE])
+        _encode(buffer, audio, sr, format.upper(), subtype, tags)
     except (soundfile.LibsndfileError, ValueError):
         raise AudioError(f"{format} cannot be written at {sr} Hz on this machine; choose wav or flac.") from None
     return buffer.getvalue()
+
+
+def _encode(
+    target: io.BytesIO | Path,
+    audio: Audio,
+    sr: int,
+    format: str | None = None,
+    subtype: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    clipped = np.clip(np.asarray(audio), -1.0, 1.0)
+    channels = 1 if clipped.ndim == 1 else clipped.shape[1]
+    with soundfile.SoundFile(target, "w", sr, channels, subtype, format=format) as file:
+        for name, words in (tags or {}).items():
+            setattr(file, name, words)
+        for first in range(0, len(clipped), PIECE):
+            file.write(clipped[first : first + PIECE])
 
 
 def save_audio(audio: Audio, path: str | Path, sr: int | None = None) -> Path:
@@ -110,7 +122,7 @@ def save_audio(audio: Audio, path: str | Path, sr: int | None = None) -> Path:
         raise AudioError(f"{path.name} does not end in a format that can be written; use wav, flac, mp3 or ogg.")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        soundfile.write(path, np.clip(np.asarray(audio), -1.0, 1.0), rate)
+        _encode(path, audio, rate)
     except (soundfile.LibsndfileError, OSError) as error:
         raise AudioError(f"{path} could not be written ({error}); choose another place.") from None
     return path
