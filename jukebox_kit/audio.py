@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from jukebox_kit.errors import AudioError
 
 Audio = NDArray[np.float32]
 SILENCE = 1e-4  # peak; 80 dB under full scale
+PIECE = 2**16  # samples handed to an encoder at once: that of ogg overflows the stack when it gets minutes
 
 
 def read_recording(path: Path, sr: int, seconds: float | None = None) -> Audio:
@@ -72,9 +74,40 @@ def audio_samples(path: Path) -> int:
 
 def wav_bytes(audio: Audio, sr: int) -> bytes:
     """Return (samples,) or (samples, channels) in [-1, 1] as a 16-bit WAV file, clipped at full scale."""
+    return audio_bytes(audio, sr, "wav", "PCM_16")
+
+
+def audio_bytes(
+    audio: Audio, sr: int, format: str, subtype: str | None = None, tags: Mapping[str, str] | None = None
+) -> bytes:
+    """Return (samples,) or (samples, channels) in [-1, 1] as a file of a format: wav, flac, mp3 or ogg; clipped.
+
+    subtype: soundfile's name of how samples are kept, the format's usual one if left out. tags: title, artist, comment.
+    AudioError where the format cannot be written at this rate, or by the libsndfile of this machine.
+    """
     buffer = io.BytesIO()
-    soundfile.write(buffer, np.clip(audio, -1.0, 1.0), sr, format="WAV", subtype="PCM_16")
+    try:
+        _encode(buffer, audio, sr, format.upper(), subtype, tags)
+    except (soundfile.LibsndfileError, ValueError):
+        raise AudioError(f"{format} cannot be written at {sr} Hz on this machine; choose wav or flac.") from None
     return buffer.getvalue()
+
+
+def _encode(
+    target: io.BytesIO | Path,
+    audio: Audio,
+    sr: int,
+    format: str | None = None,
+    subtype: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    clipped = np.clip(np.asarray(audio), -1.0, 1.0)
+    channels = 1 if clipped.ndim == 1 else clipped.shape[1]
+    with soundfile.SoundFile(target, "w", sr, channels, subtype, format=format) as file:
+        for name, words in (tags or {}).items():
+            setattr(file, name, words)
+        for first in range(0, len(clipped), PIECE):
+            file.write(clipped[first : first + PIECE])
 
 
 def save_audio(audio: Audio, path: str | Path, sr: int | None = None) -> Path:
@@ -89,7 +122,7 @@ def save_audio(audio: Audio, path: str | Path, sr: int | None = None) -> Path:
         raise AudioError(f"{path.name} does not end in a format that can be written; use wav, flac, mp3 or ogg.")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        soundfile.write(path, np.clip(np.asarray(audio), -1.0, 1.0), rate)
+        _encode(path, audio, rate)
     except (soundfile.LibsndfileError, OSError) as error:
         raise AudioError(f"{path} could not be written ({error}); choose another place.") from None
     return path

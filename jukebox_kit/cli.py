@@ -13,8 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from jukebox_kit.cli_edits import register
+from jukebox_kit.cli_export import export
 from jukebox_kit.cli_models import models
-from jukebox_kit.cli_old import export, import_old
+from jukebox_kit.cli_old import import_old
 from jukebox_kit.cli_shared import (
     AsJson,
     Batch,

@@ -18,8 +18,8 @@ from jukebox_kit.cli_shared import (
     Until,
     level_of,
     number_or_numbers,
-    numbers,
     report,
+    whole_numbers,
     work,
 )
 
@@ -50,7 +50,7 @@ def upsample(
     from jukebox_kit.song import Song
     from jukebox_kit.steps import upsample as do
 
-    chosen = None if items is None else tuple(int(item) for item in numbers("items", items, None))
+    chosen = None if items is None else whole_numbers("items", items)
     song = Song.open(folder)
     loaded, last = Model.load(song.request.model, device), level_of(until)
     work(song, last, lambda options: do(song, chosen, last, loaded, options), save_every, batch)

@@ -1,4 +1,4 @@
-"""The shell's `import` and `export`."""
+"""The shell's `import`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Annotated
 import typer
 
 from jukebox_kit.errors import RequestError
-
-LAYOUTS = ("2020",)
 
 
 def import_old(
@@ -45,23 +43,6 @@ def import_old(
             typer.echo(f"{outcome.song.root}  {levels}")
     if failed:
         raise typer.Exit(1)
-
-
-def export(
-    folder: Annotated[Path, typer.Argument(help="The song's folder.")],
-    target: Annotated[Path, typer.Argument(help="A new folder.")],
-    layout: Annotated[str, typer.Option("--as", help="2020: the layout of the release's sampler.")],
-) -> None:
-    """Write a song for another program."""
-    from jukebox_kit.old.export import export_2020
-    from jukebox_kit.song import Song
-
-    if layout not in LAYOUTS:
-        raise RequestError(f"there is no layout {layout}; as takes {', '.join(LAYOUTS)}.")
-    for note in export_2020(Song.open(folder), target):
-        typer.echo(f"note: {note}", err=True)
-    for path in sorted(target.glob("level_*/*")):
-        typer.echo(path)
 
 
 class _Asking:

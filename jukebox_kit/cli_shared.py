@@ -48,25 +48,32 @@ def report(song: Song, command: str, *options: str) -> None:
     typer.echo(f"go on with: {' '.join(('jukebox-kit', command, str(song.root), *options))}")
 
 
-def level_of(name: str) -> int:
-    """Return the level that `--until` names; RequestError where there is none."""
+def level_of(name: str, option: str = "until") -> int:
+    """Return the level that an option names; RequestError where there is none."""
     levels = {"level_2": 2, "level_1": 1, "level_0": 0}
     if name not in levels:
-        raise RequestError(f"there is no {name}; until takes {', '.join(levels)}.")
+        raise RequestError(f"there is no {name}; {option} takes {', '.join(levels)}.")
     return levels[name]
 
 
-def numbers(name: str, text: str, counts: tuple[int, ...] | None) -> tuple[float, ...]:
+def numbers(name: str, text: str, counts: tuple[int, ...]) -> tuple[float, ...]:
     """Return the numbers of an option, parted by commas; RequestError where they are not as many as `counts` allows."""
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
-    if not values or (counts and len(values) not in counts):
-        wanted = "three numbers for levels 0,1,2" if counts == (3,) else "numbers"
-        wanted = "one number, or three for levels 0,1,2" if counts == (1, 3) else wanted
+    if len(values) not in counts:
+        wanted = "three numbers for levels 0,1,2" if counts == (3,) else "one number, or three for levels 0,1,2"
         raise RequestError(f"{name} takes {wanted}, with commas between, not {text!r}.")
     return values
+
+
+def whole_numbers(name: str, text: str) -> tuple[int, ...]:
+    """Return the whole numbers of an option, parted by commas; RequestError where they are none."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise RequestError(f"{name} takes whole numbers, with commas between, not {text!r}.") from None
 
 
 def number_or_numbers(name: str, text: str | None, counts: tuple[int, ...]) -> float | tuple[float, ...] | None:

@@ -16,8 +16,8 @@ from jukebox_kit.versions import Levels, read_version, version_names
 
 NOW = "now"
 # Measures of the picture, in pixels.
-WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 190, 46, 34, 14, 8
-LETTERS = 27  # as many as fit into a box
+WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 204, 46, 34, 14, 8
+LETTERS = 27  # as many as fit into a box, in wide fonts too
 PLAIN, MARKED = ("#f6f3ec", "#262626", "#8a8a8a"), ("#1f5f8b", "#ffffff", "#8a8a8a")  # box, words, rim
 
 
@@ -126,7 +126,7 @@ def tree_svg(nodes: Iterable[Node]) -> str:
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-            f'role="img" aria-label="versions of the song" font-family="system-ui, sans-serif" font-size="13">',
+            f'role="img" aria-label="versions of the song" font-family="system-ui, sans-serif" font-size="12">',
             *lines,
             *boxes,
             "</svg>",
