@@ -16,6 +16,7 @@ from jukebox_kit.cli_edits import register
 from jukebox_kit.cli_export import export
 from jukebox_kit.cli_models import models
 from jukebox_kit.cli_old import import_old
+from jukebox_kit.cli_overnight import overnight
 from jukebox_kit.cli_shared import (
     AsJson,
     Batch,
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.command("import")(import_old)
 app.command()(export)
+app.command()(overnight)
 app.add_typer(models, name="models")
 
 register(app)

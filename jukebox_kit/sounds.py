@@ -12,13 +12,18 @@ from jukebox_kit.song import LEVELS, Song
 
 def finish_sounds(song: Song, level: int, model: Model) -> None:
     """Write the audio of a level that is made, unless it is there: a step may have been stopped just before."""
-    items = song.items(level)
-    sound = hashlib.sha256(song.codes(level)[list(items)].tobytes()).hexdigest()
-    lengths = [audio_samples(song.root / audio_name(level, item)) for item in items]
-    if song.manifest.sounds.get(str(level)) != sound or lengths != [song.resolved.samples] * len(items):
+    if not sounds_stand(song, level):
         write_sounds(song, level, model)
-        song.keep(replace(song.manifest, sounds={**song.manifest.sounds, str(level): sound}))
+        song.keep(replace(song.manifest, sounds={**song.manifest.sounds, str(level): _sound(song, level)}))
     song.store.publish()
+
+
+def sounds_stand(song: Song, level: int) -> bool:
+    """Return whether the audio files of a level are whole and those of its codes."""
+    items = song.items(level)
+    lengths = [audio_samples(song.root / audio_name(level, item)) for item in items]
+    known = song.manifest.sounds.get(str(level)) == _sound(song, level)
+    return known and lengths == [song.resolved.samples] * len(items)
 
 
 def write_sounds(song: Song, level: int, model: Model) -> None:
@@ -34,3 +39,7 @@ def write_sounds(song: Song, level: int, model: Model) -> None:
 def audio_name(level: int, item: int) -> str:
     """Return the name of an item's audio file of a level in the song's folder."""
     return f"level_{level}/item_{item}.wav"
+
+
+def _sound(song: Song, level: int) -> str:
+    return hashlib.sha256(song.codes(level)[list(song.items(level))].tobytes()).hexdigest()

@@ -37,6 +37,12 @@ def shape(song: Song) -> list[tuple[str, str | None, str, bool]]:
     return [(n.name, n.parent, n.label, n.is_now) for n in tree(Song.open(song.root))]
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the songs their spectrograms, which would take half of the time."""
+    monkeypatch.setattr("jukebox_kit.sounds.spectrogram_png", lambda *_: b"")
+
+
 @pytest.fixture(params=["local", "segments"])
 def song(request: pytest.FixtureRequest, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Song:
     """A song of which level 2 is made, on each kind of store."""

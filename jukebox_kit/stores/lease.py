@@ -191,6 +191,16 @@ def marks(root: Path) -> list[Mark]:
     return found
 
 
+def holder(root: Path) -> str | None:
+    """Return who works on a folder, for a person, as far as a look tells; None for nobody.
+
+    An owner on another machine counts while its lease is renewed, as this machine's clock tells.
+    """
+    here, now = _machine(), time.time()
+    alive = (m for m in marks(root) if _may_live(m, False) and (m.machine == here or now - m.renewed < TTL))
+    return next((mark.who for mark in alive), None)
+
+
 @contextmanager
 def _locked(root: Path) -> Iterator[bool]:
     """Hold the system's lock on a folder; yields whether the disk has locks at all."""
