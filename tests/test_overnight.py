@@ -248,11 +248,11 @@ def test_old_runs_are_brought_first(begin: Callable[..., Song], tiny: Path, tmp_
     (sentence,) = [note for note in bring_old(songs) if "model" in note]
     assert "does not say which model" in sentence
     answers = Answers(model=str(tiny))
-    assert f"{songs / 'old run'} is now {songs / 'imported' / 'old run'}." in bring_old(songs, answers)
+    assert f"{songs / 'old run'} is now {songs / 'imported' / 'old run'}." in bring_old(songs, answers=answers)
     assert [s.song.relative_to(songs).as_posix() for s in standings(songs)] == ["new", "imported/old run"]
     report = work(tmp_path, model)
     assert len(report.ended("finished")) == 2
-    assert any("was imported before" in note for note in bring_old(songs, answers))
+    assert any("was imported before" in note for note in bring_old(songs, answers=answers))
 
 
 def test_overnight_in_the_shell(
