@@ -12,7 +12,17 @@ from jukebox_kit.models import Model
 from jukebox_kit.request import Request, Resolved
 from jukebox_kit.stores.base import Store
 
-OWN_NAMES = {"song.json", "level_0", "level_1", "level_2", "prompt.wav", "spectrogram.png", "versions", "segments"}
+OWN_NAMES = {
+    "song.json",
+    "level_0",
+    "level_1",
+    "level_2",
+    "prompt.wav",
+    "spectrogram.png",
+    "index.html",
+    "versions",
+    "segments",
+}
 
 
 def check_free(store: Store) -> None:
