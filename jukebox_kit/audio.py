@@ -1,4 +1,4 @@
-"""Audio in and out: recordings as prompts, items as files, spectrograms as pictures."""
+"""Audio in and out: recordings as prompts, items as files."""
 
 from __future__ import annotations
 
@@ -143,25 +143,3 @@ class SampledAudio(np.ndarray[Any, np.dtype[np.float32]]):
     def __array_finalize__(self, parent: object) -> None:
         """Keep the rate in views and slices."""
         self.sr = int(getattr(parent, "sr", 44100))
-
-
-def spectrogram_png(levels: dict[int, Audio], sr: int, title: str) -> bytes:
-    """Return a PNG with one spectrogram for each level's audio (samples,), the lowest level at the bottom."""
-    from matplotlib import mlab  # slow to import, and needed here only
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 2.2 * len(levels) + 0.4), layout="constrained")
-    axes = figure.subplots(len(levels), 1, sharex=True, squeeze=False)[:, 0]
-    for axis, (level, audio) in zip(axes, sorted(levels.items(), reverse=True), strict=True):
-        whole = np.pad(np.asarray(audio), (0, max(0, 2048 - len(audio))))  # a picture needs two frames
-        found = mlab.specgram(whole, NFFT=1024, Fs=sr, noverlap=768)
-        power, hertz, seconds = (np.asarray(values, np.float64) for values in found)
-        decibels = 10 * np.log10(power + 1e-13)  # silence has a colour too
-        extent = (0.0, float(seconds[-1]), 0.0, float(hertz[-1]))
-        axis.imshow(decibels, cmap="magma", vmin=-120, vmax=-30, origin="lower", aspect="auto", extent=extent)
-        axis.set_ylabel(f"level {level}\nHz")
-    axes[-1].set_xlabel("seconds")
-    figure.suptitle(title)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80)
-    return buffer.getvalue()

@@ -13,8 +13,18 @@ from jukebox_kit.request import Request, Resolved
 from jukebox_kit.stores.base import Store
 
 EXPORTS = "exports"  # the folder of a song for files in other formats
-OWN_NAMES = {"song.json", "level_0", "level_1", "level_2", "prompt.wav", "spectrogram.png", "versions", "segments"}
-OWN_NAMES |= {EXPORTS}
+OWN_NAMES = {
+    "song.json",
+    "level_0",
+    "level_1",
+    "level_2",
+    "prompt.wav",
+    "spectrogram.png",
+    "index.html",
+    "versions",
+    EXPORTS,
+    "segments",
+}
 
 
 def check_free(store: Store) -> None:

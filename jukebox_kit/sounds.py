@@ -1,45 +1,69 @@
-"""What can be heard and seen of a level: its audio files and the picture of the levels."""
+"""What can be heard and seen of a level: its audio files, their pictures, and the song's page."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
-from jukebox_kit.audio import audio_samples, spectrogram_png, wav_bytes
+import soundfile
+
+from jukebox_kit.audio import Audio, wav_bytes
+from jukebox_kit.marks import audio_name, mark_of, picture_name, tokens_heard
 from jukebox_kit.models import Model
+from jukebox_kit.page import write_page
+from jukebox_kit.pictures import spectrogram_png, strip_png
 from jukebox_kit.song import LEVELS, Song
 
 
 def finish_sounds(song: Song, level: int, model: Model) -> None:
-    """Write the audio of a level that is made, unless it is there: a step may have been stopped just before."""
-    if not sounds_stand(song, level):
-        write_sounds(song, level, model)
-        song.keep(replace(song.manifest, sounds={**song.manifest.sounds, str(level): _sound(song, level)}))
+    """Write what can be heard and seen of a level that is made, where a step was stopped before it had."""
+    write_sounds(song, level, model)
     song.store.publish()
 
 
 def sounds_stand(song: Song, level: int) -> bool:
     """Return whether the audio files of a level are whole and those of its codes."""
-    items = song.items(level)
-    lengths = [audio_samples(song.root / audio_name(level, item)) for item in items]
-    known = song.manifest.sounds.get(str(level)) == _sound(song, level)
-    return known and lengths == [song.resolved.samples] * len(items)
+    codes = song.codes(level)
+    return all(tokens_heard(song, level, item, codes[item]) == codes.shape[1] for item in song.items(level))
 
 
 def write_sounds(song: Song, level: int, model: Model) -> None:
-    """Write every item's audio of a level so far, and the picture of the levels."""
-    items = song.items(level)
-    for item in items:
-        song.store.write(audio_name(level, item), wav_bytes(song.audio(level, item, model), song.sr))
-    levels = {higher: song.audio(higher, items[0], model) for higher in LEVELS if higher >= level}
-    title = f"{song.request.artist}, {song.request.genre} ({song.request.model})"
-    song.store.write("spectrogram.png", spectrogram_png(levels, song.sr, title))
+    """Write every item's audio of a level so far with its picture, the picture of the levels, and the page.
+
+    What is there already, of the codes as they are, is left as it is.
+    """
+    found, marks = song.level(level), dict(song.manifest.sounds)
+    for item in song.items(level):
+        made = found.codes[item, : found.made[item]]
+        if len(made) and tokens_heard(song, level, item, made) != len(made):
+            _write_sound(song, level, item, model)
+            marks[audio_name(level, item)] = mark_of(made)
+        elif len(made) and not (song.root / picture_name(level, item)).exists():
+            song.store.write(picture_name(level, item), strip_png(_read(song, level, item), song.sr))
+    changed = {name for name, mark in marks.items() if song.manifest.sounds.get(name) != mark}
+    if changed:
+        song.keep(replace(song.manifest, sounds=marks))
+    first = song.items(0)[0]
+    if audio_name(level, first) in changed or not (song.root / "spectrogram.png").exists():
+        _write_spectrogram(song, first)
+    write_page(song)
 
 
-def audio_name(level: int, item: int) -> str:
-    """Return the name of an item's audio file of a level in the song's folder."""
-    return f"level_{level}/item_{item}.wav"
+def _write_sound(song: Song, level: int, item: int, model: Model) -> None:
+    audio = song.audio(level, item, model)
+    song.store.write(audio_name(level, item), wav_bytes(audio, song.sr))
+    song.store.write(picture_name(level, item), strip_png(audio, song.sr))
 
 
-def _sound(song: Song, level: int) -> str:
-    return hashlib.sha256(song.codes(level)[list(song.items(level))].tobytes()).hexdigest()
+def _write_spectrogram(song: Song, item: int) -> None:
+    """Write the picture of an item's levels, of those whose audio is that of the codes as they are."""
+    found = {level: song.level(level) for level in LEVELS}
+    made = {level: codes.codes[item, : codes.made[item]] for level, codes in found.items()}
+    levels = {level: _read(song, level, item) for level in LEVELS if tokens_heard(song, level, item, made[level])}
+    if levels:
+        title = f"{song.request.artist}, {song.request.genre} ({song.request.model})"
+        song.store.write("spectrogram.png", spectrogram_png(levels, song.sr, title))
+
+
+def _read(song: Song, level: int, item: int) -> Audio:
+    audio: Audio = soundfile.read(song.root / audio_name(level, item), dtype="float32")[0]
+    return audio
