@@ -1,4 +1,4 @@
-"""The shell's commands that change a song that is there: upsample, extend, choose, trim, fork, undo, redo."""
+"""The shell's commands for a song that is there: upsample, extend, choose, trim, fork, undo, redo, page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Temperature = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the shell."""
-    for command in (upsample, extend, choose, trim, fork, undo, redo):
+    for command in (upsample, extend, choose, trim, fork, undo, redo, page):
         app.command()(command)
 
 
@@ -116,6 +116,20 @@ def redo(folder: Folder) -> None:
     from jukebox_kit.song import Song
 
     report(do(Song.open(folder)), "resume")
+
+
+def page(
+    folders: Annotated[list[Path], typer.Argument(help="Song folders, or folders of song folders.")],
+) -> None:
+    """Write the page of songs, index.html, from what is in their folders now."""
+    from jukebox_kit.page import NAME, write_page
+    from jukebox_kit.song import Song, find_songs
+
+    for folder in find_songs(folders):
+        song = Song.open(folder)
+        with song.locked():
+            write_page(song)
+        typer.echo(folder / NAME)
 
 
 def _changes(

@@ -18,6 +18,7 @@ from jukebox_kit.codes import Codes, LevelCodes, pack_codes, unpack_codes
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.manifest import Manifest
 from jukebox_kit.models import Model
+from jukebox_kit.page import write_page
 from jukebox_kit.request import resolve, settled_request
 from jukebox_kit.song import LEVELS, Song
 
@@ -159,6 +160,7 @@ def _become(song: Song, manifest: Manifest, levels: Levels) -> None:
     _write_levels(song, "next", levels)
     song.keep(replace(manifest, settling="next"))
     song.settle()
+    write_page(song)
     song.store.publish()
 
 
