@@ -1,4 +1,4 @@
-"""The shell's commands that change a song that is there, and the tree of what it was."""
+"""The shell's commands for a song that is there: its edits, the tree of what it was, its page."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Temperature = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the shell."""
-    for command in (upsample, extend, choose, vary, trim, fork, undo, redo, visit, tree):
+    for command in (upsample, extend, choose, vary, trim, fork, undo, redo, visit, tree, page):
         app.command()(command)
 
 
@@ -149,6 +149,20 @@ def tree(folder: Folder, as_json: AsJson = False) -> None:
         return
     typer.echo(tree_text(nodes))
     typer.echo(f"go to one with: jukebox-kit visit {folder} VERSION")
+
+
+def page(
+    folders: Annotated[list[Path], typer.Argument(help="Song folders, or folders of song folders.")],
+) -> None:
+    """Write the page of songs, index.html, from what is in their folders now."""
+    from jukebox_kit.page import NAME, write_page
+    from jukebox_kit.song import Song, find_songs
+
+    for folder in find_songs(folders):
+        song = Song.open(folder)
+        with song.locked():
+            write_page(song)
+        typer.echo(folder / NAME)
 
 
 def _changes(

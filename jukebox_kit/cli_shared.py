@@ -39,6 +39,7 @@ def work(song: Song, last: int, do: Callable[[Options], object], save_every: flo
     for item in song.items(last):
         typer.echo(song.root / f"level_{last}" / f"item_{item}.wav")
     typer.echo(song.root / "spectrogram.png")
+    typer.echo(song.root / "index.html")
 
 
 def report(song: Song, command: str, *options: str) -> None:

@@ -19,6 +19,7 @@ from jukebox_kit.codes import Codes, LevelCodes
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.manifest import Manifest
 from jukebox_kit.models import Model
+from jukebox_kit.page import write_page
 from jukebox_kit.request import resolve, settled_request
 from jukebox_kit.song import LEVELS, Song
 from jukebox_kit.versions import Levels, keep_version, read_manifest, read_version, version_names, write_levels
@@ -190,4 +191,5 @@ def _become(song: Song, manifest: Manifest, levels: Levels) -> None:
     write_levels(song, "next", levels)
     song.keep(replace(manifest, settling="next"))
     song.settle()
+    write_page(song)
     song.store.publish()

@@ -123,7 +123,7 @@ def page_of(
         tuple(_state(song, level, found[level], sounds) for level in reversed(LEVELS)),
         song.resolved.notes,
         _request_rows(song.manifest),
-        tuple((line["when"], _told(line)) for line in song.manifest.history),
+        tuple((_clock(line["when"]), _told(line)) for line in song.manifest.history),
         again(song.manifest, song.root.absolute().name),
         song.manifest.licence,
     )
@@ -131,10 +131,11 @@ def page_of(
 
 def render(page: Page) -> str:
     """Return the page as one HTML file that needs nothing else but the sounds and pictures it names."""
-    style, script = ((WEB / name).read_text(encoding="utf-8") for name in ("player.css", "player.js"))
+    style, player, view = (_web(name) for name in ("player.css", "player.js", "view.js"))
+    script = f"{player}\n{view}"
     title = f"{page.artist} · {page.genre}"
     # The security policy lets this script run and no other, and lets nothing be fetched but what lies beside the page.
-    return Template((WEB / "page.html").read_text(encoding="utf-8")).substitute(
+    return Template(_web("page.html")).substitute(
         title=escape(title),
         artist=escape(page.artist),
         about=escape(f"{page.genre} · {page.model} · {page.seconds:.1f} seconds"),
@@ -188,6 +189,11 @@ def _value(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+def _clock(when: str) -> str:
+    """Return a moment of the history as a person writes it."""
+    return when.replace("T", " ").replace("+00:00", " UTC")
+
+
 def _told(line: Mapping[str, Any]) -> str:
     """Return a line of the history with its facts."""
     facts = {name: value for name, value in line.items() if name not in ("when", "what")}
@@ -198,6 +204,10 @@ def _data(page: Page) -> str:
     """Return what the player is told, as JSON in which no text can end the element that it stands in."""
     told = {"seconds": page.seconds, "items": [dataclasses.asdict(item) for item in page.items if item.sounds]}
     return json.dumps(told, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _web(name: str) -> str:
+    return (WEB / name).read_text(encoding="utf-8")
 
 
 def _hash(content: str) -> str:

@@ -2,9 +2,10 @@
 
 song.json                  see `manifest`
 level_2/codes.safetensors  tokens so far, (items, tokens), with a checksum; level_1, level_0 alike
-level_2/item_0.wav …       the audio of that level
+level_2/item_0.wav …       the audio of that level, and item_0.png its picture
 level_2/alignment.safetensors  which lyrics are sung when, see `alignment`
-spectrogram.png            the levels of item 0
+index.html                 the song as a page, see `page`
+spectrogram.png            the levels of the first item
 versions/                  what edits changed, to go back to
 segments/                  on disks like Google Drive, the history of the files above
 """
