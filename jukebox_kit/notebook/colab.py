@@ -1,0 +1,101 @@
+"""Everything that is asked of Colab, and nothing else does: nothing of it is imported anywhere but there."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import importlib.util
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit.song import Song
+
+log = logging.getLogger(__name__)
+
+MOUNT = Path("/content/drive")
+SAFE_WITHIN = 600.0  # seconds that Drive is given to take what was written
+_RECORD = "jukebox_kit.recorded"
+# The recorder's script goes before it; the callback gets the file in base64.
+_RECORDER = """
+<button id="jk-record"></button>
+<script>
+SCRIPT
+recorderButton(document.querySelector("#jk-record"), (wav) => {
+  let text = "";
+  new Uint8Array(wav).forEach((byte) => { text += String.fromCharCode(byte); });
+  google.colab.kernel.invokeFunction("NAME", [btoa(text)], {});
+});
+</script>
+"""
+
+
+def on_colab() -> bool:
+    """Return whether this runs on Colab."""
+    try:
+        return importlib.util.find_spec("google.colab") is not None
+    except ModuleNotFoundError:  # there is no google package at all
+        return False
+
+
+def mount_drive() -> Path:
+    """Mount Google Drive, which asks the person, and return its folder; JukeboxKitError where it is not given."""
+    try:
+        _colab("drive").mount(str(MOUNT))
+    except Exception as error:  # Colab raises plain ValueError and the like, by whatever went wrong on its side
+        raise JukeboxKitError(
+            f"Drive was not mounted ({error}); run the cell again and allow it, or leave it out with drive=False."
+        ) from None
+    return MOUNT / "MyDrive"
+
+
+def upload(folder: Path) -> list[Path]:
+    """Ask for files through Colab's own dialogue and keep them in `folder`; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept: list[Path] = []
+    for name, content in _colab("files").upload().items():
+        path = folder / Path(name).name
+        path.write_bytes(content)
+        kept.append(path)
+    return kept
+
+
+def recorder(script: str, recorded: Callable[[bytes], None]) -> str:
+    """Return HTML with a button that records the microphone; `recorded` gets a WAV file.
+
+    script: JavaScript with `recorderButton`, see `web/recorder.js`.
+    """
+    _colab("output").register_callback(_RECORD, lambda text: recorded(base64.b64decode(text)))
+    return _RECORDER.replace("SCRIPT", script).replace("NAME", _RECORD)
+
+
+def disconnect(songs: list[Song], wait: Callable[[float], None] = time.sleep) -> None:
+    """Give the runtime back once every save of the songs was read back from Drive.
+
+    JukeboxKitError where Drive has not taken them within ten minutes; the runtime is then kept.
+    """
+    waited = 0.0
+    while late := [song for song in songs if not _safe(song)]:
+        if waited >= SAFE_WITHIN:
+            raise JukeboxKitError(
+                f"Drive has not taken all of {late[0].root} yet, so the runtime was kept; look at Drive's free space."
+            )
+        wait(5.0)
+        waited += 5.0
+    if MOUNT.is_dir():
+        _colab("drive").flush_and_unmount()
+    log.info("all songs are safe; the runtime is given back")
+    _colab("runtime").unassign()
+
+
+def _safe(song: Song) -> bool:
+    safety = song.store.safety()
+    return safety.there >= safety.here
+
+
+def _colab(name: str) -> Any:
+    """Return one of Colab's modules."""
+    return importlib.import_module(f"google.colab.{name}")

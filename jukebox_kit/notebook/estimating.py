@@ -1,0 +1,85 @@
+"""The line that says how long it will take, measured in a thread of its own, before anything long starts."""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+from typing import Any
+
+import ipywidgets as widgets
+import torch
+
+from jukebox_kit.definitions import ModelDefinition, load_definition
+from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit.estimates import Measured, estimate
+from jukebox_kit.footprint import largest_batch
+from jukebox_kit.models import usable_device
+from jukebox_kit.notebook.fields import told
+from jukebox_kit.notebook.session import Session
+from jukebox_kit.progress import duration
+from jukebox_kit.song import LEVELS
+
+
+class EstimateLine:
+    """Says time and batch for the lengths asked for last. What is measured is measured once for a model."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.box = widgets.HTML()
+        self.box.add_class("jk-estimate")
+        self._wanted: dict[str, Any] | None = None
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def ask(self, given: dict[str, Any] | None) -> None:
+        """Estimate for the fields of a request; None says that they are not right yet."""
+        with self._lock:
+            self._wanted = given
+            if given is None or self.session.worker.state.busy or (self._thread and self._thread.is_alive()):
+                return
+            # No daemon: one that computes while the interpreter ends takes it down. It takes seconds.
+            self._thread = threading.Thread(target=self._run, name="jukebox_kit estimate")
+            self._thread.start()
+
+    def _run(self) -> None:
+        """Estimate until what was asked for last is answered."""
+        asked: dict[str, Any] | None = None
+        while True:
+            with self._lock:
+                if self._wanted is asked or self._wanted is None:
+                    self._thread = None
+                    return
+                asked = self._wanted
+            try:
+                said = told(words(load_definition(asked["model"]), asked["seconds"], asked["items"]))
+            except (JukeboxKitError, RuntimeError) as error:  # torch, where memory does not suffice even to measure
+                said = told(f"no estimate: {error}", "note")
+            self.box.value = said
+
+
+def words(definition: ModelDefinition, seconds: float, items: int) -> str:
+    """Return an estimate for a person, measured here."""
+    found = estimate(definition, seconds, items, *_here(), measured=_measured())
+    if not found.fits:
+        return found.reason
+    levels = ", ".join(f"level {one.level} {duration(one.seconds)} ({one.batch} at once)" for one in found.levels)
+    return f"about {duration(found.seconds)}: {levels}, as measured on this machine."
+
+
+def room(definition: ModelDefinition) -> str:
+    """Return how many items at once fit into this machine's memory, for a person, without any measuring."""
+    fitting = [largest_batch(definition, level, *_here()) for level in reversed(LEVELS)]
+    if not all(fitting):
+        return "does not fit into the memory that is free"
+    return f"fits, {', '.join(map(str, fitting))} items at once at levels 2, 1, 0"
+
+
+def _here() -> tuple[torch.device, torch.dtype]:
+    device = usable_device(None)
+    return device, torch.float32 if device.type == "cpu" else torch.float16
+
+
+@cache
+def _measured() -> Measured:
+    """Return what this kernel has measured; its device stays the same."""
+    return Measured()

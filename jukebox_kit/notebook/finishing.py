@@ -1,0 +1,107 @@
+"""Finishing: upsampling, the player with pictures and lyrics, and audio files for the world."""
+
+from __future__ import annotations
+
+import ipywidgets as widgets
+
+from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit.exports import FORMATS, export_audio
+from jukebox_kit.notebook import colab
+from jukebox_kit.notebook.embedding import embedded_page, framed
+from jukebox_kit.notebook.fields import button, text_field, told
+from jukebox_kit.notebook.session import Session
+from jukebox_kit.steps import level_2, upsample
+
+
+class Finishing:
+    """From level 2 to what can be given away."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.items = text_field("upsample_items", "items", "all", "all, or numbers with commas between: 0, 2")
+        self.upsample = button("upsample to level 0", "upsample", self._upsample, "arrow-up")
+        self.unassign = widgets.Checkbox(description="give the runtime back when all is safe on Drive", indent=False)
+        self.unassign.layout.display = "" if colab.on_colab() else "none"
+        self.player = button("player with pictures and lyrics", "player", self._show_player, "headphones")
+        self.shown = widgets.HTML()
+        self.shown.add_class("jk-shown")
+        self.format = widgets.Dropdown(options=list(FORMATS), description="export as")
+        self.format.add_class("jk-format")
+        self.loudness = widgets.Checkbox(description="loudness -14 LUFS", indent=False)
+        self.stereo = widgets.Checkbox(description="stereo of three items", indent=False)
+        self.export = button("export", "export", self._export, "download")
+        self.said = widgets.HTML()
+        self.said.add_class("jk-said-finish")
+        self.box = widgets.VBox(
+            [
+                widgets.HBox([self.items.box, self.upsample, self.unassign]),
+                widgets.HBox([self.format, self.loudness, self.stereo, self.export]),
+                widgets.HBox([self.player]),
+                self.said,
+                self.shown,
+            ]
+        )
+        session.watch(self.refresh)
+
+    def refresh(self) -> None:
+        """Show what can be done now."""
+        song, busy = self.session.song, self.session.worker.state.busy
+        self.box.layout.display = "none" if song is None else ""
+        self.upsample.disabled = self.export.disabled = busy
+        self.stereo.disabled = song is None or song.request.items != 3
+        if song is None:
+            self.shown.value = ""
+
+    def _items(self) -> tuple[int, ...] | None:
+        """Return the items typed, None for all; ValueError where they are none."""
+        typed = self.items.value.strip().lower()
+        return None if typed in ("", "all") else tuple(int(part) for part in typed.split(","))
+
+    def _upsample(self) -> None:
+        song = self.session.song
+        if song is None:
+            return
+        try:
+            items = self._items()
+        except ValueError:
+            self.items.say("give all, or numbers with commas between: 0, 2")
+            return
+        self.items.say()
+        unassign = self.unassign.value
+
+        def piece() -> str:
+            model, options = self.session.loaded(song.request.model), self.session.options()
+            level_2(song, model, options)
+            upsample(song, items, model=model, options=options)
+            if unassign:
+                colab.disconnect([song])
+            return "All levels are done."
+
+        self.session.do(f"{song.root.name}, upsampling", piece)
+
+    def _export(self) -> None:
+        song = self.session.song
+        if song is None:
+            return
+        format, loudness = self.format.value, -14.0 if self.loudness.value else None
+        stereo = self.stereo.value and not self.stereo.disabled
+
+        def piece() -> str:
+            model = self.session.loaded(song.request.model)
+            exported = export_audio(song, None, format, normalise=loudness, stereo=stereo, model=model)
+            return f"Exported: {', '.join(str(path) for path in exported.paths)}"
+
+        self.session.do(f"{song.root.name}, export", piece)
+
+    def _show_player(self) -> None:
+        song = self.session.song
+        if song is None:
+            return
+        self.said.value = told("drawing …")
+        try:
+            page = embedded_page(song)
+        except JukeboxKitError as error:
+            self.said.value = told(str(error), "error")
+            return
+        self.said.value = told(f"The same page, for any browser: {song.root / 'index.html'}")
+        self.shown.value = framed(page)

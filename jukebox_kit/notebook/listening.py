@@ -1,0 +1,91 @@
+"""Listening: every item side by side, whole or its last seconds, at the best level there is or at a chosen one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ipywidgets as widgets
+
+from jukebox_kit.audio import Audio, audio_bytes
+from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit.exports import best_audio
+from jukebox_kit.notebook.fields import told
+from jukebox_kit.notebook.session import Session
+from jukebox_kit.song import LEVELS, Song
+
+BEST = "best so far"
+
+
+class Listening:
+    """Players of all items; a button below each makes it the trunk of all."""
+
+    def __init__(self, session: Session, choose: Callable[[int], None]) -> None:
+        self.session, self.choose = session, choose
+        kinds = [(BEST, None), *((f"level {level}", level) for level in LEVELS)]
+        self.level = widgets.Dropdown(options=kinds, description="hear", layout=widgets.Layout(width="220px"))
+        self.level.add_class("jk-hear")
+        self.last = widgets.FloatText(value=0, description="last seconds", layout=widgets.Layout(width="180px"))
+        self.last.add_class("jk-last")
+        self.again = widgets.Button(description="hear what there is now", icon="refresh")
+        self.again.layout.width = "auto"
+        self.again.add_class("jk-again")
+        self.again.on_click(lambda _: self.refresh())
+        self.level.observe(lambda _: self.refresh(), "value")
+        self.last.observe(lambda _: self.refresh(), "value")
+        self.said = widgets.HTML()
+        self.players: list[_Player] = []
+        self.row = widgets.Box([], layout=widgets.Layout(display="flex", flex_flow="row wrap"))
+        self.box = widgets.VBox([widgets.HBox([self.level, self.last, self.again]), self.said, self.row])
+        session.watch(self._changed)
+
+    def refresh(self) -> None:
+        """Bring the players up to date with what is saved."""
+        song = self.session.song
+        if song is None:
+            return
+        items = song.request.items
+        while len(self.players) < items:
+            self.players.append(_Player(len(self.players), self.choose))
+        for player in self.players[:items]:
+            try:
+                player.show(self._audio(song, player.item), song.sr)
+            except JukeboxKitError as error:
+                self.said.value = told(str(error), "error")
+        if len(self.row.children) != items:
+            self.row.children = tuple(player.box for player in self.players[:items])
+
+    def _changed(self) -> None:
+        song, busy = self.session.song, self.session.worker.state.busy
+        self.box.layout.display = "none" if song is None else ""
+        for player in self.players:
+            player.button.disabled = busy
+        if song is not None and not busy:
+            self.refresh()
+
+    def _audio(self, song: Song, item: int) -> Audio:
+        model, level = self.session.loaded(song.request.model), self.level.value
+        audio = best_audio(song, item, model) if level is None else song.audio(level, item, model)
+        last = max(0, int(self.last.value * song.sr))
+        return audio[-last:] if last else audio
+
+
+class _Player:
+    """One item's player. The same widgets are kept: a page that is open keeps showing them."""
+
+    def __init__(self, item: int, choose: Callable[[int], None]) -> None:
+        self.item = item
+        self.words = widgets.HTML()
+        self.audio = widgets.Audio(value=b"", format="flac", autoplay=False, loop=False)
+        self.audio.add_class(f"jk-player-{item}")
+        self.button = widgets.Button(description=f"go on from item {item}", icon="check")
+        self.button.add_class(f"jk-choose-{item}")
+        self.button.on_click(lambda _: choose(item))
+        layout = widgets.Layout(margin="4px", padding="6px", border="1px solid #8884", width="320px")
+        self.box = widgets.VBox([self.words, self.audio, self.button], layout=layout)
+
+    def show(self, audio: Audio, sr: int) -> None:
+        """Let this be heard, (samples,) at `sr` samples a second."""
+        self.words.value = f"<b>item {self.item}</b>, {len(audio) / sr:.1f} s"
+        content = audio_bytes(audio, sr, "flac") if len(audio) else b""
+        if content != bytes(self.audio.value):
+            self.audio.value = content

@@ -1,0 +1,177 @@
+"""The panel: one song from its request to its files. `compose` shows it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+
+from jukebox_kit.again import asked_fields
+from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit.notebook.composing import Composing
+from jukebox_kit.notebook.estimating import EstimateLine
+from jukebox_kit.notebook.fields import button, text_field, told
+from jukebox_kit.notebook.finishing import Finishing
+from jukebox_kit.notebook.form import Form
+from jukebox_kit.notebook.listening import Listening
+from jukebox_kit.notebook.session import Session
+from jukebox_kit.notebook.working import Working
+from jukebox_kit.presets import OPTIONS, Preset, find_presets, load_preset, save_preset
+from jukebox_kit.request import Request
+from jukebox_kit.song import Song, is_song
+from jukebox_kit.steps import level_2
+
+NEW = "a new song"
+
+
+class Panel:
+    """Everything about one song at a time; every part of it is widgets over the same steps that the shell calls."""
+
+    def __init__(self, songs: Path) -> None:
+        self.session = Session(songs)
+        self.songs = widgets.Dropdown(options=[(NEW, None)], description="song")
+        self.songs.add_class("jk-songs")
+        self.look = button("look again", "look", self._list, "refresh")
+        self.presets = widgets.Dropdown(options=[("", None)], description="preset")
+        self.presets.add_class("jk-presets")
+        self.preset_name = text_field("preset_name", "save as", "", "a name")
+        self.save = button("save preset", "save-preset", self._save_preset, "save")
+        self.estimate = EstimateLine(self.session)
+        self.form = Form(songs / "prompts", self.estimate.ask)
+        self.name = text_field("name", "name", "", "empty: from artist and genre")
+        self.make = button("make openings", "make", self._make, "music")
+        self.make.button_style = "primary"
+        self.said = widgets.HTML()
+        self.said.add_class("jk-said-panel")
+        self.composing = Composing(self.session)
+        self.listening = Listening(self.session, self.composing.choose)
+        self.finishing = Finishing(self.session)
+        self.working = Working(self.session)  # last: "done" is said when everything shows it
+        self.about = widgets.HTML()
+        self.about.add_class("jk-about")
+        self.box = self._laid_out()
+        self.session.watch(self.refresh)
+        self.presets.observe(lambda _: self._use_preset(), "value")
+        self.songs.observe(lambda _: self._open(), "value")
+        self._list_presets()
+        self._list()
+        self._find_work()
+        self.session.changed()
+
+    def refresh(self) -> None:
+        """Bring the panel up to date with the song and the work."""
+        song, busy = self.session.song, self.session.worker.state.busy
+        self.make.disabled = busy
+        self.songs.disabled = busy
+        self.new_song.layout.display = "" if song is None else "none"
+        self.about.value = "" if song is None else _about(song)
+        if song is not None and self.songs.value != song.root:
+            self._list()
+
+    def _laid_out(self) -> Any:
+        top = widgets.HBox([self.songs, self.look, self.presets, self.preset_name.box, self.save])
+        self.new_song = widgets.VBox([self.form.box, self.estimate.box, widgets.HBox([self.name.box, self.make])])
+        parts = (self.working, self.listening, self.composing, self.finishing)
+        box = widgets.VBox([top, self.said, self.new_song, self.about, *(part.box for part in parts)])
+        box.add_class("jk-panel")
+        return box
+
+    def _list(self) -> None:
+        """Offer the songs that are there; the one that is open stays chosen."""
+        song = self.session.song
+        try:
+            folders = self.session.folders()
+        except (JukeboxKitError, OSError) as error:
+            self.said.value = told(str(error), "error")
+            folders = []
+        options = [(NEW, None), *((folder.name, folder) for folder in folders)]
+        if list(self.songs.options) != options:
+            self.songs.options = options
+        chosen = None if song is None else next((f for f in folders if f.absolute() == song.root.absolute()), None)
+        if self.songs.value != chosen:
+            self.songs.value = chosen
+
+    def _open(self) -> None:
+        folder, song = self.songs.value, self.session.song
+        if folder is None or song is None or song.root.absolute() != folder.absolute():
+            self.session.open(folder)
+
+    def _find_work(self) -> None:
+        """Open the song that the kernel works on, as when the page was closed and opened again."""
+        state = self.session.worker.state
+        if state.busy and state.subject is not None and is_song(state.subject):
+            self.session.open(state.subject)
+
+    def _make(self) -> None:
+        given = self.form.request()
+        if given is None:
+            self.said.value = told("Something above is not right yet; it says what.", "error")
+            return
+        self.said.value = ""
+        name = self.name.value.strip() or self._free_name(given)
+        if name != Path(name).name or name.startswith("."):
+            self.name.say("a name is letters, digits, - and _ without a slash.")
+            return
+        self.name.say()
+        folder = self.session.songs / name
+
+        def piece() -> str:
+            model = self.session.loaded(given["model"])
+            song = Song.create(folder, model, **given)
+            self.session.song = song
+            self.session.changed()
+            level_2(song, model, self.session.options())
+            return "The openings are done: listen, choose one, go on, or upsample."
+
+        self.session.do(f"{name}, openings", piece, folder)
+
+    def _free_name(self, given: dict[str, Any]) -> str:
+        """Return a name from artist and genre that no folder has yet."""
+        words = [given[key] for key in ("artist", "genre") if given[key] != "unknown"] or ["song"]
+        plain = re.sub(r"[^a-z0-9]+", "-", "-".join(words).lower()).strip("-") or "song"
+        number = 1
+        while (self.session.songs / (name := f"{plain}-{number}")).exists():
+            number += 1
+        return name
+
+    def _list_presets(self) -> None:
+        found = find_presets(self.session.songs / "presets")
+        self.presets.options = [("", None), *((name, path) for name, path in sorted(found.items()))]
+
+    def _use_preset(self) -> None:
+        if self.presets.value is None:
+            return
+        try:
+            preset = load_preset(self.presets.value)
+        except JukeboxKitError as error:
+            self.preset_name.say(str(error))
+            return
+        self.preset_name.say(preset.about, "plain")
+        self.form.fill(dict(preset.request))
+        self.session.settings |= dict(preset.options)
+
+    def _save_preset(self) -> None:
+        given = self.form.values()
+        if given is None:
+            self.preset_name.say("something in the form is not right yet; mend that first.")
+            return
+        request = asked_fields(Request(**given))
+        options = {name: value for name, value in self.session.settings.items() if name in OPTIONS}
+        try:
+            preset = Preset(self.preset_name.value.strip(), "saved in the notebook", request, options)
+            path = save_preset(preset, self.session.songs / "presets")
+        except JukeboxKitError as error:
+            self.preset_name.say(str(error))
+            return
+        self.preset_name.say(f"saved as {path}", "good")
+        self._list_presets()
+
+
+def _about(song: Song) -> str:
+    """Return what the open song is, in HTML."""
+    request = song.request
+    facts = f"{request.artist}, {request.genre}; {request.seconds:g} s; {request.items} items; seed {request.seed}"
+    notes = "".join(f"<br>{told(note, 'note')}" for note in song.resolved.notes)
+    return f"<b>{told(song.root.name)}</b> {told(f'({request.model}) {facts}; {song.root}')}{notes}"
