@@ -19,6 +19,11 @@ def picture_name(level: int, item: int) -> str:
     return f"level_{level}/item_{item}.png"
 
 
+def words_name(item: int) -> str:
+    """Return the name of the picture of which words an item's music attends to."""
+    return f"level_2/item_{item}.words.png"
+
+
 def mark_of(codes: Codes) -> str:
     """Return what song.json keeps of the codes (tokens,) that an audio file was decoded from."""
     return f"{len(codes)} {hashlib.sha256(codes.tobytes()).hexdigest()}"

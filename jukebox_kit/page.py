@@ -19,15 +19,17 @@ from string import Template
 from typing import Any
 
 from jukebox_kit.again import Again, again, asked_fields
+from jukebox_kit.alignment import follow, read_alignment
 from jukebox_kit.codes import LevelCodes
 from jukebox_kit.lines import Line
 from jukebox_kit.manifest import Manifest
-from jukebox_kit.marks import audio_name, picture_name, tokens_heard
+from jukebox_kit.marks import audio_name, picture_name, tokens_heard, words_name
 from jukebox_kit.song import LEVELS, Song
 
 WEB = Path(__file__).parent / "web"
 NAME = "index.html"
 UNTIMED = "When each line is sung has not been worked out for this, so the words do not follow the music."
+UNHEARD = "The model's attention does not tell when a line is sung here, so the words do not follow the music."
 UNREAD = "This model does not read lyrics, so there is nothing to tell when a line would be sung."
 
 
@@ -96,12 +98,11 @@ def write_page(song: Song) -> None:
         song.store.write(NAME, content)
 
 
-def page_of(
-    song: Song, lines: Mapping[int, tuple[Line, ...]] | None = None, heat_maps: Mapping[int, str] | None = None
-) -> Page:
-    """Return the page of a song as its folder is now; lines and heat_maps by item.
+def page_of(song: Song) -> Page:
+    """Return the page of a song as its folder is now.
 
-    Audio that plays other codes than the song's, as after an edit, is left out, and the page says so.
+    Audio that plays other codes than the song's, as after an edit, is left out, and the page says so; so are lyrics in
+    time that were worked out for others.
     """
     found = {level: song.level(level) for level in LEVELS}
     sounds: dict[tuple[int, int], Sound] = {}
@@ -117,9 +118,9 @@ def page_of(
         song.request.genre,
         Path(song.request.model).stem,
         song.resolved.samples / song.sr,
-        tuple(PageItem(i, heard[i], (lines or {}).get(i, ()), (heat_maps or {}).get(i)) for i in items),
+        tuple(_item(song, item, heard[item]) for item in items),
         song.request.lyrics,
-        UNTIMED if song.definition.top.use_tokens else UNREAD,
+        _untimed(song),
         tuple(_state(song, level, found[level], sounds) for level in reversed(LEVELS)),
         song.resolved.notes,
         _request_rows(song.manifest),
@@ -150,6 +151,21 @@ def render(page: Page) -> str:
         about_song="\n".join(part for part in _sections(page) if part),
         data=_data(page),
     )
+
+
+def _item(song: Song, item: int, sounds: tuple[Sound, ...]) -> PageItem:
+    alignment = read_alignment(song, item)
+    if alignment is None:
+        return PageItem(item, sounds)
+    picture = (song.root / words_name(item)).exists()
+    return PageItem(item, sounds, follow(alignment), words_name(item) if picture else None)
+
+
+def _untimed(song: Song) -> str:
+    """Return why the lyrics of items that have no lines in time do not follow the music."""
+    if not song.definition.top.use_tokens:
+        return UNREAD
+    return UNTIMED if read_alignment(song, 0) is None else UNHEARD
 
 
 def _sound(song: Song, level: int, item: int, tokens: int) -> Sound:

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import soundfile
 
+from jukebox_kit.alignment import read_alignment
 from jukebox_kit.audio import Audio, wav_bytes
-from jukebox_kit.marks import audio_name, mark_of, picture_name, tokens_heard
+from jukebox_kit.marks import audio_name, mark_of, picture_name, tokens_heard, words_name
 from jukebox_kit.models import Model
 from jukebox_kit.page import write_page
-from jukebox_kit.pictures import spectrogram_png, strip_png
+from jukebox_kit.pictures import heat_map_png, spectrogram_png, strip_png
 from jukebox_kit.song import LEVELS, Song
 
 
@@ -45,6 +46,8 @@ def write_sounds(song: Song, level: int, model: Model) -> None:
     first = song.items(0)[0]
     if audio_name(level, first) in changed or not (song.root / "spectrogram.png").exists():
         _write_spectrogram(song, first)
+    if level == LEVELS[-1]:
+        _write_words(song, changed)
     write_page(song)
 
 
@@ -52,6 +55,17 @@ def _write_sound(song: Song, level: int, item: int, model: Model) -> None:
     audio = song.audio(level, item, model)
     song.store.write(audio_name(level, item), wav_bytes(audio, song.sr))
     song.store.write(picture_name(level, item), strip_png(audio, song.sr))
+
+
+def _write_words(song: Song, changed: set[str]) -> None:
+    """Write the pictures of which words were attended to, of items whose audio has changed or that have none."""
+    for item in song.items(LEVELS[-1]):
+        missing = not (song.root / words_name(item)).exists()
+        alignment = read_alignment(song, item) if missing or audio_name(LEVELS[-1], item) in changed else None
+        if alignment is not None:
+            seconds, lines = len(alignment.weights) * alignment.frame_seconds, alignment.text.split("\n")
+            picture = heat_map_png(alignment.weights, seconds, lines, f"what item {item} attends to")
+            song.store.write(words_name(item), picture)
 
 
 def _write_spectrogram(song: Song, item: int) -> None:
