@@ -48,46 +48,52 @@ class _State:
 
     @property
     def content(self) -> tuple[object, ...]:
-        """What makes two states the same one."""
-        digests = (hashlib.sha256(found.codes.tobytes()).digest() for found in self.levels.values())
-        return self.manifest.request, *digests, *(found.given for found in self.levels.values())
+        """What makes two states the same one: what was asked for and given; all that is sampled follows from that."""
+        given = (found.codes[item, :n] for found in self.levels.values() for item, n in enumerate(found.given))
+        digests = tuple(hashlib.sha256(codes.tobytes()).digest() for codes in given)
+        return self.manifest.request, digests, *(found.given for found in self.levels.values())
+
+    @property
+    def made(self) -> int:
+        """Tokens that are made, of all levels and items together."""
+        return sum(sum(found.made) for found in self.levels.values())
 
 
 def tree(song: Song) -> tuple[Node, ...]:
     """Return the states that the song was and is in, parents first; a state reached again is one node.
 
-    Versions that are gone or damaged are left out, and what came of them goes to what was before. SongError where the
-    present state is damaged.
+    So is one that was sampled further; its node tells of the version that is furthest. Versions that are gone or
+    damaged are left out, and what came of them goes to what was before. SongError where the present state is damaged.
     """
     states: dict[str, _State] = {}
     for name in version_names(song):
         with suppress(SongError):
             states[name] = _State(*read_version(song, name))
     states[NOW] = _State(song.manifest, {level: song.level(level) for level in LEVELS})
-    firsts: dict[tuple[object, ...], str] = {}
-    known = {name: firsts.setdefault(state.content, name) for name, state in states.items()}
-    return tuple(
-        _node(song, name, _parent(name, states[name].manifest, known), states, known[NOW] == name)
-        for name in dict.fromkeys(known.values())
-    )
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for name, state in states.items():
+        groups.setdefault(state.content, []).append(name)
+    known = {name: number for number, names in enumerate(groups.values()) for name in names}
+    called = [_furthest([n for n in names if n != NOW] or names, states) for names in groups.values()]
+    nodes: list[Node] = []
+    for number, names in enumerate(groups.values()):
+        # The undo stack is followed to what came before; a state can only come of an earlier one.
+        before = (known[v] for v in reversed(states[names[0]].manifest.undo) if known.get(v, number) < number)
+        parent = next((called[earlier] for earlier in before), None)
+        nodes.append(_node(song, called[number], parent, states, names))
+    return tuple(nodes)
 
 
-def _parent(name: str, manifest: Manifest, known: Mapping[str, str]) -> str | None:
-    """Return the node that a state was made from: of those that could be undone to, the last that came before it."""
-    order = list(known)
-    for version in reversed(manifest.undo):
-        node = known.get(version)
-        if node is not None and order.index(node) < order.index(name):
-            return node
-    return None
+def _furthest(names: list[str], states: Mapping[str, _State]) -> str:
+    return max(names, key=lambda name: states[name].made)
 
 
-def _node(song: Song, name: str, parent: str | None, states: Mapping[str, _State], is_now: bool) -> Node:
-    state = states[name]
+def _node(song: Song, name: str, parent: str | None, states: Mapping[str, _State], names: list[str]) -> Node:
+    state = states[NOW if NOW in names else name]
     made = min(state.levels[LEVELS[-1]].made) * song.definition.vqvae.hops[-1]
     shares = tuple(sum(found.made) / found.codes.size for found in (state.levels[level] for level in LEVELS))
-    label = _label(state.manifest, states)
-    return Node(name, parent, label, made / song.sr, state.manifest.request.items, is_now, shares)
+    label = _label(states[names[0]].manifest, states)
+    return Node(name, parent, label, made / song.sr, state.manifest.request.items, NOW in names, shares)
 
 
 def _label(manifest: Manifest, states: Mapping[str, _State]) -> str:

@@ -168,12 +168,17 @@ def test_visits_lose_nothing_and_go_on_from_there(song: Song) -> None:
             edits.visit(song, wrong)
 
 
-def test_sampling_further_is_told_as_what_it_came_from(song: Song) -> None:
+def test_a_state_that_is_sampled_further_stays_one_node_and_the_furthest_is_gone_to(song: Song) -> None:
     edits.choose(song, 0)
     edits.undo(song)
-    jk.level_1(song)  # from here on not the state that version 1 kept
-    assert shape(song)[-1] == ("now", None, "created", True)
-    assert [n.levels[1] for n in tree(song)] == [0.0, 0.0, 1.0]
+    jk.level_1(song)  # from here on more than version 1 kept
+    assert shape(song) == [("1", None, "created", True), ("2", "1", "chose item 0", False)]
+    before = song.codes(1)
+    edits.choose(song, 1)
+    assert shape(song)[0] == ("3", None, "created", False)
+    assert shape(song)[2][1] == "3"
+    edits.visit(song, "3")
+    assert (song.codes(1) == before).all()
 
 
 def test_lost_and_damaged_versions_are_left_out(tiny: Path, tmp_path: Path) -> None:
