@@ -27,7 +27,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def browser_page(browser: Browser) -> Iterator[Page]:
-    """A page with the network off; the test fails where it asks for something there, or has something to complain of."""
+    """A page with the network off; the test fails where it asks for something there or complains of anything."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     context.set_offline(True)
     asked: list[str] = []
