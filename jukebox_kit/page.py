@@ -247,9 +247,9 @@ def _sections(page: Page) -> list[str]:
     notes = "".join(f"<li>{escape(note)}</li>" for note in page.notes)
     lines = "".join(f"<li><time>{escape(when)}</time> {escape(what)}</li>" for when, what in page.history)
     return [
+        _section("Make it again", _again_html(page.again) if page.again else ""),
         _section("Request", f"<table>{rows}</table>" if rows else ""),
         _section("Notes", f"<ul>{notes}</ul>" if notes else ""),
-        _section("Make it again", _again_html(page.again) if page.again else ""),
         _section("History", f'<ol class="history">{lines}</ol>' if lines else ""),
         _section("Licence", f"<p>Model and what it makes: {escape(page.licence)}.</p>" if page.licence else ""),
     ]

@@ -16,6 +16,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +129,9 @@ class Song:
         """What the model makes of it."""
         return self.manifest.resolved
 
-    @property
+    @cached_property
     def definition(self) -> ModelDefinition:
-        """The model's definition."""
+        """The model's definition; a song keeps its model."""
         return load_definition(self.request.model)
 
     @property
