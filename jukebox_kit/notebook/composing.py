@@ -7,7 +7,7 @@ from collections.abc import Callable
 import ipywidgets as widgets
 
 from jukebox_kit import edits
-from jukebox_kit.notebook.fields import Field, button, text_field
+from jukebox_kit.notebook.fields import Field, button, heading, short_field
 from jukebox_kit.notebook.session import Session
 from jukebox_kit.song import Song
 from jukebox_kit.steps import level_2
@@ -19,14 +19,14 @@ class Composing:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.by = text_field("extend_by", "go on by", "8", "seconds")
+        self.by = short_field("extend_by", "go on by seconds", "8", width="180px")
         self.lyrics = Field("new_lyrics", widgets.Text(placeholder="other lyrics from here on (optional)"))
         self.extend = button("go on", "extend", self._extend, "forward")
         self.vary = button("other variations", "vary", lambda: self._edit("other variations", edits.vary), "random")
         self.back = button("back", "undo", lambda: self._edit("back", edits.undo, sampled=False), "undo")
         self.forward = button("forward", "redo", lambda: self._edit("forward", edits.redo, sampled=False), "repeat")
-        self.name = text_field("fork_name", "fork to", "", "a new song's name")
-        self.at = text_field("fork_at", "at", "", "seconds; empty: all")
+        self.name = short_field("fork_name", "fork to", "", "a new song's name")
+        self.at = short_field("fork_at", "at second", "", "empty: all")
         self.fork = button("fork", "fork", self._fork, "code-fork")
         self.said, self.picture = widgets.HTML(), widgets.HTML()
         self.said.add_class("jk-said-compose")
@@ -36,6 +36,7 @@ class Composing:
         self.visit = button("go there", "visit", self._visit)
         self.box = widgets.VBox(
             [
+                heading("Go on"),
                 widgets.HBox([self.by.box, self.lyrics.box, self.extend]),
                 widgets.HBox([self.vary, self.back, self.forward]),
                 widgets.HBox([self.name.box, self.at.box, self.fork]),

@@ -13,6 +13,7 @@ from jukebox_kit.labels import Found, Tables
 
 WIDE = widgets.Layout(width="98%")
 LABEL = {"description_width": "110px"}
+BELOW = widgets.Layout(margin="0 0 0 118px")  # under what is typed, not under its label
 _COLOURS = {"error": "#c0392b", "note": "#8a6d00", "good": "#2e7d32", "plain": "#777"}
 SUGGESTIONS, OFFERED = 3, 40
 
@@ -27,7 +28,7 @@ class Field:
 
     def __init__(self, name: str, widget: Any) -> None:
         self.name, self.widget = name, widget
-        self.said = widgets.HTML()
+        self.said = widgets.HTML(layout=BELOW)
         self.said.add_class(f"jk-said-{name}")
         widget.add_class(f"jk-{name}")
         self.box = widgets.VBox([widget, self.said])
@@ -72,7 +73,7 @@ class NameField(Field):
         for button in self.buttons:
             button.on_click(self._take)
             button.add_class(f"jk-near-{kind}")
-        self.near = widgets.HBox(self.buttons, layout=widgets.Layout(display="none"))
+        self.near = widgets.HBox(self.buttons, layout=widgets.Layout(display="none", margin="0 0 0 118px"))
         self.box.children = (box, self.said, self.near)
 
     @property
@@ -130,6 +131,25 @@ def _role(label_set: str, definition: ModelDefinition) -> str:
     if levels == {0, 1, 2}:
         return "the model"
     return "the top prior" if levels == {2} else "the upsamplers" if levels == {0, 1} else f"levels {sorted(levels)}"
+
+
+def heading(text: str) -> Any:
+    """Return a section's heading."""
+    return widgets.HTML(f'<b style="font-size:1.1em">{html.escape(text)}</b>', layout=widgets.Layout(margin="8px 0 0"))
+
+
+def short_field(name: str, label: str, value: str = "", hint: str = "", width: str = "260px") -> Field:
+    """Return a text field that stands in a row with others."""
+    style = {"description_width": "initial"}
+    layout = widgets.Layout(width=width)
+    field = Field(name, widgets.Text(value=value, placeholder=hint, description=label, style=style, layout=layout))
+    field.said.layout = widgets.Layout()
+    return field
+
+
+def check_box(label: str) -> Any:
+    """Return a box to tick, as wide as its words."""
+    return widgets.Checkbox(description=label, indent=False, layout=widgets.Layout(width="auto", margin="0 12px"))
 
 
 def button(description: str, name: str, pressed: Callable[[], None], icon: str = "") -> Any:

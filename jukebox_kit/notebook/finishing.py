@@ -8,7 +8,7 @@ from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.exports import FORMATS, export_audio
 from jukebox_kit.notebook import colab
 from jukebox_kit.notebook.embedding import embedded_page, framed
-from jukebox_kit.notebook.fields import button, text_field, told
+from jukebox_kit.notebook.fields import button, check_box, heading, short_field, told
 from jukebox_kit.notebook.session import Session
 from jukebox_kit.steps import level_2, upsample
 
@@ -18,22 +18,23 @@ class Finishing:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.items = text_field("upsample_items", "items", "all", "all, or numbers with commas between: 0, 2")
+        self.items = short_field("upsample_items", "items", "all", "all, or 0, 2")
         self.upsample = button("upsample to level 0", "upsample", self._upsample, "arrow-up")
-        self.unassign = widgets.Checkbox(description="give the runtime back when all is safe on Drive", indent=False)
+        self.unassign = check_box("give the runtime back when all is safe on Drive")
         self.unassign.layout.display = "" if colab.on_colab() else "none"
         self.player = button("player with pictures and lyrics", "player", self._show_player, "headphones")
         self.shown = widgets.HTML()
         self.shown.add_class("jk-shown")
         self.format = widgets.Dropdown(options=list(FORMATS), description="export as")
         self.format.add_class("jk-format")
-        self.loudness = widgets.Checkbox(description="loudness -14 LUFS", indent=False)
-        self.stereo = widgets.Checkbox(description="stereo of three items", indent=False)
+        self.loudness = check_box("loudness -14 LUFS")
+        self.stereo = check_box("stereo of three items")
         self.export = button("export", "export", self._export, "download")
         self.said = widgets.HTML()
         self.said.add_class("jk-said-finish")
         self.box = widgets.VBox(
             [
+                heading("Upsample and give away"),
                 widgets.HBox([self.items.box, self.upsample, self.unassign]),
                 widgets.HBox([self.format, self.loudness, self.stereo, self.export]),
                 widgets.HBox([self.player]),

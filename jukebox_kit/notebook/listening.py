@@ -9,8 +9,9 @@ import ipywidgets as widgets
 from jukebox_kit.audio import Audio, audio_bytes
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.exports import best_audio
-from jukebox_kit.notebook.fields import told
+from jukebox_kit.notebook.fields import button, heading, told
 from jukebox_kit.notebook.session import Session
+from jukebox_kit.pictures import strip_png
 from jukebox_kit.song import LEVELS, Song
 
 BEST = "best so far"
@@ -24,18 +25,19 @@ class Listening:
         kinds = [(BEST, None), *((f"level {level}", level) for level in LEVELS)]
         self.level = widgets.Dropdown(options=kinds, description="hear", layout=widgets.Layout(width="220px"))
         self.level.add_class("jk-hear")
-        self.last = widgets.FloatText(value=0, description="last seconds", layout=widgets.Layout(width="180px"))
+        wide = {"description_width": "initial"}
+        layout = widgets.Layout(width="220px")
+        self.last = widgets.FloatText(value=0, description="last seconds only (0: all)", style=wide, layout=layout)
         self.last.add_class("jk-last")
-        self.again = widgets.Button(description="hear what there is now", icon="refresh")
-        self.again.layout.width = "auto"
-        self.again.add_class("jk-again")
-        self.again.on_click(lambda _: self.refresh())
+        self.again = button("hear what there is now", "again", self.refresh, "refresh")
         self.level.observe(lambda _: self.refresh(), "value")
         self.last.observe(lambda _: self.refresh(), "value")
         self.said = widgets.HTML()
         self.players: list[_Player] = []
         self.row = widgets.Box([], layout=widgets.Layout(display="flex", flex_flow="row wrap"))
-        self.box = widgets.VBox([widgets.HBox([self.level, self.last, self.again]), self.said, self.row])
+        self.box = widgets.VBox(
+            [heading("Listen and choose"), widgets.HBox([self.level, self.last, self.again]), self.said, self.row]
+        )
         session.watch(self._changed)
 
     def refresh(self) -> None:
@@ -77,11 +79,10 @@ class _Player:
         self.words = widgets.HTML()
         self.audio = widgets.Audio(value=b"", format="flac", autoplay=False, loop=False)
         self.audio.add_class(f"jk-player-{item}")
-        self.button = widgets.Button(description=f"go on from item {item}", icon="check")
-        self.button.add_class(f"jk-choose-{item}")
-        self.button.on_click(lambda _: choose(item))
+        self.button = button(f"go on from item {item}", f"choose-{item}", lambda: choose(item), "check")
+        self.picture = widgets.Image(format="png", layout=widgets.Layout(width="300px", height="80px"))
         layout = widgets.Layout(margin="4px", padding="6px", border="1px solid #8884", width="320px")
-        self.box = widgets.VBox([self.words, self.audio, self.button], layout=layout)
+        self.box = widgets.VBox([self.words, self.picture, self.audio, self.button], layout=layout)
 
     def show(self, audio: Audio, sr: int) -> None:
         """Let this be heard, (samples,) at `sr` samples a second."""
@@ -89,3 +90,4 @@ class _Player:
         content = audio_bytes(audio, sr, "flac") if len(audio) else b""
         if content != bytes(self.audio.value):
             self.audio.value = content
+            self.picture.value = strip_png(audio, sr, 600, 160) if len(audio) else b""

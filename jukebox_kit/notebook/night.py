@@ -9,7 +9,7 @@ import ipywidgets as widgets
 
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.notebook import colab
-from jukebox_kit.notebook.fields import button, told
+from jukebox_kit.notebook.fields import button, check_box, told
 from jukebox_kit.notebook.session import Session
 from jukebox_kit.notebook.worker import State
 from jukebox_kit.overnight import ORDERS, Outcome, Report, Standing, bring_old, order, standings, work_through
@@ -28,7 +28,7 @@ class Night:
         self.go = button("finish all songs", "finish", self.start, "moon-o")
         self.stop = button("Stop", "stop", self.session.worker.stop, "stop")
         self.look = button("look again", "look", self.refresh, "refresh")
-        self.unassign = widgets.Checkbox(description="give the runtime back when all is safe on Drive", indent=False)
+        self.unassign = check_box("give the runtime back when all is safe on Drive")
         self.unassign.layout.display = "" if colab.on_colab() else "none"
         self.bar = widgets.IntProgress(layout=widgets.Layout(width="98%"))
         self.words, self.table, self.report = widgets.HTML(), widgets.HTML(), widgets.HTML()

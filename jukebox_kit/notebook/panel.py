@@ -12,7 +12,7 @@ from jukebox_kit.again import asked_fields
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.notebook.composing import Composing
 from jukebox_kit.notebook.estimating import EstimateLine
-from jukebox_kit.notebook.fields import button, text_field, told
+from jukebox_kit.notebook.fields import button, heading, short_field, told
 from jukebox_kit.notebook.finishing import Finishing
 from jukebox_kit.notebook.form import Form
 from jukebox_kit.notebook.listening import Listening
@@ -36,11 +36,11 @@ class Panel:
         self.look = button("look again", "look", self._list, "refresh")
         self.presets = widgets.Dropdown(options=[("", None)], description="preset")
         self.presets.add_class("jk-presets")
-        self.preset_name = text_field("preset_name", "save as", "", "a name")
+        self.preset_name = short_field("preset_name", "save as", "", "a name")
         self.save = button("save preset", "save-preset", self._save_preset, "save")
         self.estimate = EstimateLine(self.session)
         self.form = Form(songs / "prompts", self.estimate.ask)
-        self.name = text_field("name", "name", "", "empty: from artist and genre")
+        self.name = short_field("name", "name", "", "empty: from artist and genre", "360px")
         self.make = button("make openings", "make", self._make, "music")
         self.make.button_style = "primary"
         self.said = widgets.HTML()
@@ -72,7 +72,9 @@ class Panel:
 
     def _laid_out(self) -> Any:
         top = widgets.HBox([self.songs, self.look, self.presets, self.preset_name.box, self.save])
-        self.new_song = widgets.VBox([self.form.box, self.estimate.box, widgets.HBox([self.name.box, self.make])])
+        self.new_song = widgets.VBox(
+            [heading("A song"), self.form.box, self.estimate.box, widgets.HBox([self.name.box, self.make])]
+        )
         parts = (self.working, self.listening, self.composing, self.finishing)
         box = widgets.VBox([top, self.said, self.new_song, self.about, *(part.box for part in parts)])
         box.add_class("jk-panel")

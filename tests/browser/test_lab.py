@@ -1,0 +1,136 @@
+"""The panel in JupyterLab, in a real browser, as a person would use it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from jukebox_kit.song import Song
+from tests.browser.lab import Notebook, jupyter_lab
+
+pytestmark = pytest.mark.browser
+SHOTS = Path(os.environ.get("JUKEBOX_KIT_SHOTS", ""))
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    folder = tmp_path_factory.mktemp("lab")
+    with jupyter_lab(folder) as address:
+        yield folder, address
+
+
+def shots(folder: Path) -> Path:
+    where = SHOTS if str(SHOTS) != "." else folder / "shots"
+    where.mkdir(parents=True, exist_ok=True)
+    return where
+
+
+def test_a_song_is_composed_stopped_gone_on_with_undone_upsampled_and_heard(
+    lab: tuple[Path, str], browser: Browser
+) -> None:
+    folder, address = lab
+    page = browser.new_page(viewport={"width": 1500, "height": 1400})
+    book = Notebook(page, address, "compose.ipynb", shots(folder))
+    book.open()
+    book.run_all()
+    page.wait_for_selector(".jk-panel", timeout=120000)
+
+    # Wrong input is said where it is, and nothing is made of it.
+    book.type("artist", "glas bels")
+    book.wait_for("said-artist", "unknown to the model")
+    book.type("seconds", "lots")
+    book.wait_for("said-seconds", "'lots' is not a number")
+    book.shot("1-wrong")
+    book.click("make")
+    book.wait_for("said-panel", "not right yet")
+    page.locator("button.jk-near-artist", has_text="glass bells").click()
+    book.wait_for("said-artist", "known to the whole model")
+    book.type("seconds", "12")
+    book.type("genre", "dance")
+    book.type("lyrics", "la mo di ne ☃")
+    book.wait_for("said-lyrics", "dropped: ☃")
+    book.slide("temperature", "0.95")
+    book.type("name", "mine")
+    book.wait_for("estimate", "measured on this machine")
+    book.shot("2-form")
+
+    # Openings, with progress that moves; Stop; go on where it was.
+    book.click("make")
+    page.wait_for_function("document.querySelector('.jk-bar-2 .progress-bar')?.offsetWidth > 20", timeout=120000)
+    first = book.bar(2)
+    page.wait_for_function(
+        f"(b => b.offsetWidth / b.parentElement.clientWidth > {first} + 0.05)"
+        "(document.querySelector('.jk-bar-2 .progress-bar'))",
+        timeout=60000,
+    )
+    book.shot("3-sampling")
+    answers = [book.answer_time(name) for name in ("a/b", "c/d", "e/f")]
+    assert 0 < book.bar(2) < 1, "the answers came while it sampled"
+    (book.shots / "answers.txt").write_text(f"seconds a callback took: {', '.join(f'{s:.2f}' for s in answers)}\n")
+    book.click("stop")
+    book.wait_for("ended", "Stopped; all is saved", 5)
+    made = Song.open(folder / "songs" / "mine").level(2).made
+    assert all(0 < tokens < 1500 for tokens in made)
+    assert 0 < book.bar(2) < 1
+    book.click("resume")
+
+    # The page is closed while it works, and opened again.
+    page.wait_for_timeout(500)
+    book.save()
+    page.close()
+    page = browser.new_page(viewport={"width": 1500, "height": 1400})
+    book = Notebook(page, address, "compose.ipynb", shots(folder))
+    page.goto(f"{address}/lab/tree/compose.ipynb")
+    page.wait_for_selector(".jk-panel", timeout=120000)
+    book.wait_for("ended", "Level 2 is done")
+    for item in range(3):
+        assert book.duration(item) == pytest.approx(12, abs=0.02)
+    book.shot("4-openings")
+
+    # Choose item 2, go on by two seconds, undo, and once more for good.
+    book.click("choose-2")
+    book.wait_for("ended", "chose item 2")
+    book.type("extend_by", "2")
+    book.click("extend")
+    book.wait_for("ended", "Done: listen")
+    assert book.duration(1) == pytest.approx(14, abs=0.02)
+    song = Song.open(folder / "songs" / "mine")
+    trunk = song.codes(2)[:, :1400]
+    assert (trunk == trunk[2]).all()
+    assert not (song.codes(2)[0] == song.codes(2)[1]).all()
+    book.shot("5-gone-on")
+    book.click("undo")
+    book.wait_for("ended", "undo: back to version")
+    assert book.duration(1) == pytest.approx(12, abs=0.02)
+    book.click("redo")
+    book.wait_for("ended", "redo: back to version")
+
+    # Upsample one item and hear it.
+    book.type("upsample_items", "2")
+    book.click("upsample")
+    book.wait_for("words", "tokens/s")
+    book.shot("6-upsampling")
+    book.wait_for("ended", "All levels are done", 240)
+    assert book.duration(2) == pytest.approx(14, abs=0.02)
+    player = page.locator(".jk-player-2").first
+    player.evaluate("audio => { audio.muted = true; return audio.play(); }")
+    page.wait_for_timeout(1500)
+    assert player.evaluate("audio => audio.currentTime") > 0.5
+    book.click("player")
+    frame = page.frame_locator(".jk-shown iframe")
+    frame.locator("audio").first.wait_for(state="attached", timeout=60000)
+    book.shot("7-done")
+
+    # The notebook stays small, and the folder is what the shell sees.
+    book.save()
+    saved = folder / "compose.ipynb"
+    assert saved.stat().st_size < 200_000
+    assert "Traceback" not in saved.read_text()
+    assert all("\n" * 50 not in str(cell) for cell in json.loads(saved.read_text())["cells"])
+    assert [s.done == s.total for s in Song.open(song.root).status()] == [True, True, True]
+    page.close()
