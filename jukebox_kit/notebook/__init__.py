@@ -20,6 +20,7 @@ from jukebox_kit.notebook.embedding import embedded_page, framed
 from jukebox_kit.notebook.fields import told
 from jukebox_kit.notebook.night import Night
 from jukebox_kit.notebook.panel import Panel
+from jukebox_kit.notebook.reachable import reachable
 from jukebox_kit.notebook.setting_up import report, songs_folder
 from jukebox_kit.song import Song
 
@@ -78,4 +79,5 @@ def upload(folder: str | Path = "songs/prompts") -> list[Path]:
 
 
 def _show(widget: Any) -> None:
+    reachable(widget)
     IPython.display.display(widget)  # type: ignore[no-untyped-call]  # IPython leaves it so

@@ -10,6 +10,7 @@ from jukebox_kit.audio import Audio, audio_bytes
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.exports import best_audio
 from jukebox_kit.notebook.fields import button, heading, told
+from jukebox_kit.notebook.reachable import reachable
 from jukebox_kit.notebook.session import Session
 from jukebox_kit.pictures import strip_png
 from jukebox_kit.song import LEVELS, Song
@@ -55,6 +56,7 @@ class Listening:
                 self.said.value = told(str(error), "error")
         if len(self.row.children) != items:
             self.row.children = tuple(player.box for player in self.players[:items])
+            reachable(self.row)
 
     def _changed(self) -> None:
         song, busy = self.session.song, self.session.worker.state.busy

@@ -11,6 +11,7 @@ import ipywidgets as widgets
 from jukebox_kit.audio import Audio, audio_bytes, read_recording, wav_bytes
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.notebook.fields import LABEL, WIDE, Field
+from jukebox_kit.notebook.reachable import reachable
 from jukebox_kit.notebook.recording import record_button
 from jukebox_kit.stores.base import make_folder, write_whole
 
@@ -71,6 +72,7 @@ class PromptField(Field):
         self.say()
         ways: dict[str, tuple[Any, ...]] = {"none": (), "upload": (self.upload,), "path": (self.path,)}
         self.ways.children = ways[kind] if kind in ways else (record_button(self.take_recording),)
+        reachable(self.ways)
 
     def take_upload(self, value: Any) -> None:
         """Keep what was uploaded: a dict by name, as ipywidgets 7 on Colab gives it, or a tuple of dicts, as 8 does."""
@@ -110,6 +112,7 @@ class PromptField(Field):
         self._cut()
         shown = {"upload": self.upload, "path": self.path}.get(self.kind.value, self.ways.children[0])
         self.ways.children = (shown, self.trim, self.heard)
+        reachable(self.ways)
 
     def _cut(self) -> None:
         if self.audio is not None:

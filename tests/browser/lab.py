@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, TimeoutError
 
 from tests.conftest import TESTS
 
@@ -116,8 +116,12 @@ class Notebook:
         return str(self.page.locator(f".jk-{name}").first.inner_text())
 
     def wait_for(self, name: str, words: str, seconds: float = 120) -> None:
-        """Wait until a part of the panel says something."""
-        self.page.locator(f".jk-{name}", has_text=words).first.wait_for(timeout=seconds * 1000)
+        """Wait until a part of the panel says something; a picture of what there is instead is kept."""
+        try:
+            self.page.locator(f".jk-{name}", has_text=words).first.wait_for(timeout=seconds * 1000)
+        except TimeoutError:
+            self.page.screenshot(path=self.shots / "failed.png")
+            raise AssertionError(f"{name} said {self.said(name)!r}, not {words!r}") from None
 
     def bar(self, level: int) -> float:
         """Return how far a level's bar is, from 0 to 1."""

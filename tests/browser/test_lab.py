@@ -25,7 +25,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
 
 
 def shots(folder: Path) -> Path:
-    where = SHOTS if str(SHOTS) != "." else folder / "shots"
+    where = SHOTS if str(SHOTS) != "." else folder / "shots"  # a person who wants to see them says where
     where.mkdir(parents=True, exist_ok=True)
     return where
 
@@ -94,7 +94,7 @@ def test_a_song_is_composed_stopped_gone_on_with_undone_upsampled_and_heard(
 
     # Choose item 2, go on by two seconds, undo, and once more for good.
     book.click("choose-2")
-    book.wait_for("ended", "chose item 2")
+    book.wait_for("ended", "chose item 2", 30)
     book.type("extend_by", "2")
     book.click("extend")
     book.wait_for("ended", "Done: listen")
