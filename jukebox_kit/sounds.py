@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import soundfile
 
-from jukebox_kit.alignment import read_alignment
+from jukebox_kit.alignment import ensure_alignments, read_alignment
 from jukebox_kit.audio import Audio, wav_bytes
 from jukebox_kit.marks import audio_name, mark_of, picture_name, tokens_heard, words_name
 from jukebox_kit.models import Model
@@ -49,6 +49,18 @@ def write_sounds(song: Song, level: int, model: Model) -> None:
     if level == LEVELS[-1]:
         _write_words(song, changed)
     write_page(song)
+
+
+def add_words(song: Song, model: Model) -> None:
+    """Work out when the lyrics are sung where that is not known, as after an undo or an import; the page then tells.
+
+    Loads the top prior. Raises as `ensure_alignments` does.
+    """
+    ensure_alignments(song, model)
+    with song.locked():
+        _write_words(song, {audio_name(LEVELS[-1], item) for item in song.items(LEVELS[-1])})
+        write_page(song)
+        song.store.publish()
 
 
 def _write_sound(song: Song, level: int, item: int, model: Model) -> None:

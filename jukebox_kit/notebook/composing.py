@@ -64,7 +64,10 @@ class Composing:
         nodes = tree(song)
         self.picture.value = tree_svg(nodes)
         elsewhere = [(f"{node.name}: {node.label}", node.name) for node in nodes if not node.is_now]
-        self.nodes.options = elsewhere
+        if list(self.nodes.options) != elsewhere:
+            self.nodes.options = elsewhere
+            self.nodes.index = None  # a browser shows nothing chosen where the options alone have changed
+            self.nodes.index = 0 if elsewhere else None
         self.visit.disabled = not elsewhere
 
     def _edit(self, what: str, edit: Callable[[Song], Song], sampled: bool = True) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipywidgets as widgets
 
+from jukebox_kit.alignment import can_align, read_alignment
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.exports import FORMATS, export_audio
 from jukebox_kit.notebook import colab
 from jukebox_kit.notebook.embedding import embedded_page, framed
 from jukebox_kit.notebook.fields import button, check_box, heading, short_field, told
 from jukebox_kit.notebook.session import Session
+from jukebox_kit.song import LEVELS, Song
+from jukebox_kit.sounds import add_words
 from jukebox_kit.steps import level_2, upsample
 
 
@@ -98,10 +101,22 @@ class Finishing:
         song = self.session.song
         if song is None:
             return
-        self.said.value = told("drawing …")
+        lacking = can_align(song) and any(read_alignment(song, item) is None for item in song.items(LEVELS[-1]))
+        if not lacking or self.session.worker.state.busy:
+            self._embed(song)
+            return
+
+        def piece() -> str:
+            add_words(song, self.session.loaded(song.request.model))
+            self._embed(song)
+            return "The lyrics were laid along the song."
+
+        self.session.do(f"{song.root.name}, lyrics in time", piece)
+
+    def _embed(self, song: Song) -> None:
         try:
             page = embedded_page(song)
-        except JukeboxKitError as error:
+        except (JukeboxKitError, OSError) as error:
             self.said.value = told(str(error), "error")
             return
         self.said.value = told(f"The same page, for any browser: {song.root / 'index.html'}")

@@ -39,12 +39,12 @@ class Panel:
         self.preset_name = short_field("preset_name", "save as", "", "a name")
         self.save = button("save preset", "save-preset", self._save_preset, "save")
         self.estimate = EstimateLine(self.session)
-        self.form = Form(songs / "prompts", self.estimate.ask)
+        self.said = widgets.HTML()
+        self.said.add_class("jk-said-panel")
+        self.form = Form(songs / "prompts", self._form_changed)
         self.name = short_field("name", "name", "", "empty: from artist and genre", "360px")
         self.make = button("make openings", "make", self._make, "music")
         self.make.button_style = "primary"
-        self.said = widgets.HTML()
-        self.said.add_class("jk-said-panel")
         self.composing = Composing(self.session)
         self.listening = Listening(self.session, self.composing.choose)
         self.finishing = Finishing(self.session)
@@ -106,10 +106,15 @@ class Panel:
         if state.busy and state.subject is not None and is_song(state.subject):
             self.session.open(state.subject)
 
+    def _form_changed(self, good: dict[str, Any] | None) -> None:
+        if good is not None:
+            self.said.value = ""
+        self.estimate.ask(good)
+
     def _make(self) -> None:
         given = self.form.request()
         if given is None:
-            self.said.value = told("Something above is not right yet; it says what.", "error")
+            self.said.value = told("Something below is not right yet; it says what.", "error")
             return
         self.said.value = ""
         name = self.name.value.strip() or self._free_name(given)

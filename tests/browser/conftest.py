@@ -10,6 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 CHROMIUM = os.environ.get("JUKEBOX_KIT_CHROMIUM", "/usr/bin/chromium")
+# A sound of its own in place of a microphone, and no question whether it may be heard.
+MICROPHONE = ("use-fake-device-for-media-stream", "use-fake-ui-for-media-stream")
 QUIET = ("no-first-run", "disable-background-networking", "disable-component-update", "disable-sync", "disable-quic")
 
 
@@ -19,7 +21,7 @@ def browser() -> Iterator[Browser]:
     if not Path(CHROMIUM).exists():
         pytest.skip(f"there is no {CHROMIUM}; apt-get install chromium")
     with sync_playwright() as playwright:
-        flags = [f"--{flag}" for flag in (*QUIET, "no-sandbox", "disable-gpu")]
+        flags = [f"--{flag}" for flag in (*QUIET, *MICROPHONE, "no-sandbox", "disable-gpu")]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield browser
         browser.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,16 @@ def test_a_song_is_composed_stopped_gone_on_with_undone_upsampled_and_heard(
     book.wait_for("estimate", "measured on this machine")
     book.shot("2-form")
 
+    # A recording, made in the browser; then without it.
+    page.locator(".jk-prompt button", has_text="record").click()
+    recorder = page.locator("button.jk-record")
+    recorder.click()
+    page.wait_for_timeout(1500)
+    recorder.click()
+    book.wait_for("said-prompt", "recording.wav: ", 30)
+    assert (folder / "songs" / "prompts" / "recording.wav").stat().st_size > 40_000
+    page.locator(".jk-prompt button", has_text="none").click()
+
     # Openings, with progress that moves; Stop; go on where it was.
     book.click("make")
     page.wait_for_function("document.querySelector('.jk-bar-2 .progress-bar')?.offsetWidth > 20", timeout=120000)
@@ -71,9 +82,15 @@ def test_a_song_is_composed_stopped_gone_on_with_undone_upsampled_and_heard(
     book.shot("3-sampling")
     answers = [book.answer_time(name) for name in ("a/b", "c/d", "e/f")]
     assert 0 < book.bar(2) < 1, "the answers came while it sampled"
-    (book.shots / "answers.txt").write_text(f"seconds a callback took: {', '.join(f'{s:.2f}' for s in answers)}\n")
+    book.type("preset_name", "my-dance")
+    book.click("save-preset")
+    book.wait_for("said-preset_name", "saved as")
+    begun = time.monotonic()
     book.click("stop")
     book.wait_for("ended", "Stopped; all is saved", 5)
+    stopped = time.monotonic() - begun
+    told = f"seconds a callback took while it sampled: {', '.join(f'{s:.2f}' for s in answers)}; Stop: {stopped:.2f}\n"
+    (book.shots / "answers.txt").write_text(told)
     made = Song.open(folder / "songs" / "mine").level(2).made
     assert all(0 < tokens < 1500 for tokens in made)
     assert 0 < book.bar(2) < 1
