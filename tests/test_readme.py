@@ -25,8 +25,8 @@ def test_every_option_in_readme_exists() -> None:
     commands = list(vars(typer.main.get_command(app))["commands"].values())
     commands += [inner for command in commands for inner in vars(command).get("commands", {}).values()]
     known = {option for command in commands for p in command.params for option in p.opts}
-    pip = {"--extra-index-url"}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", README)) - pip - {"--help"} <= known
+    others = {"--extra-index-url", "--dist"}  # pip's and pytest's
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", README)) - others - {"--help"} <= known
 
 
 def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
