@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class Session:
         self.error = ""  # what was wrong with the last thing asked for
         self._watchers: list[Callable[[], None]] = []
         self._model: Model | None = None
+        self._loading = threading.Lock()
         self._was_busy = False
         self.worker.watch(self._worked)
 
@@ -59,10 +61,11 @@ class Session:
 
     def loaded(self, source: str) -> Model:
         """Return a model, the one held already where it is the same."""
-        if self._model is None or self._model.source != source:
-            self._model = None  # let go of the old one first: two may not fit
-            self._model = Model.load(source)
-        return self._model
+        with self._loading:  # players and work may both be the first to ask
+            if self._model is None or self._model.source != source:
+                self._model = None  # let go of the old one first: two may not fit
+                self._model = Model.load(source)
+            return self._model
 
     def options(self) -> Options:
         """Return the options of the next step, which reports to the worker."""
