@@ -30,7 +30,7 @@ class Panel:
     """Everything about one song at a time; every part of it is widgets over the same steps that the shell calls."""
 
     def __init__(self, songs: Path) -> None:
-        self.session = Session(songs)
+        self.session, self._listing = Session(songs), False
         self.songs = widgets.Dropdown(options=[(NEW, None)], description="song")
         self.songs.add_class("jk-songs")
         self.look = button("look again", "look", self._list, "refresh")
@@ -89,16 +89,18 @@ class Panel:
             self.said.value = told(str(error), "error")
             folders = []
         options = [(NEW, None), *((folder.name, folder) for folder in folders)]
-        if list(self.songs.options) != options:
-            self.songs.options = options
         chosen = None if song is None else next((f for f in folders if f.absolute() == song.root.absolute()), None)
-        if self.songs.value != chosen:
+        self._listing = True  # what is chosen changes for a moment with the options: nobody asked for another song
+        try:
+            if list(self.songs.options) != options:
+                self.songs.options = options
             self.songs.value = chosen
+        finally:
+            self._listing = False
 
     def _open(self) -> None:
-        folder, song = self.songs.value, self.session.song
-        if folder is None or song is None or song.root.absolute() != folder.absolute():
-            self.session.open(folder)
+        if not self._listing:
+            self.session.open(self.songs.value)
 
     def _find_work(self) -> None:
         """Open the song that the kernel works on, as when the page was closed and opened again."""
