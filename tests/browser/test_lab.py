@@ -131,6 +131,8 @@ def test_a_song_is_composed_stopped_gone_on_with_undone_upsampled_and_heard(
     book.type("upsample_items", "2")
     book.click("upsample")
     book.wait_for("words", "tokens/s")
+    book.click("again")  # what there is can be heard while it grows
+    assert book.duration(2) == pytest.approx(14, abs=0.02)
     book.shot("6-upsampling")
     book.wait_for("ended", "All levels are done", 240)
     assert book.duration(2) == pytest.approx(14, abs=0.02)
@@ -150,4 +152,26 @@ def test_a_song_is_composed_stopped_gone_on_with_undone_upsampled_and_heard(
     assert "Traceback" not in saved.read_text()
     assert all("\n" * 50 not in str(cell) for cell in json.loads(saved.read_text())["cells"])
     assert [s.done == s.total for s in Song.open(song.root).status()] == [True, True, True]
+    page.close()
+
+
+def test_the_night_finishes_what_is_there(lab: tuple[Path, str], browser: Browser, tiny: Path) -> None:
+    folder, address = lab
+    for name, seconds in (("long", 0.6), ("short", 0.3)):
+        Song.create(folder / "night" / name, model=tiny, seconds=seconds)
+    (folder / "night" / "broken").mkdir()
+    (folder / "night" / "broken" / "song.json").write_text("{")
+    notebook = folder / "resume_overnight.ipynb"
+    notebook.write_text(notebook.read_text().replace("nb.setup()", "nb.setup('night')"))
+    page = browser.new_page(viewport={"width": 1500, "height": 1400})
+    book = Notebook(page, address, "resume_overnight.ipynb", shots(folder))
+    book.open()
+    book.run_all()
+    book.wait_for("table", "unreadable: ")
+    book.click("finish")
+    book.wait_for("report", "short: finished in ")
+    book.wait_for("words", "2 finished, 1 failed")
+    book.wait_for("report", "broken: failed in ")
+    book.shot("8-night")
+    assert all(s.done == s.total for name in ("long", "short") for s in Song.open(folder / "night" / name).status())
     page.close()
