@@ -103,9 +103,9 @@ class Worker:
         """Say what the work is at now."""
         self._set(what=what)
 
-    def watch(self, told: Callable[[State], None]) -> Callable[[], None]:
-        """Call `told` with each new state; returns what ends that."""
-        self._watchers.append(told)
+    def watch(self, told: Callable[[State], None], first: bool = False) -> Callable[[], None]:
+        """Call `told` with each new state, where `first` before those that watch already; returns what ends that."""
+        self._watchers.insert(0 if first else len(self._watchers), told)
         return lambda: self._watchers.remove(told)
 
     def wait(self, seconds: float | None = None) -> State:

@@ -32,7 +32,7 @@ class Working:
         self.resume.on_click(lambda _: self._resume())
         self.box = widgets.VBox([widgets.HBox([self.stop, self.resume, self.words]), *self.bars.values(), self.ended])
         session.watch(self.refresh)
-        session.worker.watch(self._show)
+        session.worker.watch(self._at_once, first=True)
         self.refresh()
 
     def refresh(self) -> None:
@@ -48,6 +48,11 @@ class Working:
         unfinished = any(s.done < s.total for s in statuses if s.level == LEVELS[-1] or (song and begun_below(song)))
         self.resume.layout.display = "" if unfinished and not busy else "none"
         self._show(self.session.worker.state)
+
+    def _at_once(self, state: State) -> None:
+        """Show what cannot wait for the players; "done" is said when they show it."""
+        if state.phase != "done":
+            self._show(state)
 
     def _show(self, state: State) -> None:
         self.stop.disabled = state.phase != "running"
