@@ -24,7 +24,8 @@ class Listening:
     def __init__(self, session: Session, choose: Callable[[int], None]) -> None:
         self.session, self.choose = session, choose
         kinds = [(BEST, None), *((f"level {level}", level) for level in LEVELS)]
-        self.level = widgets.Dropdown(options=kinds, description="hear", layout=widgets.Layout(width="220px"))
+        # Buttons, not a list to choose from: on a page that is opened again a list may show nothing chosen.
+        self.level = widgets.ToggleButtons(options=kinds, style={"button_width": "auto"})
         self.level.add_class("jk-hear")
         wide = {"description_width": "initial"}
         layout = widgets.Layout(width="220px")
