@@ -10,7 +10,7 @@ from jukebox_kit.steps import Progress
 MEMORY = 20.0  # seconds of progress that the speed is taken from: longer than a save, shorter than a person's patience
 
 
-class Pace:
+class Speed:
     """The speed of one level at a time."""
 
     def __init__(self) -> None:

@@ -83,7 +83,7 @@ class Night:
         if state.progress is not None:
             self.bar.max, self.bar.value = state.progress.total, state.progress.done
         level = f", level {state.progress.level}" if state.progress else ""
-        words = f"{state.what}{level}: {state.pace or 'getting ready …'}" if state.busy else state.message
+        words = f"{state.what}{level}: {state.speed or 'getting ready …'}" if state.busy else state.message
         shown = told(self.session.error or words, "error" if self.session.error else "plain")
         if self.words.value != shown:
             self.words.value = shown

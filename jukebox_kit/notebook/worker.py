@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jukebox_kit.errors import JukeboxKitError, StoppedError
-from jukebox_kit.progress import Pace
+from jukebox_kit.progress import Speed
 from jukebox_kit.steps import Options, Progress
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ LEAVE_WITHIN = 20.0  # seconds that work is given to end when the kernel does
 class State:
     """What the worker is at.
 
-    what: for a person; subject: the song's folder; message: how it ended, one sentence; pace: speed in words.
+    what: for a person; subject: the song's folder; message: how it ended, one sentence; speed: in words.
     """
 
     phase: Phase = "idle"
@@ -39,7 +39,7 @@ class State:
     subject: Path | None = None
     message: str = ""
     progress: Progress | None = None
-    pace: str = ""
+    speed: str = ""
 
     @property
     def busy(self) -> bool:
@@ -56,7 +56,7 @@ class Worker:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._watchers: list[Callable[[State], None]] = []
-        self._pace, self._told = Pace(), 0.0
+        self._speed, self._told = Speed(), 0.0
 
     def start(self, what: str, do: Callable[[Worker], str], notes: Path, subject: Path | None = None) -> bool:
         """Begin a piece of work on a song; False where another is under way. `do` returns what to tell of its end.
@@ -68,7 +68,7 @@ class Worker:
                 return False
             self.state = State("running", what, subject)
             self._stop.clear()
-            self._pace = Pace()
+            self._speed = Speed()
         self._thread = threading.Thread(target=self._run, args=(do, notes), name="jukebox_kit work", daemon=True)
         self._thread.start()
         return True
@@ -93,11 +93,11 @@ class Worker:
 
     def note(self, progress: Progress) -> None:
         """Take note of progress; watchers are told at most twice a second."""
-        self._pace.note(progress)
+        self._speed.note(progress)
         now = time.monotonic()
         if now - self._told >= TELL_EVERY or progress.done >= progress.total:
             self._told = now
-            self._set(progress=progress, pace=self._pace.words())
+            self._set(progress=progress, speed=self._speed.words())
 
     def say(self, what: str) -> None:
         """Say what the work is at now."""

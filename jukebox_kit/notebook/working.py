@@ -60,7 +60,7 @@ class Working:
             bar = self.bars[state.progress.level]
             bar.max, bar.value = state.progress.total, min(state.progress.done, state.progress.total)
             bar.layout.display = ""
-        words = {"running": f"{state.what}: {state.pace or 'getting ready …'}", "stopping": "saving and stopping …"}
+        words = {"running": f"{state.what}: {state.speed or 'getting ready …'}", "stopping": "saving and stopping …"}
         self._say(self.words, told(words.get(state.phase, "")))
         if self.session.error:
             self._say(self.ended, told(self.session.error, "error"))

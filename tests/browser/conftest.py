@@ -19,7 +19,7 @@ QUIET = ("no-first-run", "disable-background-networking", "disable-component-upd
 def browser() -> Iterator[Browser]:
     """Debian's chromium, without a screen."""
     if not Path(CHROMIUM).exists():
-        pytest.skip(f"there is no {CHROMIUM}; apt-get install chromium")
+        pytest.fail(f"there is no {CHROMIUM}; apt-get install chromium, or name one in JUKEBOX_KIT_CHROMIUM")
     with sync_playwright() as playwright:
         flags = [f"--{flag}" for flag in (*QUIET, *MICROPHONE, "no-sandbox", "disable-gpu")]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)

@@ -42,7 +42,7 @@ def test_progress_is_told_twice_a_second_at_most(tmp_path: Path, monkeypatch: py
         clock[0] += 0.01
     assert len(told) == 8
     assert told[-1].progress is not None
-    assert told[-1].pace.startswith("100 tokens/s, ")
+    assert told[-1].speed.startswith("100 tokens/s, ")
 
 
 def test_a_stop_ends_a_song_where_it_is_with_everything_saved(tiny: Path, tmp_path: Path) -> None:
