@@ -28,8 +28,7 @@ class Composing:
         self.name = short_field("fork_name", "fork to", "", "a new song's name")
         self.at = short_field("fork_at", "at second", "", "empty: all")
         self.fork = button("fork", "fork", self._fork, "code-fork")
-        self.said, self.picture = widgets.HTML(), widgets.HTML()
-        self.said.add_class("jk-said-compose")
+        self.picture = widgets.HTML()
         self.picture.add_class("jk-tree")
         self.nodes = widgets.Dropdown(options=[], description="state")
         self.nodes.add_class("jk-nodes")
@@ -40,7 +39,6 @@ class Composing:
                 widgets.HBox([self.by.box, self.lyrics.box, self.extend]),
                 widgets.HBox([self.vary, self.back, self.forward]),
                 widgets.HBox([self.name.box, self.at.box, self.fork]),
-                self.said,
                 self.picture,
                 widgets.HBox([self.nodes, self.visit]),
             ]
@@ -75,7 +73,6 @@ class Composing:
         song = self.session.song
         if song is None:
             return
-        self.said.value = ""
 
         def piece() -> str:
             edit(song)
@@ -99,17 +96,17 @@ class Composing:
         )
 
     def _fork(self) -> None:
-        song, name = self.session.song, self.name.value.strip()
+        song, folder = self.session.song, self.session.place(self.name.value.strip())
         at = _number(self.at) if self.at.value.strip() else None
         if song is None or (at is None and self.at.value.strip()):
             return
-        if not name or name != name.strip("./") or "/" in name:
-            self.name.say("give the new song's name: letters, digits, - and _.")
+        if folder is None:
+            self.name.say("give the new song's name, without a slash and no dot before it.")
             return
         self.name.say()
 
         def piece() -> str:
-            fork = edits.fork(song, self.session.songs / name, at, self.session.loaded(song.request.model))
+            fork = edits.fork(song, folder, at, self.session.loaded(song.request.model))
             self.session.song = fork
             return f"{fork.root} begins as {song.root.name} does; go on with it."
 

@@ -93,7 +93,7 @@ class Finishing:
         def piece() -> str:
             model = self.session.loaded(song.request.model)
             exported = export_audio(song, None, format, normalise=loudness, stereo=stereo, model=model)
-            return f"Exported: {', '.join(str(path) for path in exported.paths)}"
+            return " ".join([f"Exported: {', '.join(str(path) for path in exported.paths)}", *exported.notes])
 
         self.session.do(f"{song.root.name}, export", piece)
 

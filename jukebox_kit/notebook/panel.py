@@ -120,11 +120,11 @@ class Panel:
             return
         self.said.value = ""
         name = self.name.value.strip() or self._free_name(given)
-        if name != Path(name).name or name.startswith("."):
-            self.name.say("a name is letters, digits, - and _ without a slash.")
+        folder = self.session.place(name)
+        if folder is None:
+            self.name.say("a song's name is without a slash and has no dot before it.")
             return
         self.name.say()
-        folder = self.session.songs / name
 
         def piece() -> str:
             model = self.session.loaded(given["model"])

@@ -45,6 +45,11 @@ class Session:
         found = find_songs([self.songs]) if self.songs.is_dir() else []
         return sorted(found, key=_changed_at, reverse=True)
 
+    def place(self, name: str) -> Path | None:
+        """Return the folder of a song of that name, None where the name is none for a folder among the songs."""
+        good = bool(name) and name == Path(name).name and not name.startswith(".")
+        return self.songs / name if good else None
+
     def open(self, folder: Path | None) -> None:
         """Open a song, or none; what is wrong with it becomes `error`."""
         self.song, self.error = None, ""

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
 from jukebox_kit.alignment import read_alignment
+from jukebox_kit.exports import loudness
 from jukebox_kit.notebook import embedding
 from jukebox_kit.notebook.night import Night
 from jukebox_kit.notebook.panel import Panel
@@ -92,7 +94,18 @@ def test_chosen_items_are_upsampled_played_and_exported(panel: Panel, composed: 
     panel.finishing.format.value = "ogg"
     panel.finishing.export.click()
     assert done(panel).endswith("item_1.ogg")
+    panel.finishing.format.value, panel.finishing.loudness.value = "wav", True
+    panel.finishing.export.click()
+    exported = done(panel)
+    assert exported.startswith("Exported: ")
+    assert ("above -1 dBFS" in exported) == (quietest(composed) < -14.2)
     assert panel.finishing.stereo.disabled
+
+
+def quietest(song: Song) -> float:
+    """Return the loudness of the quietest exported item, in LUFS."""
+    audios = [soundfile.read(path)[0] for path in (song.root / "exports").glob("item_*.wav")]
+    return min(loudness(audio, song.sr) or -99.0 for audio in audios)
 
 
 def test_the_player_lays_the_lyrics_along_the_song_where_that_is_not_done(panel: Panel) -> None:
