@@ -21,10 +21,12 @@ from jukebox_kit.cli_shared import (
     AsJson,
     Batch,
     Device,
+    Engine,
     Folder,
     ModelName,
     SaveEvery,
     Until,
+    Weights,
     level_of,
     number_or_numbers,
     work,
@@ -72,6 +74,8 @@ def sample(
     save_every: SaveEvery = 30.0,
     batch: Batch = 16,
     device: Device = None,
+    weights: Weights = None,
+    engine: Engine = "fast",
 ) -> None:
     """Make a song: a folder, then its levels. Run again, it goes on where it was."""
     from jukebox_kit.models import Model
@@ -83,7 +87,7 @@ def sample(
         raise RequestError("lyrics and lyrics-file exclude each other; give one of them.")
     last = level_of(until)
     words = read_lyrics(lyrics_file) if lyrics_file else lyrics
-    loaded = Model.load(model, device)
+    loaded = Model.load(model, device, weights, engine)
     song = Song.create(
         folder,
         loaded,
@@ -113,6 +117,8 @@ def resume(
     save_every: SaveEvery = 30.0,
     batch: Batch = 16,
     device: Device = None,
+    weights: Weights = None,
+    engine: Engine = "fast",
 ) -> None:
     """Go on with a song where it was stopped."""
     from jukebox_kit.models import Model
@@ -120,7 +126,7 @@ def resume(
     from jukebox_kit.steps import sample as do
 
     song, last = Song.open(folder), level_of(until)
-    loaded = Model.load(song.request.model, device)
+    loaded = Model.load(song.request.model, device, weights, engine)
     work(song, last, lambda options: do(song, last, loaded, options), save_every, batch)
 
 
@@ -173,8 +179,8 @@ def verify(
     ids: Annotated[Path | None, typer.Option(help="The folder with the release's artist and genre tables.")] = None,
     model: Annotated[str | None, typer.Option(help="Check a model's real weights against published numbers.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16; below float32 logits only.")] = "float32",
-    engine: Annotated[str, typer.Option(help="cached or plain.")] = "cached",
+    dtype: Annotated[str, typer.Option(help="float32 or float16; below float32 logits only.")] = "float32",
+    engine: Engine = "fast",
 ) -> None:
     """Replay recorded numbers through the code that sampling uses; exit 1 where any differs."""
     from jukebox_kit.verify.published import verify_model

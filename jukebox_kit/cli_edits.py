@@ -13,9 +13,11 @@ from jukebox_kit.cli_shared import (
     AsJson,
     Batch,
     Device,
+    Engine,
     Folder,
     SaveEvery,
     Until,
+    Weights,
     level_of,
     number_or_numbers,
     report,
@@ -44,6 +46,8 @@ def upsample(
     save_every: SaveEvery = 30.0,
     batch: Batch = 16,
     device: Device = None,
+    weights: Weights = None,
+    engine: Engine = "fast",
 ) -> None:
     """Upsample a song, or some of its items only; resume keeps to those."""
     from jukebox_kit.models import Model
@@ -52,7 +56,7 @@ def upsample(
 
     chosen = None if items is None else whole_numbers("items", items)
     song = Song.open(folder)
-    loaded, last = Model.load(song.request.model, device), level_of(until)
+    loaded, last = Model.load(song.request.model, device, weights, engine), level_of(until)
     work(song, last, lambda options: do(song, chosen, last, loaded, options), save_every, batch)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jukebox_kit.cli_shared import AsJson, Batch, Device, SaveEvery, Until, level_of
+from jukebox_kit.cli_shared import AsJson, Batch, Device, Engine, SaveEvery, Until, Weights, level_of
 from jukebox_kit.errors import SongError
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ def overnight(
     save_every: SaveEvery = 30.0,
     batch: Batch = 16,
     device: Device = None,
+    weights: Weights = None,
+    engine: Engine = "fast",
     as_json: AsJson = False,
 ) -> None:
     """Finish all songs of a folder, one after another; one that fails does not stop the others."""
@@ -42,7 +44,7 @@ def overnight(
     shown = _Shown()
     options = Options(save_every=save_every, batch=batch, progress=shown.show)
     try:
-        report = work_through(todo, lambda name: Model.load(name, device), options, shown.told, last)
+        report = work_through(todo, lambda name: Model.load(name, device, weights, engine), options, shown.told, last)
     except KeyboardInterrupt:
         typer.echo(f"jukebox-kit: stopped; all is saved; go on with: jukebox-kit overnight {folder}", err=True)
         raise typer.Exit(130) from None

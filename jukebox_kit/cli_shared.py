@@ -20,6 +20,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 Until = Annotated[str, typer.Option(help="The last level to make: level_2, level_1 or level_0.")]
 SaveEvery = Annotated[float, typer.Option(help="Seconds of work that a power cut may lose at most.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; the GPU where there is one.")]
+Weights = Annotated[
+    str | None, typer.Option(help="What weights are kept as: float32, float16 or int8; a GPU's usual is float16.")
+]
+Engine = Annotated[str, typer.Option(help="fast, cached, graph, fused or plain: which of the ways to compute.")]
 Batch = Annotated[int, typer.Option(min=1, help="Items sampled at once.")]
 
 

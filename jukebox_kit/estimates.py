@@ -6,13 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
-
 from jukebox_kit.definitions import PARTS, ModelDefinition
 from jukebox_kit.errors import RequestError
 from jukebox_kit.footprint import free_memory, largest_batch, needed_bytes, weights_bytes
 from jukebox_kit.model.configuration import VQVAEConfig
 from jukebox_kit.pace import Pace, measure_decoding, measure_pace
+from jukebox_kit.placement import Placement
 from jukebox_kit.sampling import Choice
 from jukebox_kit.windows import LevelPlan, plan_level
 
@@ -58,7 +57,7 @@ class SongEstimate:
 
 
 class Measured:
-    """What was measured for one device and dtype: the pace of priors alike, and the seconds that decoding takes."""
+    """What was measured for one placement: the pace of priors alike, and the seconds that decoding takes."""
 
     def __init__(self) -> None:
         self.steps: dict[object, Pace] = {}
@@ -69,15 +68,14 @@ def estimate(
     definition: ModelDefinition,
     seconds: float,
     items: int,
-    device: torch.device,
-    dtype: torch.dtype,
+    placement: Placement,
     batch: int | None = None,
     measured: Measured | None = None,
 ) -> SongEstimate:
     """Return what a song of `seconds` and `items` takes, made from its first token on as the model likes it.
 
-    dtype: of the transformers' maps. batch: items at once at most, by default as many as fit. measured: what earlier
-    calls for this device and dtype have measured, which is not measured again; what is new is added. Times are measured
+    batch: items at once at most, by default as many as fit. measured: what earlier
+    calls for this placement have measured, which is not measured again; what is new is added. Times are measured
     here and now, in a few seconds, on parts without their weights: whatever keeps the machine busy counts. Left out:
     reading the files, the conditioning of each window on the level above, pictures, previews, saving, and that songs
     left over by the last full batch are faster. Raises RequestError for a length or a number that cannot be.
@@ -85,12 +83,12 @@ def estimate(
     samples = _samples(definition, seconds)
     if items < 1 or (batch is not None and batch < 1):
         raise RequestError(f"items and batch must be at least 1, not {items if items < 1 else batch}.")
-    weights = {part: weights_bytes(definition, part, dtype) for part in PARTS}
-    free = free_memory(device)
-    batches = {level: largest_batch(definition, level, device, dtype, free) for level in (2, 1, 0)}
+    weights = {part: weights_bytes(definition, part, placement) for part in PARTS}
+    free = free_memory(placement.device)
+    batches = {level: largest_batch(definition, level, placement, free) for level in (2, 1, 0)}
     for level, fitting in batches.items():
         if not fitting:
-            return SongEstimate((), None, weights, free, _reason(definition, level, device, dtype, free))
+            return SongEstimate((), None, weights, free, _reason(definition, level, placement, free))
     fractions = definition.sampling.hop_fraction
     plans = [plan_level(prior, definition.vqvae, samples, fractions[prior.level]) for prior in definition.priors]
     paces = Measured() if measured is None else measured
@@ -100,11 +98,11 @@ def estimate(
         alike = (prior.patterns, prior.n_ctx, prior.prior_width, prior.heads, prior.m_attn, prior.m_mlp, at_once)
         if alike not in paces.steps:  # the upsamplers are alike in all that costs time
             choice = Choice(definition.sampling.temperature[level])
-            paces.steps[alike] = measure_pace(prior, definition.vqvae, at_once, device, dtype, choice)
+            paces.steps[alike] = measure_pace(prior, definition.vqvae, at_once, placement, choice)
         prefix = prior.positions - prior.n_ctx
         levels.append(_level(plans[level], items, at_once, paces.steps[alike], prefix))
     if definition.vqvae not in paces.decoding:
-        paces.decoding[definition.vqvae] = measure_decoding(definition.vqvae, device)
+        paces.decoding[definition.vqvae] = measure_decoding(definition.vqvae, placement.device)
     decoding = paces.decoding[definition.vqvae] * samples / definition.vqvae.sr * items
     return SongEstimate(tuple(levels), decoding, weights, free)
 
@@ -129,9 +127,9 @@ def _samples(definition: ModelDefinition, seconds: float) -> int:
     return samples
 
 
-def _reason(definition: ModelDefinition, level: int, device: torch.device, dtype: torch.dtype, free: int) -> str:
-    needed = needed_bytes(definition, level, dtype, 1)
-    place = "this GPU" if device.type == "cuda" else "this machine"
+def _reason(definition: ModelDefinition, level: int, placement: Placement, free: int) -> str:
+    needed = needed_bytes(definition, level, placement, 1)
+    place = "this machine" if placement.on_cpu else "this GPU"
     return (
         f"level {level} of {definition.name} takes {needed / GIB:.1f} GiB for one item, and {place} has "
         f"{free / GIB:.1f} GiB free; free some, or choose a smaller model."

@@ -18,8 +18,10 @@ from jukebox_kit.definitions import PARTS, ModelDefinition
 from jukebox_kit.model.caches import Cache, Layouts
 from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig
 from jukebox_kit.model.prior import Prior
+from jukebox_kit.model.transformer import Linear
 from jukebox_kit.model.vqvae import VQVAE
-from jukebox_kit.models import place
+from jukebox_kit.models import linears, place
+from jukebox_kit.placement import Placement
 
 META = torch.device("meta")
 BUCKETS = (1, 2, 4, 8, 16)  # items at once
@@ -41,34 +43,32 @@ class ItemBytes:
         return self.caches + self.conditioning + self.work
 
 
-def weights_bytes(definition: ModelDefinition, part: str, dtype: torch.dtype) -> int:
-    """Return the bytes of a part's weights: the transformers' maps in `dtype`, everything else in float32."""
+def weights_bytes(definition: ModelDefinition, part: str, placement: Placement) -> int:
+    """Return the bytes of a part's weights, the transformers' maps as the placement keeps them."""
     if part == PARTS[0]:
         return _vqvae_bytes(definition.vqvae)
-    return _prior_bytes(definition.priors[PARTS.index(part) - 1], definition.vqvae, dtype)[0]
+    return _prior_bytes(definition.priors[PARTS.index(part) - 1], definition.vqvae, placement)[0]
 
 
-def item_bytes(definition: ModelDefinition, level: int, dtype: torch.dtype) -> ItemBytes:
+def item_bytes(definition: ModelDefinition, level: int, placement: Placement) -> ItemBytes:
     """Return what one item takes while a level is sampled."""
-    return _prior_bytes(definition.priors[level], definition.vqvae, dtype)[1]
+    return _prior_bytes(definition.priors[level], definition.vqvae, placement)[1]
 
 
-def largest_batch(
-    definition: ModelDefinition, level: int, device: torch.device, dtype: torch.dtype, free: int | None = None
-) -> int:
+def largest_batch(definition: ModelDefinition, level: int, placement: Placement, free: int | None = None) -> int:
     """Return how many items at once fit beside a level's weights, one of BUCKETS, or 0 where not even one does.
 
     free: bytes, by default what `free_memory` says now; a part that is loaded already has gone from that.
     """
-    left = (free_memory(device) if free is None else free) - needed_bytes(definition, level, dtype, 0)
-    each = item_bytes(definition, level, dtype).total
+    left = (free_memory(placement.device) if free is None else free) - needed_bytes(definition, level, placement, 0)
+    each = item_bytes(definition, level, placement).total
     return max((count for count in BUCKETS if count * each <= left), default=0)
 
 
-def needed_bytes(definition: ModelDefinition, level: int, dtype: torch.dtype, items: int) -> int:
+def needed_bytes(definition: ModelDefinition, level: int, placement: Placement, items: int) -> int:
     """Return the bytes that sampling a level takes with so many items at once, weights and spare room included."""
-    parts = weights_bytes(definition, PARTS[level + 1], dtype) + weights_bytes(definition, PARTS[0], dtype)
-    return parts + SPARE + items * item_bytes(definition, level, dtype).total
+    parts = weights_bytes(definition, PARTS[level + 1], placement) + weights_bytes(definition, PARTS[0], placement)
+    return parts + SPARE + items * item_bytes(definition, level, placement).total
 
 
 def free_memory(device: torch.device) -> int:
@@ -93,23 +93,29 @@ def _vqvae_bytes(config: VQVAEConfig) -> int:
 
 
 @cache
-def _prior_bytes(config: PriorConfig, vqvae: VQVAEConfig, dtype: torch.dtype) -> tuple[int, ItemBytes]:
+def _prior_bytes(config: PriorConfig, vqvae: VQVAEConfig, placement: Placement) -> tuple[int, ItemBytes]:
     """Return the bytes of a prior's weights, and of one item at it."""
     with META:
         prior = Prior(config, vqvae)
-    place(prior, META, dtype)
+    place(prior, META, torch.float32 if placement.packed else placement.dtype)
     shape = prior.prior.transformer.shape
     layouts = Layouts(shape, META)
-    states = torch.zeros(1, config.n_tokens if config.has_encoder else 0, shape.width, device=META)
-    caches = 0
-    for layer in prior.prior.transformer.layers:
-        cached = Cache(layer.attn, layouts, 1)
-        cached.read_lyrics(layer.attn, states)
-        caches += cached.kv.nbytes
+    lyrics = config.n_tokens if config.has_encoder else 0
+    caches = sum(Cache(layer.attn, layouts, 1, lyrics).kv.nbytes for layer in prior.prior.transformer.layers)
     vector = 4 * shape.width  # bytes, float32
-    conditioning = vector * (shape.positions + states.shape[1] + 1)
+    conditioning = vector * (2 * shape.positions + lyrics + 2)  # a window's own and the decoder's
     logits = 4 * prior.prior.x_out.out_features
-    return _held(prior), ItemBytes(caches, conditioning, FORWARD_COPIES * vector * shape.positions + 8 * logits)
+    item = ItemBytes(caches, conditioning, FORWARD_COPIES * vector * shape.positions + 8 * logits)
+    plain = sum(linear.w.nbytes + linear.b.nbytes for _, _, _, linear in linears(prior))
+    return _held(prior) - plain + sum(_map_bytes(linear, placement) for _, _, _, linear in linears(prior)), item
+
+
+def _map_bytes(plain: Linear, placement: Placement) -> int:
+    """Return the bytes of a map's weights, biases, and where they are one byte each, scales and sums of columns."""
+    weight = {"float32": 4, "float16": 2, "int8": 1}[placement.weights]
+    bias = 4 if placement.packed else placement.dtype.itemsize
+    scales = 8 if placement.weights == "int8" else 0
+    return plain.n_in * plain.n_out * weight + plain.n_out * (bias + scales)
 
 
 def _held(part: nn.Module) -> int:

@@ -11,12 +11,14 @@ import torch
 from torch import nn
 
 from jukebox_kit.definitions import PARTS, ModelDefinition, find_file, load_definition
-from jukebox_kit.errors import CheckpointError, ConfigurationError, RequestError
+from jukebox_kit.errors import CheckpointError, ConfigurationError
 from jukebox_kit.labels import Tables
 from jukebox_kit.model.checkpoint import assign, brought, fingerprint, matched, read_shapes, read_state
+from jukebox_kit.model.packed import fast_form
 from jukebox_kit.model.prior import Prior
-from jukebox_kit.model.transformer import Linear
+from jukebox_kit.model.transformer import Linear, Map
 from jukebox_kit.model.vqvae import VQVAE
+from jukebox_kit.placement import Placement
 
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -24,8 +26,8 @@ Part = TypeVar("Part", bound=nn.Module)
 class Model:
     """One model on one device. At most one prior is held at a time: they are used one after another."""
 
-    def __init__(self, source: str, definition: ModelDefinition, device: torch.device, dtype: torch.dtype) -> None:
-        self.source, self.definition, self.device, self.dtype = source, definition, device, dtype
+    def __init__(self, source: str, definition: ModelDefinition, placement: Placement) -> None:
+        self.source, self.definition, self.placement, self.device = source, definition, placement, placement.device
         self._held: tuple[int, Prior] | None = None
 
     @classmethod
@@ -33,16 +35,16 @@ class Model:
         cls,
         model: str | Path = "demo",
         device: str | torch.device | None = None,
-        dtype: torch.dtype | None = None,
+        weights: str | None = None,
+        engine: str = "fast",
     ) -> Model:
         """Return a model by the name of one that ships or the path of its YAML; files are read on first use.
 
-        device: the GPU where there is one, else the CPU. dtype: that of the transformers' maps, float16 on a GPU and
-        float32 on the CPU; all else is float32.
+        device: the GPU where there is one, else the CPU. weights: what the transformers' maps are kept as, `float32`,
+        `float16` or `int8`; by default float16 on a GPU and float32 on the CPU; all else is float32. engine: one of
+        `placement.ENGINES`.
         """
-        definition = load_definition(model)
-        chosen = usable_device(device)
-        return cls(str(model), definition, chosen, dtype or (torch.float32 if chosen.type == "cpu" else torch.float16))
+        return cls(str(model), load_definition(model), Placement.of(device, weights, engine))
 
     @cached_property
     def vqvae(self) -> VQVAE:
@@ -98,10 +100,20 @@ class Model:
         path = self.definition.find(name)
         state = read_state(path)
         matched(blank, state, str(path))  # another part's file is refused before its gigabytes are read
+        where = self.placement
+        if where.repacked:
+            for prefix, holder, attribute, plain in linears(blank):  # one by one, so that no part is there twice
+                own = {key: state[key] for key in (f"{prefix}.w", f"{prefix}.b")}
+                values = brought(path, own, dict.fromkeys(own, where.dtype), self.device, mapped=False)
+                assign(plain, {key.removeprefix(f"{prefix}."): value for key, value in values.items()}, str(path))
+                form = fast_form(plain, where.weights, where.packed)
+                if form is not plain:
+                    setattr(holder, attribute, form)
+                    state = {key: value for key, value in state.items() if key not in own}
         maps = map_names(blank)
-        dtypes = {key: self.dtype if key in maps else torch.float32 for key in state}
+        dtypes = {key: where.dtype if key in maps else torch.float32 for key in state}
         assign(blank, brought(path, state, dtypes, self.device), str(path))
-        place(blank, self.device, self.dtype)
+        place(blank, self.device, where.dtype)
         return blank
 
 
@@ -117,33 +129,39 @@ def blank_prior(definition: ModelDefinition, level: int) -> Prior:
         return Prior(definition.priors[level], definition.vqvae)
 
 
-def usable_device(name: str | torch.device | None) -> torch.device:
-    """Return the device named, the GPU where there is one if none is; RequestError where torch cannot use it."""
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
-        raise RequestError(f"there is no device {name}; choose cpu or cuda, or leave it out.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise RequestError("there is no GPU that torch can use; leave the device out or choose cpu.")
-    return device
-
-
 def place(part: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Move a part to a device for inference: the transformers' maps in `dtype`, everything else in float32."""
-    maps = map_names(part)
-    for name, value in [*part.named_parameters(), *part.named_buffers()]:
-        value.data = value.data.to(device, dtype if name in maps else torch.float32)
+    """Move a part to a device for inference: the transformers' maps in `dtype`, everything else in float32.
+
+    Maps in another form than the plain one stay as they are.
+    """
+    for module in part.modules():
+        if isinstance(module, Map) and not isinstance(module, Linear):
+            continue
+        for value in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
+            value.data = value.data.to(device, dtype if isinstance(module, Linear) else torch.float32)
     part.requires_grad_(False).eval()
+
+
+def linears(part: nn.Module) -> list[tuple[str, nn.Module, str, Linear]]:
+    """Return the maps of a part in their plain form: full name, the module that holds each, its name there, itself."""
+    return [
+        (f"{prefix}.{name}" if prefix else name, module, name, child)
+        for prefix, module in part.named_modules()
+        for name, child in module.named_children()
+        if isinstance(child, Linear)
+    ]
 
 
 def map_names(part: nn.Module) -> set[str]:
     """Return the names of the weights and biases of the transformers' maps, which a GPU computes in float16."""
-    return {
-        f"{name}.{own}"
-        for name, module in part.named_modules()
-        if isinstance(module, Linear)
-        for own, _ in module.named_parameters()
-    }
+    return {f"{name}.{own}" for name, _, _, plain in linears(part) for own, _ in plain.named_parameters()}
+
+
+def repack(part: nn.Module, placement: Placement) -> None:
+    """Turn the maps of a part that is placed into the form that a placement reads fastest, where there is one."""
+    if placement.repacked:
+        for _, holder, attribute, plain in linears(part):
+            setattr(holder, attribute, fast_form(plain, placement.weights, placement.packed))
 
 
 def find_table(name: str, folder: Path, get: str | None = None) -> Path:

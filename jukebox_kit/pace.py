@@ -18,8 +18,9 @@ from jukebox_kit.model.configuration import Pattern, PriorConfig, VQVAEConfig
 from jukebox_kit.model.decoding import CachedDecoder
 from jukebox_kit.model.prior import Conditioning, Prior
 from jukebox_kit.model.vqvae import VQVAE
-from jukebox_kit.models import place
-from jukebox_kit.sampling import Choice, Noise, sample_positions
+from jukebox_kit.models import place, repack
+from jukebox_kit.placement import Placement
+from jukebox_kit.sampling import Choice, Noise, TokenLoop
 from jukebox_kit.threads import threads_for
 
 META = torch.device("meta")
@@ -40,14 +41,13 @@ class Pace:
     position: float
 
 
-def measure_pace(
-    config: PriorConfig, vqvae: VQVAEConfig, items: int, device: torch.device, dtype: torch.dtype, choice: Choice
-) -> Pace:
+def measure_pace(config: PriorConfig, vqvae: VQVAEConfig, items: int, placement: Placement, choice: Choice) -> Pace:
     """Return how fast a part samples so many items at once, as measured in a second or three.
 
-    The maps are in `dtype`. Nothing of the part's files is needed.
+    Nothing of the part's files is needed.
     """
-    prior = _built(config, vqvae, device, dtype)
+    device = placement.device
+    prior = _built(config, vqvae, placement)
     depth = prior.config.prior_depth
     stacks = (depth,) if depth == config.prior_depth else (LOWER, HIGHER)
     few = len(stacks) > 1 and device.type == "cpu"
@@ -84,7 +84,7 @@ def measure_decoding(config: VQVAEConfig, device: torch.device) -> float:
     return total * config.sr / samples
 
 
-def _built(config: PriorConfig, vqvae: VQVAEConfig, device: torch.device, dtype: torch.dtype) -> Prior:
+def _built(config: PriorConfig, vqvae: VQVAEConfig, placement: Placement) -> Prior:
     """Return a part whole where it is small, else with HIGHER layers of which the first LOWER are as mixed as all.
 
     Its transformer alone is on the device; conditioners and lyric encoder stay without memory.
@@ -97,10 +97,11 @@ def _built(config: PriorConfig, vqvae: VQVAEConfig, device: torch.device, dtype:
         ):
             names = tuple(pattern.name.lower() for pattern in mixed(config.patterns))
             prior = Prior(replace(config, attn_order=names, prior_depth=len(names)), vqvae)
-    place(prior.prior, META, dtype)
-    prior.prior.to_empty(device=device)
+    place(prior.prior, META, placement.dtype)
+    prior.prior.to_empty(device=placement.device)
     for value in prior.prior.parameters():
         value.data.fill_(0.01)  # memory that was never written is read faster
+    repack(prior.prior, placement)
     return prior
 
 
@@ -134,22 +135,23 @@ class _Runner:
             torch.zeros(items, 0, dtype=torch.long, device=device),
             lyrics,
         )
-        self.device, self.choice, self.bins = device, choice, prior.bins
-        self.level, self.rows = config.level, torch.arange(items, device=device)
-        self.decoder = CachedDecoder(prior, given)
+        self.device, self.given, self.decoder = device, given, CachedDecoder(prior, items)
         for cache in self.decoder.caches:
             cache.kv.fill_(0.01)
         self.layers, self.caches = self.decoder.layers, self.decoder.caches
-        self.noise = Noise(0, self.level, self.rows, self.bins)
+        self.noise = Noise(0, config.level, torch.arange(items, device=device), prior.bins)
+        self.loop = TokenLoop(self.decoder, choice, self.noise, config.n_ctx)
         self.codes = torch.zeros(items, config.n_ctx, dtype=torch.long, device=device)
         self.at = 0
 
     def read(self, layers: int, length: int) -> float:
         """Return the seconds of each of the positions of a window that begins with `length` of them."""
         self.decoder.layers, self.decoder.caches = self.layers[:layers], self.caches[:layers]
-        self.codes[:, :length], self.codes[:, length:], self.at = 0, UNMADE, length
+        self.at = length
+        self.loop.codes.fill_(UNMADE)
+        self.loop.position.fill_(length)
         started = _now(self.device)
-        self.decoder.prefill(self.codes[:, :length])
+        self.decoder.prefill(self.given, self.codes[:, :length])
         return (_now(self.device) - started) / max(1, length)
 
     def step(self, layers: int, count: int) -> float:
@@ -157,17 +159,18 @@ class _Runner:
         if self.at + count > self.codes.shape[1]:
             self.read(len(self.layers), 0)
         self.decoder.layers, self.decoder.caches = self.layers[:layers], self.caches[:layers]
-        self.noise.at(self.at)
+        self.noise.index.zero_()
         started = _now(self.device)
-        sample_positions(self.decoder, self.choice, self.noise, self.codes, range(self.at, self.at + count))
+        for _ in range(count):
+            self.loop.step()
         self.at += count
         return (_now(self.device) - started) / count
 
     def noise_seconds(self) -> float:
         """Return the seconds that a step's noise takes; it is made for many steps at once."""
-        started, noise = _now(self.device), Noise(0, self.level, self.rows, self.bins)
-        noise.at(0)
-        return (_now(self.device) - started) / noise.values.shape[1]
+        started = _now(self.device)
+        count = self.noise.begin(0)
+        return (_now(self.device) - started) / count
 
 
 def _now(device: torch.device) -> float:

@@ -49,7 +49,6 @@ class Options:
     save_every: float = 30.0
     preview_every: float = 120.0
     batch: int = 16
-    engine: str = "cached"
     progress: Callable[[Progress], None] | None = None
     stop: Callable[[], bool] | None = None
 
@@ -60,11 +59,11 @@ def run_facts(model: Model, options: Options) -> dict[str, Any]:
     device = torch.cuda.get_device_name(model.device) if on_gpu else torch.backends.cpu.get_cpu_capability()
     return {
         "device": f"{model.device.type} {device}",
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "weights": model.placement.weights,
         "torch": torch.__version__,
         "threads": 0 if on_gpu else torch.get_num_threads(),
         "batch": options.batch,
-        "engine": options.engine,
+        "engine": model.placement.engine,
     }
 
 
@@ -157,7 +156,7 @@ def _step(song: Song, level: int, model: Model, options: Options) -> Song:
 
 def _sampled(keeper: _Keeper, items: tuple[int, ...], above: torch.Tensor | None) -> bool:
     """Sample some items of a level to its end; False where memory did not suffice, with what was made saved."""
-    song, level, options = keeper.song, keeper.level, keeper.options
+    song, level = keeper.song, keeper.level
     job = LevelJob(
         song.resolved.plans[level],
         items,
@@ -165,7 +164,7 @@ def _sampled(keeper: _Keeper, items: tuple[int, ...], above: torch.Tensor | None
         None if above is None else above[list(items)],
         song.request.seed,
         song.request.choice(level, song.definition),
-        options.engine,
+        keeper.model.placement.engine,
         keeper.found.given[items[0]],
     )
     prior = keeper.model.prior(level)

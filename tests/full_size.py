@@ -79,19 +79,19 @@ def converted(path: Path, to: Path) -> None:
     )
 
 
-def load(folder: Path, dtype: torch.dtype) -> None:
+def load(folder: Path, weights: str) -> None:
     """Load the converted file as a model does, and touch every page of it."""
     os.environ["JUKEBOX_KIT_MODELS"] = str(folder)
     begun = time.monotonic()
-    before, model = peak(), Model.load("1b_lyrics", "cpu", dtype)
+    before, model = peak(), Model.load("1b_lyrics", "cpu", weights, "cached")
     prior = model.prior(0)
     taken = time.monotonic() - begun
-    weights = [*prior.parameters(), *prior.buffers()]  # a tied table is named once
-    size = sum(value.numel() * value.element_size() for value in weights) / 2**30
-    for value in weights:  # a number of every page, so that a mapped file counts as if it were read
+    values = [*prior.parameters(), *prior.buffers()]  # a tied table is named once
+    size = sum(value.numel() * value.element_size() for value in values) / 2**30
+    for value in values:  # a number of every page, so that a mapped file counts as if it were read
         assert value.flatten()[::512].isfinite().all()
     sys.stdout.write(
-        f"loaded as {dtype} in {taken:.1f} s: {size:.3f} GiB in memory, peak memory {peak():.3f} GiB, "
+        f"loaded as {weights} in {taken:.1f} s: {size:.3f} GiB in memory, peak memory {peak():.3f} GiB, "
         f"{peak() / size:.3f} times that ({before:.2f} GiB before loading)\n"
     )
 
@@ -109,7 +109,7 @@ if __name__ == "__main__":
     elif step == "convert":
         converted(root / ORIGINAL, root / CONVERTED)
     elif step:
-        load(root, getattr(torch, step))
+        load(root, step)
     else:
         try:
             write(root / ORIGINAL)

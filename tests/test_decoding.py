@@ -67,9 +67,9 @@ def test_cached_equals_full_at_every_position(prior: Prior, songs: int, data: st
         conditioning = prior.condition(y)
     assert torch.allclose(teacher_forced(prior, conditioning, codes), whole, atol=1e-5)
     primed = data.draw(st.integers(0, n_ctx - 1))
-    cached, plain = CachedDecoder(prior, conditioning), PlainDecoder(prior, conditioning)
-    cached.prefill(codes[:, :primed])
-    plain.prefill(codes[:, :primed])
+    cached, plain = CachedDecoder(prior, songs), PlainDecoder(prior)
+    cached.prefill(conditioning, codes[:, :primed])
+    plain.prefill(conditioning, codes[:, :primed])
     for position in range(primed, n_ctx):
         logits = cached.next_logits()
         assert torch.allclose(logits, whole[:, position], atol=1e-5)
@@ -105,9 +105,9 @@ def test_patterns_see_what_their_definition_says(pattern: Pattern, length: int) 
 def test_cost_of_a_token_is_that_of_its_buffers() -> None:
     """No tensor that a step reads grows with the position."""
     prior = small_prior(n_ctx=64, blocks=8, attn_order=("row", "column", "previous_row", "dense"), prior_depth=4)
+    decoder = CachedDecoder(prior, 2)
     with torch.no_grad():
-        decoder = CachedDecoder(prior, prior.condition(labels(prior, 2)))
-    decoder.prefill(torch.zeros(2, 0, dtype=torch.long))
+        decoder.prefill(prior.condition(labels(prior, 2)), torch.zeros(2, 0, dtype=torch.long))
     shapes = [cache.kv.shape for cache in decoder.caches]
     for _ in range(64):
         decoder.next_logits()

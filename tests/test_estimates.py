@@ -19,9 +19,10 @@ from jukebox_kit.footprint import free_memory, item_bytes, largest_batch, needed
 from jukebox_kit.labels import Labels
 from jukebox_kit.model.configuration import Pattern, PriorConfig, layer_patterns
 from jukebox_kit.model.decoding import CachedDecoder
-from jukebox_kit.model.prior import Prior
+from jukebox_kit.model.prior import Conditioning, Prior
 from jukebox_kit.models import Model, place
 from jukebox_kit.pace import Pace, measure_decoding, measure_pace
+from jukebox_kit.placement import Placement
 from jukebox_kit.sampling import Choice, LevelJob, sample_level
 from jukebox_kit.windows import plan_level
 from tests.conftest import SMALL_VQVAE, with_recipe
@@ -54,51 +55,54 @@ def encoder_model() -> ModelDefinition:
     return replace(demo, vqvae=SMALL_VQVAE, priors=(*demo.priors[:2], top))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_weights_take_the_bytes_that_they_take_when_loaded(dtype: torch.dtype) -> None:
-    model = Model.load("demo", "cpu", dtype)
+@pytest.mark.parametrize("weights", ["float32", "float16"])
+def test_weights_take_the_bytes_that_they_take_when_loaded(weights: str) -> None:
+    model = Model.load("demo", "cpu", weights, engine="cached")
     for number, name in enumerate(PARTS):
         part = model.prior(number - 1) if number else model.vqvae
         held = sum(tensor.nbytes for tensor in [*part.parameters(), *part.buffers()])
-        assert weights_bytes(model.definition, name, dtype) == held, name
+        assert weights_bytes(model.definition, name, model.placement) == held, name
 
 
 def test_a_full_size_upsampler_takes_what_its_converted_file_has() -> None:
-    assert weights_bytes(load_definition("5b"), "level_0", torch.float16) / GIB == pytest.approx(2.17, abs=0.01)
+    assert weights_bytes(load_definition("5b"), "level_0", Placement(CPU, "float16")) / GIB == pytest.approx(
+        2.17, abs=0.01
+    )
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("weights", ["float32", "float16"])
 @pytest.mark.parametrize("level", [0, 1, 2])
 @pytest.mark.parametrize("kind", ["demo", "encoder"])
-def test_an_item_takes_the_bytes_of_its_caches_and_conditioning(kind: str, level: int, dtype: torch.dtype) -> None:
+def test_an_item_takes_the_bytes_of_its_caches_and_conditioning(kind: str, level: int, weights: str) -> None:
     definition = load_definition("demo") if kind == "demo" else encoder_model()
     config = definition.priors[level]
     prior = with_recipe(Prior(config, definition.vqvae))
-    place(prior, CPU, dtype)
+    placement = Placement(CPU, weights, "cached")
+    place(prior, CPU, placement.dtype)
     for songs in (1, 3):
         y = torch.ones(songs, config.label_width, dtype=torch.long)
         above = None if prior.top else torch.zeros(songs, config.n_ctx // prior.rate, dtype=torch.long)
         with torch.no_grad():
             given = prior.condition(y, above)
-        decoder = CachedDecoder(prior, given)
-        decoder.prefill(torch.zeros(songs, 0, dtype=torch.long))
-        one = item_bytes(definition, level, dtype)
+        decoder = CachedDecoder(prior, songs)
+        decoder.prefill(given, torch.zeros(songs, 0, dtype=torch.long))
+        one = item_bytes(definition, level, placement)
         assert one.caches * songs == sum(cache.kv.nbytes for cache in decoder.caches)
         lyrics = 0 if given.lyrics is None else given.lyrics.numel() * 4
-        assert one.conditioning * songs == given.positions.nbytes + given.start.nbytes + lyrics
+        assert one.conditioning * songs == 2 * (given.positions.nbytes + given.start.nbytes) + lyrics
         assert one.work > decoder.next_logits().nbytes / songs
 
 
 def test_the_largest_bucket_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     definition = load_definition("1b_lyrics")
     for items, just in ((1, 1), (2, 2), (4, 4), (8, 8), (16, 16), (7, 4), (100, 16)):
-        needed = needed_bytes(definition, 2, torch.float16, items)
-        assert largest_batch(definition, 2, CPU, torch.float16, needed) == just
+        needed = needed_bytes(definition, 2, Placement(CPU, "float16"), items)
+        assert largest_batch(definition, 2, Placement(CPU, "float16"), needed) == just
         monkeypatch.setattr(footprint, "free_memory", lambda _, free=needed: free)
-        assert largest_batch(definition, 2, CPU, torch.float16) == just
-    one = needed_bytes(definition, 2, torch.float16, 1)
-    assert largest_batch(definition, 2, CPU, torch.float16, one - 1) == 0
-    assert largest_batch(definition, 2, CPU, torch.float32, one) == 0
+        assert largest_batch(definition, 2, Placement(CPU, "float16")) == just
+    one = needed_bytes(definition, 2, Placement(CPU, "float16"), 1)
+    assert largest_batch(definition, 2, Placement(CPU, "float16"), one - 1) == 0
+    assert largest_batch(definition, 2, Placement(CPU), one) == 0
 
 
 def test_free_memory_is_part_of_the_machine_s(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +137,7 @@ def test_tokens_and_seconds_are_those_of_the_plan(
     monkeypatch.setattr(estimates, "free_memory", lambda _: 64 * GIB)
     asked = fixed_pace(monkeypatch, Pace(0.01, 0.001))
     definition = load_definition(model)
-    found = estimate(definition, seconds, items, CPU, torch.float32, batch)
+    found = estimate(definition, seconds, items, Placement(CPU), batch)
     samples = int(seconds * definition.vqvae.sr) // 128 * 128
     at_once = min(items, batch or 16)
     assert [level.level for level in found.levels] == [2, 1, 0]
@@ -162,9 +166,9 @@ def test_a_plan_counts_the_steps_and_positions_that_sampling_does(
     done = {"steps": 0, "read": 0}
     prefill, step = CachedDecoder.prefill, CachedDecoder.next_logits
 
-    def counted_prefill(decoder: CachedDecoder, codes: Tensor) -> None:
-        done["read"] += decoder.prior.sequence(codes, decoder.given).shape[1]
-        prefill(decoder, codes)
+    def counted_prefill(decoder: CachedDecoder, given: Conditioning, codes: Tensor) -> None:
+        done["read"] += decoder.prior.sequence(codes, given).shape[1]
+        prefill(decoder, given, codes)
 
     def counted_step(decoder: CachedDecoder) -> Tensor:
         done["steps"] += 1
@@ -183,13 +187,13 @@ def test_what_was_measured_is_not_measured_again(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(estimates, "free_memory", lambda _: 64 * GIB)
     asked = fixed_pace(monkeypatch, Pace(0.01, 0.001))
     definition, measured = load_definition("demo"), estimates.Measured()
-    first = estimates.estimate(definition, 8, 2, CPU, torch.float32, measured=measured)
+    first = estimates.estimate(definition, 8, 2, Placement(CPU), measured=measured)
     count = len(asked)
     assert count > 0
-    longer = estimates.estimate(definition, 16, 2, CPU, torch.float32, measured=measured)
+    longer = estimates.estimate(definition, 16, 2, Placement(CPU), measured=measured)
     assert len(asked) == count
     assert longer.levels[1].tokens == 2 * first.levels[1].tokens
-    estimates.estimate(definition, 8, 4, CPU, torch.float32, measured=measured)
+    estimates.estimate(definition, 8, 4, Placement(CPU), measured=measured)
     assert len(asked) > count
 
 
@@ -200,9 +204,9 @@ def test_what_does_not_fit_is_said_before_anything_is_measured(monkeypatch: pyte
     monkeypatch.setattr(estimates, "measure_pace", measured)
     monkeypatch.setattr(estimates, "free_memory", lambda _: 8 * GIB)
     definition = load_definition("5b_lyrics")
-    found = estimate(definition, 20, 1, CPU, torch.float16)
+    found = estimate(definition, 20, 1, Placement(CPU, "float16"))
     assert (found.fits, found.levels, found.vqvae_seconds, found.seconds) == (False, (), None, 0.0)
-    assert "level 2 of 5b_lyrics takes 14" in found.reason
+    assert "level 2 of 5b_lyrics takes 15" in found.reason
     assert "8.0 GiB free" in found.reason
     assert set(found.weights_bytes) == set(PARTS)
 
@@ -210,9 +214,9 @@ def test_what_does_not_fit_is_said_before_anything_is_measured(monkeypatch: pyte
 @pytest.mark.parametrize("wrong", [(0.0, 1, None), (float("nan"), 1, None), (0.001, 1, None), (8.0, 0, None)])
 def test_lengths_and_numbers_that_cannot_be_are_refused(wrong: tuple[float, int, int | None]) -> None:
     with pytest.raises(RequestError, match="at least"):
-        estimate(load_definition("demo"), wrong[0], wrong[1], CPU, torch.float32, wrong[2])
+        estimate(load_definition("demo"), wrong[0], wrong[1], Placement(CPU), wrong[2])
     with pytest.raises(RequestError, match="not -1"):
-        estimate(load_definition("demo"), 8.0, 1, CPU, torch.float32, -1)
+        estimate(load_definition("demo"), 8.0, 1, Placement(CPU), -1)
 
 
 @pytest.mark.parametrize("name", ["encoder", "demo", "5b"])
@@ -236,8 +240,8 @@ def test_a_line_through_two_depths_gives_all_layers(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(pace, "WHOLE", most)
     monkeypatch.setattr(pace, "_Runner", Fixed)
-    monkeypatch.setattr(pace, "_built", lambda *a: built(a[0], a[1], META, a[3]))
-    found = measure_pace(top, definition.vqvae, 2, CPU, torch.float32, Choice())
+    monkeypatch.setattr(pace, "_built", lambda *a: built(a[0], a[1], Placement(META, a[2].weights, "cached")))
+    found = measure_pace(top, definition.vqvae, 2, Placement(CPU), Choice())
     assert found.step == pytest.approx(3 + top.prior_depth / 4 + 0.125)
     assert found.position == pytest.approx((3 + top.prior_depth / 4) / 10)
 
@@ -273,7 +277,7 @@ def test_real_parts_are_stepped(monkeypatch: pytest.MonkeyPatch, tiny: Path, nam
 
     monkeypatch.setattr(CachedDecoder, "next_logits", watched)
     definition = encoder_model() if name == "encoder" else load_definition(tiny if name == "tiny" else name)
-    found = measure_pace(definition.top, definition.vqvae, 2, CPU, torch.float32, Choice())
+    found = measure_pace(definition.top, definition.vqvae, 2, Placement(CPU), Choice())
     depth = definition.top.prior_depth
     assert layers == ({3, 9} if most == 0 and depth > 9 else {depth})
     assert 0 < found.step < math.inf
@@ -283,10 +287,10 @@ def test_real_parts_are_stepped(monkeypatch: pytest.MonkeyPatch, tiny: Path, nam
 def test_shallow_parts_hold_no_more_than_their_layers() -> None:
     """A full-size part is measured without its memory: its conditioners stay on the meta device."""
     definition = load_definition("5b")
-    prior = built(definition.priors[0], definition.vqvae, META, torch.float16)
+    prior = built(definition.priors[0], definition.vqvae, Placement(META, "float16"))
     assert prior.config.prior_depth == pace.HIGHER
     held = sum(value.nbytes for value in prior.prior.parameters())
-    assert held < weights_bytes(definition, "level_0", torch.float16) / 6
+    assert held < weights_bytes(definition, "level_0", Placement(CPU, "float16")) / 6
 
 
 def test_decoding_is_measured() -> None:

@@ -7,10 +7,10 @@ Shapes: N songs, H heads, D values a head.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from jukebox_kit.model.configuration import Pattern
@@ -55,12 +55,13 @@ class Layouts:
     """The layouts of all patterns of a transformer, and what they say at the current position."""
 
     def __init__(self, shape: Shape, device: torch.device) -> None:
+        self.device = device
         own = sorted(set(shape.patterns) - {Pattern.ENCODER})
         self.by_pattern = {pattern: make_layout(pattern, shape, device) for pattern in own}
         self.indices = {p: torch.arange(layout.group_size, device=device) for p, layout in self.by_pattern.items()}
         self.slot: dict[Pattern, Tensor] = {}
         self.group: dict[Pattern, Tensor] = {}
-        self.hidden: dict[Pattern, Tensor] = {}
+        self.seen: dict[Pattern, Tensor] = {}
 
     def move_to(self, position: Tensor) -> None:
         """Look up each pattern's slot, group and hidden slots for a position, (1,) int64."""
@@ -68,29 +69,29 @@ class Layouts:
             self.slot[pattern] = layout.slots.index_select(0, position)
             if layout.groups is not None:
                 self.group[pattern] = layout.groups.index_select(0, position)
-            if layout.seen is not None:
-                self.hidden[pattern] = self.indices[pattern] >= layout.seen.index_select(0, position)
+            if layout.seen is not None:  # True where a key may be seen, (1, group_size)
+                self.seen[pattern] = (self.indices[pattern] < layout.seen.index_select(0, position))[None]
 
 
 class Cache:
-    """One layer's keys and values, (N, 2, H, slots, D)."""
+    """One layer's keys and values, (N, 2, H, slots, D); `lyrics` slots where the layer reads the lyric encoder."""
 
-    def __init__(self, attention: Attention, layouts: Layouts, songs: int) -> None:
+    def __init__(self, attention: Attention, layouts: Layouts, songs: int, lyrics: int) -> None:
         self.pattern, self.layouts = attention.pattern, layouts
         self.heads = attention.shape.heads
         self.head_dim = attention.shape.n_state // self.heads
-        weight = attention.c_attn.w
-        slots = 0
+        slots = lyrics
         if self.pattern is not Pattern.ENCODER:
             self.layout = layouts.by_pattern[self.pattern]
             slots = self.layout.n_groups * self.layout.group_size
-        self.kv = torch.zeros(songs, 2, self.heads, slots, self.head_dim, dtype=weight.dtype, device=weight.device)
+        dtype, device = attention.c_attn.computes, layouts.device
+        self.kv = torch.zeros(songs, 2, self.heads, slots, self.head_dim, dtype=dtype, device=device)
 
     def read_lyrics(self, attention: Attention, lyrics: Tensor) -> None:
         """Keep the keys and values of the lyric encoder's states (N, n_lyric, W), where the layer reads them."""
         if self.pattern is Pattern.ENCODER:
             kv = attention.c_enc_kv(lyrics).unflatten(-1, (2, self.heads, self.head_dim))
-            self.kv = kv.permute(0, 2, 3, 1, 4).contiguous()
+            self.kv.copy_(kv.permute(0, 2, 3, 1, 4))
 
     def fill(self, k: Tensor, v: Tensor) -> None:
         """Take the keys and values of positions 0 … L-1, each (N, H, L, D); lyrics are kept already."""
@@ -111,8 +112,5 @@ class Cache:
             if self.layout.groups is not None:
                 kv = kv.view(*kv.shape[:3], self.layout.n_groups, -1, self.head_dim)
                 kv = kv.index_select(3, self.layouts.group[self.pattern]).squeeze(3)
-        scores = (parts[:, 0] @ kv[:, 0].transpose(-1, -2)).float() / math.sqrt(self.head_dim)  # (N, H, 1, S)
-        hidden = self.layouts.hidden.get(self.pattern)
-        if hidden is not None:
-            scores = scores.masked_fill(hidden, -math.inf)
-        return (scores.softmax(-1).to(kv.dtype) @ kv[:, 1]).view(songs, -1)
+        seen = self.layouts.seen.get(self.pattern)
+        return F.scaled_dot_product_attention(parts[:, 0], kv[:, 0], kv[:, 1], seen).view(songs, -1)

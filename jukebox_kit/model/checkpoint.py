@@ -69,20 +69,24 @@ def _state(path: Path, unmapped: str) -> dict[str, Tensor]:
 
 
 def brought(
-    path: Path, state: dict[str, Tensor], dtypes: Mapping[str, torch.dtype], device: torch.device
+    path: Path,
+    state: dict[str, Tensor],
+    dtypes: Mapping[str, torch.dtype],
+    device: torch.device,
+    mapped: bool = True,
 ) -> dict[str, Tensor]:
     """Return a file's weights on a device, each in its dtype of `dtypes`; `state` is what `read_state` gave of it.
 
-    A tensor that is right as it lies stays mapped. One that must be copied is, in a safetensors file, read rather than
-    copied out of the mapping, whose touched pages would count as memory too: so a part is never there twice.
+    A tensor that is right as it lies stays mapped, unless `mapped` is false. One that must be copied is, in a
+    safetensors file, read rather than copied out of the mapping, whose touched pages would count as memory too: so a
+    part is never there twice.
     """
     file = SafetensorsFile(path) if path.suffix == ".safetensors" else None
-    return {
-        name: (file.read(name) if file and (value.dtype != dtypes[name] or device.type != "cpu") else value).to(
-            device, dtypes[name]
-        )
-        for name, value in state.items()
-    }
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        stays = mapped and value.dtype == dtypes[name] and device.type == "cpu"
+        found[name] = (file.read(name) if file and not stays else value).to(device, dtypes[name])
+    return found
 
 
 def read_pickle(path: Path, unmapped: str = "cpu") -> object:

@@ -1,7 +1,8 @@
 """One token after another: the plain decoder, and the cached one whose tokens all cost the same.
 
-Both are driven alike: `prefill` the codes a window starts with, then `next_logits` and `feed` in turn. The plain one
-runs the whole sequence for every token and is the truth. Shapes: N songs, H heads, D values a head, L positions.
+Both are driven alike: `prefill` what a window is conditioned on and the codes it starts with, then `next_logits` and
+`feed` in turn. The plain one runs the whole sequence for every token and is the truth. Shapes: N songs, H heads, D
+values a head, L positions.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import torch
 from torch import Tensor
 
 from jukebox_kit.model.caches import Cache, Layouts
+from jukebox_kit.model.operations import Operations
 from jukebox_kit.model.prior import Conditioning, Prior
-from jukebox_kit.model.transformer import Layer
 
 
 class Decoder(Protocol):
-    """What the sampling loop drives."""
+    """What the sampling loop drives; it serves one window after another."""
 
-    def prefill(self, codes: Tensor) -> None:
+    def prefill(self, given: Conditioning, codes: Tensor) -> None:
         """Begin a window with the music codes it already has, (N, n) int64, n from 0 to n_ctx - 1."""
         ...
 
@@ -35,13 +36,12 @@ class Decoder(Protocol):
 class PlainDecoder:
     """The full forward for every token."""
 
-    def __init__(self, prior: Prior, given: Conditioning) -> None:
-        self.prior, self.given = prior, given
-        self.codes = given.prefix[:, :0]
+    def __init__(self, prior: Prior) -> None:
+        self.prior = prior
 
-    def prefill(self, codes: Tensor) -> None:
+    def prefill(self, given: Conditioning, codes: Tensor) -> None:
         """See Decoder."""
-        self.codes = codes
+        self.given, self.codes = given, codes
 
     @torch.no_grad()
     def next_logits(self) -> Tensor:
@@ -54,59 +54,57 @@ class PlainDecoder:
 
 
 class CachedDecoder:
-    """Keys and values of earlier positions in buffers of fixed size; the position is a tensor, as the codes are."""
+    """Keys and values of earlier positions in buffers of fixed size; the position is a tensor, as the codes are.
 
-    def __init__(self, prior: Prior, given: Conditioning) -> None:
-        self.prior, self.given = prior, given
-        self.model, songs = prior.prior, len(given.start)
+    A step changes buffers in place and reads nothing back, so that it can be captured as a CUDA graph.
+    """
+
+    def __init__(self, prior: Prior, songs: int, operations: Operations | None = None) -> None:
+        self.prior, self.operations = prior, operations or Operations()
+        self.model, shape = prior.prior, prior.prior.transformer.shape
+        table = self.model.pos_emb.pos_emb
         self.layers = self.model.transformer.layers
-        self.layouts = Layouts(self.model.transformer.shape, given.start.device)
-        self.caches = [Cache(layer.attn, self.layouts, songs) for layer in self.layers]
-        self.position = torch.zeros(1, dtype=torch.long, device=given.start.device)
-        self.last = given.start[:, 0]  # layer 0's next input, before position and conditioning are added
+        self.layouts = Layouts(shape, table.device)
+        self.caches = [Cache(layer.attn, self.layouts, songs, prior.config.n_tokens) for layer in self.layers]
+        self.position = torch.zeros(1, dtype=torch.long, device=table.device)
+        self.last = table.new_zeros(songs, shape.width)  # layer 0's next input, without position and conditioning
+        self.conditioning = table.new_zeros(songs, shape.positions, shape.width)
 
     @torch.no_grad()
-    def prefill(self, codes: Tensor) -> None:
+    def prefill(self, given: Conditioning, codes: Tensor) -> None:
         """See Decoder. One plain forward over everything but the last token, whose turn is the next step."""
-        if self.given.lyrics is not None:
+        if given.lyrics is not None:
             for layer, cache in zip(self.layers, self.caches, strict=True):
-                cache.read_lyrics(layer.attn, self.given.lyrics)
-        tokens = self.prior.sequence(codes, self.given)
+                cache.read_lyrics(layer.attn, given.lyrics)
+        self.conditioning.copy_(given.positions)
+        tokens = self.prior.sequence(codes, given)
         length = tokens.shape[1]
         self.position.fill_(length)
         if not length:
+            self.last.copy_(given.start[:, 0])
             return
-        x = self.model.inputs(tokens[:, :-1], self.given.start, self.given.positions)
+        x = self.model.inputs(tokens[:, :-1], given.start, given.positions)
         for layer, cache in zip(self.layers, self.caches, strict=True):
-            q, k, v = layer.attn.qkv(layer.ln_0(x), self.given.lyrics)
+            q, k, v = layer.attn.qkv(layer.ln_0(x), given.lyrics)
             cache.fill(k, v)
-            x = x + layer.attn.mix(q, k, v)
-            x = x + layer.mlp(layer.ln_1(x))
-        self.last = self.model.x_emb(tokens[:, -1])
+            x = layer.attn.mixed(q, k, v, x)
+            x = layer.mlp.added(layer.ln_1(x), x)
+        self.last.copy_(self.model.x_emb(tokens[:, -1]))
 
     @torch.no_grad()
     def next_logits(self) -> Tensor:
         """See Decoder."""
-        conditioning = self.given.positions.index_select(1, self.position)[:, 0]
+        conditioning = self.conditioning.index_select(1, self.position)[:, 0]
         x = self.last + self.model.pos_emb.pos_emb.index_select(0, self.position) + conditioning
         self.layouts.move_to(self.position)
+        do = self.operations
         for layer, cache in zip(self.layers, self.caches, strict=True):
-            x = self._step(layer, cache, x)
+            found = do.attend(cache, do.norm_map(layer.ln_0, layer.attn.c_attn, x))
+            x = do.map_added(layer.attn.c_proj, found, x)
+            x = do.map_added(layer.mlp.c_proj, do.norm_map_gelu(layer.ln_1, layer.mlp.c_fc, x), x)
         self.position += 1
         return self.prior.output(x, conditioning)[:, self.prior.shift :].float()
 
     def feed(self, codes: Tensor) -> None:
         """See Decoder."""
-        self.last = self.model.x_emb(codes + self.prior.shift)
-
-    @staticmethod
-    def _step(layer: Layer, cache: Cache, x: Tensor) -> Tensor:
-        x = x + layer.attn.c_proj(cache.attend(layer.attn.c_attn(layer.ln_0(x))))
-        mlp: Tensor = layer.mlp(layer.ln_1(x))
-        return x + mlp
-
-
-ENGINES: dict[str, type[PlainDecoder] | type[CachedDecoder]] = {
-    "plain": PlainDecoder,
-    "cached": CachedDecoder,
-}
+        self.last.copy_(self.model.x_emb(codes + self.prior.shift))

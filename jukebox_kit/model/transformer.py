@@ -34,13 +34,45 @@ class Shape:
         return self.positions // self.blocks
 
 
-class Linear(nn.Module):
-    """x·w + b with `w` stored (in, out), as the released checkpoints have it."""
+def quick_gelu(x: Tensor) -> Tensor:
+    """Return x·sigmoid(1.702 x)."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+class Map(nn.Module):
+    """x·w + b, whatever form its weights are kept in; `computes` is the dtype of what it gives."""
+
+    n_in: int
+    n_out: int
+    computes: torch.dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (…, in) → (…, out)."""
+        raise NotImplementedError
+
+    def added(self, x: Tensor, to: Tensor) -> Tensor:
+        """Return `to` (…, out) plus what x maps to."""
+        out: Tensor = to + self(x)
+        return out
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """Return the quick-GELU of what x maps to."""
+        return quick_gelu(self(x))
+
+
+class Linear(Map):
+    """The plain form: `w` stored (in, out), as the released checkpoints have it."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
+        self.n_in, self.n_out = n_in, n_out
         self.w = nn.Parameter(torch.empty(n_in, n_out))
         self.b = nn.Parameter(torch.zeros(n_out))
+
+    @property
+    def computes(self) -> torch.dtype:  # type: ignore[override]  # it follows `w`, which may be moved
+        """The dtype of `w`."""
+        return self.w.dtype
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (…, in) → (…, out) in the dtype of `w`."""
@@ -65,10 +97,10 @@ class Attention(nn.Module):
         super().__init__()
         self.shape, self.pattern = shape, pattern
         encoder = pattern is Pattern.ENCODER
-        self.c_attn = Linear(shape.width, shape.n_state * (1 if encoder else 3))
-        self.c_proj = Linear(shape.n_state, shape.width)
+        self.c_attn: Map = Linear(shape.width, shape.n_state * (1 if encoder else 3))
+        self.c_proj: Map = Linear(shape.n_state, shape.width)
         if encoder:
-            self.c_enc_kv = Linear(shape.width, shape.n_state * 2)
+            self.c_enc_kv: Map = Linear(shape.width, shape.n_state * 2)
 
     def qkv(self, x: Tensor, lyrics: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return q, k, v, each (N, H, L, D); k and v are of `lyrics` (N, n_lyric, W) in the encoder pattern."""
@@ -81,29 +113,26 @@ class Attention(nn.Module):
         q, k, v = (t.unflatten(-1, (self.shape.heads, -1)).transpose(1, 2) for t in parts)
         return q, k, v
 
-    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attend and map back: q, k, v of `qkv` → (N, L, W)."""
+    def mixed(self, q: Tensor, k: Tensor, v: Tensor, to: Tensor) -> Tensor:
+        """Attend, map back and add: q, k, v of `qkv`, `to` (N, L, W) → (N, L, W)."""
         if self.pattern is Pattern.ENCODER:
             out = attend(q, k, v, None)
         else:
             out = pattern_attention(self.pattern, q, k, v, self.shape.block_ctx, self.shape.prime_length)
-        mapped: Tensor = self.c_proj(out.transpose(1, 2).flatten(2))
-        return mapped
+        return self.c_proj.added(out.transpose(1, 2).flatten(2), to)
 
 
 class MLP(nn.Module):
-    """width → n_mlp → width with quick-GELU, x·sigmoid(1.702 x)."""
+    """width → n_mlp → width with quick-GELU."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.c_fc = Linear(shape.width, shape.n_mlp)
-        self.c_proj = Linear(shape.n_mlp, shape.width)
+        self.c_fc: Map = Linear(shape.width, shape.n_mlp)
+        self.c_proj: Map = Linear(shape.n_mlp, shape.width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (…, W) → (…, W)."""
-        h = self.c_fc(x)
-        out: Tensor = self.c_proj(h * torch.sigmoid(1.702 * h))
-        return out
+    def added(self, x: Tensor, to: Tensor) -> Tensor:
+        """Return `to` (…, W) plus what x (…, W) maps to."""
+        return self.c_proj.added(self.c_fc.gelu(x), to)
 
 
 class Layer(nn.Module):
@@ -118,9 +147,8 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, lyrics: Tensor | None = None) -> Tensor:
         """Map (N, L, W) → (N, L, W)."""
-        x = x + self.attn.mix(*self.attn.qkv(self.ln_0(x), lyrics))
-        out: Tensor = x + self.mlp(self.ln_1(x))
-        return out
+        x = self.attn.mixed(*self.attn.qkv(self.ln_0(x), lyrics), x)
+        return self.mlp.added(self.ln_1(x), x)
 
 
 class Transformer(nn.Module):

@@ -7,15 +7,14 @@ from functools import cache
 from typing import Any
 
 import ipywidgets as widgets
-import torch
 
 from jukebox_kit.definitions import ModelDefinition, load_definition
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.estimates import Measured, estimate
 from jukebox_kit.footprint import largest_batch
-from jukebox_kit.models import usable_device
 from jukebox_kit.notebook.fields import told
 from jukebox_kit.notebook.session import Session
+from jukebox_kit.placement import Placement
 from jukebox_kit.progress import duration
 from jukebox_kit.song import LEVELS
 
@@ -59,7 +58,7 @@ class EstimateLine:
 
 def words(definition: ModelDefinition, seconds: float, items: int) -> str:
     """Return an estimate for a person, measured here."""
-    found = estimate(definition, seconds, items, *_here(), measured=_measured())
+    found = estimate(definition, seconds, items, Placement.of(), measured=_measured())
     if not found.fits:
         return found.reason
     levels = ", ".join(f"level {one.level} {duration(one.seconds)} ({one.batch} at once)" for one in found.levels)
@@ -68,15 +67,10 @@ def words(definition: ModelDefinition, seconds: float, items: int) -> str:
 
 def room(definition: ModelDefinition) -> str:
     """Return how many items at once fit into this machine's memory, for a person, without any measuring."""
-    fitting = [largest_batch(definition, level, *_here()) for level in reversed(LEVELS)]
+    fitting = [largest_batch(definition, level, Placement.of()) for level in reversed(LEVELS)]
     if not all(fitting):
         return "does not fit into the memory that is free"
     return f"fits, {', '.join(map(str, fitting))} items at once at levels 2, 1, 0"
-
-
-def _here() -> tuple[torch.device, torch.dtype]:
-    device = usable_device(None)
-    return device, torch.float32 if device.type == "cpu" else torch.float16
 
 
 @cache

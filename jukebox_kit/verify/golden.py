@@ -17,7 +17,8 @@ from jukebox_kit.model.checkpoint import assign, read_state, recipe_state
 from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig, from_mapping
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.vqvae import VQVAE
-from jukebox_kit.models import place
+from jukebox_kit.models import place, repack
+from jukebox_kit.placement import Placement
 from jukebox_kit.verify.entries import TF32_TOLERANCE, TOLERANCES
 
 Part = TypeVar("Part", bound=nn.Module)
@@ -30,12 +31,10 @@ class Golden:
     folder: Path
     scalars: dict[str, Any]
     tensors: dict[str, Tensor]
-    device: torch.device
-    dtype: torch.dtype
-    engine: str
+    placement: Placement
 
     @classmethod
-    def read(cls, folder: Path, device: torch.device, dtype: torch.dtype, engine: str) -> Golden:
+    def read(cls, folder: Path, placement: Placement) -> Golden:
         """Read a folder; RequestError where it is not of this form."""
         try:
             scalars = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
@@ -45,17 +44,23 @@ class Golden:
             raise RequestError(
                 f"{folder} needs a whole golden.json, with the vqvae among its parts, and golden.safetensors ({error})."
             ) from None
-        return cls(folder, scalars, tensors, device, dtype, engine)
+        return cls(folder, scalars, tensors, placement)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parts run."""
+        return self.placement.device
 
     @property
     def exact(self) -> bool:
         """Whether codes must come out exactly: in float32 on the CPU. Elsewhere logits alone are compared."""
-        return self.dtype is torch.float32 and self.device.type == "cpu"
+        return self.placement.weights == "float32" and self.placement.on_cpu
 
     @property
     def tolerance(self) -> float:
         """Largest difference over largest magnitude that logits may have."""
-        return TOLERANCES[self.dtype] if self.dtype is not torch.float32 or self.exact else TF32_TOLERANCE
+        weights = self.placement.weights
+        return TOLERANCES[weights] if weights != "float32" or self.exact else TF32_TOLERANCE
 
     @property
     def seed(self) -> int:
@@ -101,5 +106,6 @@ class Golden:
         assign(
             part, read_state(path) if from_file else recipe_state(part), str(path) if from_file else f"recipe of {name}"
         )
-        place(part, self.device, self.dtype)
+        place(part, self.device, self.placement.dtype)
+        repack(part, self.placement)
         return part

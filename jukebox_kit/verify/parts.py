@@ -10,10 +10,10 @@ from torch import Tensor
 
 from jukebox_kit.codes import UNMADE
 from jukebox_kit.model.configuration import VQVAEConfig
-from jukebox_kit.model.decoding import ENGINES, CachedDecoder, Decoder
+from jukebox_kit.model.decoding import CachedDecoder
 from jukebox_kit.model.prior import Conditioning, Prior
 from jukebox_kit.noise import uniforms
-from jukebox_kit.sampling import Choice, Noise, sample_positions
+from jukebox_kit.sampling import Choice, Noise, TokenLoop, make_decoder
 from jukebox_kit.verify.entries import Entry, close, same
 from jukebox_kit.verify.golden import Golden
 
@@ -87,8 +87,8 @@ def check_prior(golden: Golden, name: str, from_file: bool) -> Iterator[Entry]:
 
 def teacher_forced(prior: Prior, given: Conditioning, codes: Tensor) -> Tensor:
     """Return the music logits of every position by cached steps through known codes, (N, L, bins)."""
-    decoder = CachedDecoder(prior, given)
-    decoder.prefill(codes[:, :0])
+    decoder = CachedDecoder(prior, len(codes))
+    decoder.prefill(given, codes[:, :0])
     found: list[Tensor] = []
     for position in range(codes.shape[1]):
         found.append(decoder.next_logits())
@@ -100,8 +100,7 @@ def _sampled(golden: Golden, prior: Prior, given: Conditioning, choice: Choice, 
     songs, n_ctx = len(given.start), prior.config.n_ctx
     codes = torch.full((songs, n_ctx), UNMADE, device=golden.device)
     codes[:, : primer.shape[1]] = primer
-    decoder: Decoder = ENGINES[golden.engine](prior, given)
-    decoder.prefill(primer)
     noise = Noise(golden.seed, prior.config.level, torch.arange(songs, device=golden.device), prior.bins)
-    sample_positions(decoder, choice, noise, codes, range(primer.shape[1], n_ctx))
+    loop = TokenLoop(make_decoder(prior, songs, golden.placement.engine), choice, noise, n_ctx)
+    loop.window(given, codes, 0, range(primer.shape[1], n_ctx))
     return codes

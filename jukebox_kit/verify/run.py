@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jukebox_kit.errors import RequestError
-from jukebox_kit.model.decoding import ENGINES
-from jukebox_kit.models import usable_device
+from jukebox_kit.placement import Placement
 from jukebox_kit.verify.entries import TOLERANCES, Entry
 from jukebox_kit.verify.golden import Golden
 from jukebox_kit.verify.parts import check_noise, check_prior, check_vqvae
@@ -16,12 +15,9 @@ from jukebox_kit.verify.songs import check_labels, check_song, check_windows
 
 def verify_folder(folder: Path, ids: Path | None, device: str, dtype: str, engine: str) -> Iterator[Entry]:
     """Yield every entry of a folder of recorded numbers; RequestError where options or folder cannot be used."""
-    kinds = {str(kind).removeprefix("torch."): kind for kind in TOLERANCES}
-    if dtype not in kinds:
-        raise RequestError(f"there is no dtype {dtype}; choose {', '.join(kinds)}.")
-    if engine not in ENGINES:
-        raise RequestError(f"there is no engine {engine}; choose {', '.join(ENGINES)}.")
-    golden = Golden.read(folder, usable_device(device), kinds[dtype], engine)
+    if dtype not in TOLERANCES:
+        raise RequestError(f"recorded numbers are compared in {' or '.join(TOLERANCES)}, not in {dtype}.")
+    golden = Golden.read(folder, Placement.of(device, dtype, engine))
     try:
         yield from _entries(golden, folder, ids)
     except KeyError as error:

@@ -211,16 +211,16 @@ def test_maps_are_float16_unless_kept_and_a_gpu_sees_the_same_numbers(world: Wor
     stored = load_file(world.converted())
     assert {n for n, v in stored.items() if v.dtype is torch.float16} == map_names(blank)
     assert all(v.dtype is torch.float32 for v in load_file(world.converted("vqvae")).values())
-    half = Model.load(world.yaml, "cpu", torch.float16).top.state_dict()
+    half = Model.load(world.yaml, "cpu", "float16", "cached").top.state_dict()
     with pytest.raises(RequestError, match="is here with maps in float16; delete it"):
         world.get(keep_float32=True)
     shutil.rmtree(world.target)
     world.get(keep_float32=True)
     assert world.intact()
     assert {v.dtype for v in load_file(world.converted()).values()} == {torch.float32}
-    kept = Model.load(world.yaml, "cpu", torch.float16).top.state_dict()
+    kept = Model.load(world.yaml, "cpu", "float16", "cached").top.state_dict()
     assert all(torch.equal(half[name], value) and half[name].dtype is value.dtype for name, value in kept.items())
-    exact = Model.load(world.yaml, "cpu").top.state_dict()
+    exact = Model.load(world.yaml, "cpu", engine="cached").top.state_dict()
     assert all(torch.equal(value, world.weights["level_2"][name]) for name, value in exact.items())
 
 

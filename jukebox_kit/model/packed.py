@@ -1,0 +1,131 @@
+"""Maps in other forms than the released one: packed as a CPU multiplies them fastest, or with weights of one byte.
+
+The weights of a map are read once a token, so that their bytes are the time. Packing is torch's: oneDNN for float32,
+FBGEMM for float16 (half the bytes, summed in float32) and int8 (a quarter; what goes in is rounded to eight bits too).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jukebox_kit.errors import RequestError
+from jukebox_kit.model.transformer import Linear, Map
+
+LARGE = 2**18  # weights of a map; handing over a smaller one takes longer than packing gains
+
+
+class PackedMap(Map):
+    """A map whose weights lie in a layout of the CPU's own; float32 in and out."""
+
+    computes = torch.float32
+
+    def __init__(self, plain: Linear) -> None:
+        super().__init__()
+        self.n_in, self.n_out = plain.n_in, plain.n_out
+
+    def added(self, x: Tensor, to: Tensor) -> Tensor:
+        """See Map."""
+        out: Tensor = self(x).add_(to)
+        return out
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """See Map."""
+        h = self(x)
+        return torch.sigmoid(h * 1.702).mul_(h)
+
+
+class Float32Map(PackedMap):
+    """Packed by oneDNN: the same float32 weights, and one reading of them serves all songs of a batch."""
+
+    def __init__(self, plain: Linear) -> None:
+        super().__init__(plain)
+        self.b = plain.b.detach()
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(plain.w.detach().t().contiguous(), None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See Map."""
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.b, "none", [], "")
+        return out
+
+
+class Float16Map(PackedMap):
+    """Packed by FBGEMM: weights in float16, products and sums in float32."""
+
+    def __init__(self, plain: Linear) -> None:
+        super().__init__(plain)
+        w, b = plain.w.detach().float().t().contiguous(), plain.b.detach().float()
+        self.packed: Any = torch.ops.quantized.linear_prepack_fp16(w, b)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See Map."""
+        out: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self.packed)
+        return out
+
+
+class Int8Map(PackedMap):
+    """Packed by FBGEMM: a byte a weight; what goes in is rounded to eight bits over the range of the whole batch."""
+
+    def __init__(self, plain: Linear) -> None:
+        super().__init__(plain)
+        codes, scale = in_int8(plain.w.detach())
+        zeros = torch.zeros(self.n_out, dtype=torch.long)
+        w = torch._make_per_channel_quantized_tensor(codes.t().contiguous(), scale.double(), zeros, 0)
+        self.packed: Any = torch.ops.quantized.linear_prepack(w, plain.b.detach().float())
+        # Without VNNI, sums of two products are kept in 16 bits, which only seven bits of input cannot overflow.
+        self.seven_bits = not getattr(torch.cpu, "_is_vnni_supported", bool)()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See Map."""
+        out: Tensor = torch.ops.quantized.linear_dynamic(x, self.packed, self.seven_bits)
+        return out
+
+
+class Int8Linear(Map):
+    """A byte a weight with a scale for each output; computes in `computes`, which the weights are brought to."""
+
+    def __init__(self, plain: Linear) -> None:
+        super().__init__()
+        self.n_in, self.n_out, self.computes = plain.n_in, plain.n_out, plain.w.dtype
+        codes, scale = in_int8(plain.w.detach())
+        self.register_buffer("codes", codes, persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("b", plain.b.detach(), persistent=False)
+        self.codes: Tensor
+        self.scale: Tensor
+        self.b: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See Map."""
+        rows = x.reshape(-1, self.n_in).to(self.computes)
+        out = (rows @ self.codes.to(self.computes)) * self.scale.to(self.computes) + self.b
+        return out.view(*x.shape[:-1], -1)
+
+
+def in_int8(w: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weights (in, out) as int8 and the float32 scale of each output, (out,): w ≈ codes · scale."""
+    w = w.float()
+    scale = (w.abs().amax(0) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+    return (w / scale).round().to(torch.int8), scale
+
+
+def packed(plain: Linear, weights: str) -> Map:
+    """Return the form in which this CPU multiplies a map fastest; `weights` is float32, float16 or int8."""
+    if weights == "float32":
+        return Float32Map(plain) if plain.w.numel() >= LARGE and _onednn_packs() else plain
+    if not {"x86", "fbgemm"} & set(torch.backends.quantized.supported_engines):
+        raise RequestError(f"torch keeps no weights in {weights} on this kind of CPU; choose float32.")
+    return Float16Map(plain) if weights == "float16" else Int8Map(plain)
+
+
+def fast_form(plain: Linear, weights: str, to_pack: bool) -> Map:
+    """Return a map in the form that its device reads fastest; `to_pack`: in a layout of the CPU's own."""
+    if to_pack:
+        return packed(plain, weights)
+    return Int8Linear(plain) if weights == "int8" else plain
+
+
+def _onednn_packs() -> bool:
+    return hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")

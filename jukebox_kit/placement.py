@@ -1,0 +1,86 @@
+"""Where and how a model runs: its device, what its weights are kept as, and which of the ways to compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from jukebox_kit.errors import RequestError
+
+WEIGHTS = ("float32", "float16", "int8")
+ENGINES = {
+    "fast": "all that the device can",
+    "cached": "buffers of fixed size, plain operations",
+    "graph": "on a GPU, a step as one CUDA graph of plain operations",
+    "fused": "on a GPU, fused kernels without a graph",
+    "plain": "the full forward for every token; slow, the truth",
+}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """device; weights: what the transformers' maps are kept as, one of WEIGHTS; engine: one of ENGINES."""
+
+    device: torch.device
+    weights: str = "float32"
+    engine: str = "fast"
+
+    def __post_init__(self) -> None:
+        if self.weights not in WEIGHTS:
+            raise RequestError(f"weights are kept as {', '.join(WEIGHTS)}, not {self.weights}.")
+        if self.engine not in ENGINES:
+            raise RequestError(f"there is no engine {self.engine}; choose {', '.join(ENGINES)}.")
+        if self.engine in ("graph", "fused") and self.device.type != "cuda":
+            raise RequestError(f"the engine {self.engine} needs a GPU; choose fast, cached or plain.")
+
+    @classmethod
+    def of(
+        cls, device: str | torch.device | None = None, weights: str | None = None, engine: str = "fast"
+    ) -> Placement:
+        """Return a placement: by default on the GPU where there is one, in float16 there and in float32 on the CPU."""
+        chosen = usable_device(device)
+        return cls(chosen, weights or ("float32" if chosen.type == "cpu" else "float16"), engine)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the device is the CPU."""
+        return self.device.type == "cpu"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that maps compute in where their weights are not packed."""
+        if self.weights == "int8":
+            return torch.float32 if self.on_cpu else torch.float16
+        return torch.float16 if self.weights == "float16" else torch.float32
+
+    @property
+    def packed(self) -> bool:
+        """Whether maps are kept in the CPU's own layouts."""
+        return self.on_cpu and self.engine == "fast"
+
+    @property
+    def repacked(self) -> bool:
+        """Whether maps are kept in another form than the plain one."""
+        return self.packed or self.weights == "int8"
+
+    @property
+    def graphed(self) -> bool:
+        """Whether a step is one CUDA graph."""
+        return not self.on_cpu and self.engine in ("fast", "graph")
+
+    @property
+    def fused(self) -> bool:
+        """Whether fused kernels are used where the GPU can run them."""
+        return not self.on_cpu and self.engine in ("fast", "fused")
+
+
+def usable_device(name: str | torch.device | None) -> torch.device:
+    """Return the device named, the GPU where there is one if none is; RequestError where torch cannot use it."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise RequestError(f"there is no device {name}; choose cpu or cuda, or leave it out.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RequestError("there is no GPU that torch can use; leave the device out or choose cpu.")
+    return device
