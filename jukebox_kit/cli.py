@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from jukebox_kit.cli_bench import bench
 from jukebox_kit.cli_edits import register
 from jukebox_kit.cli_export import export
 from jukebox_kit.cli_models import models
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command("import")(import_old)
 app.command()(export)
 app.command()(overnight)
+app.command()(bench)
 app.add_typer(models, name="models")
 
 register(app)

@@ -8,6 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from jukebox_kit.bench.plans import words as said
 from jukebox_kit.definitions import ModelDefinition, load_definition
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.estimates import Measured, estimate
@@ -15,7 +16,6 @@ from jukebox_kit.footprint import largest_batch
 from jukebox_kit.notebook.fields import told
 from jukebox_kit.notebook.session import Session
 from jukebox_kit.placement import Placement
-from jukebox_kit.progress import duration
 from jukebox_kit.song import LEVELS
 
 
@@ -58,11 +58,7 @@ class EstimateLine:
 
 def words(definition: ModelDefinition, seconds: float, items: int) -> str:
     """Return an estimate for a person, measured here."""
-    found = estimate(definition, seconds, items, Placement.of(), measured=_measured())
-    if not found.fits:
-        return found.reason
-    levels = ", ".join(f"level {one.level} {duration(one.seconds)} ({one.batch} at once)" for one in found.levels)
-    return f"about {duration(found.seconds)}: {levels}, as measured on this machine."
+    return said(estimate(definition, seconds, items, Placement.of(), measured=_measured()))
 
 
 def room(definition: ModelDefinition) -> str:
