@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -45,7 +47,11 @@ class Memory:
 
     def held(self) -> int | None:
         """Return what is held now; None where the system does not tell."""
-        return torch.cuda.memory_allocated(self.device) if self.device.type == "cuda" else _status("VmRSS")
+        if self.device.type == "cuda":
+            return torch.cuda.memory_allocated(self.device)
+        with suppress(AttributeError, OSError):  # other C libraries than glibc have none
+            ctypes.CDLL(None).malloc_trim(0)  # what is free would else count as held
+        return _status("VmRSS")
 
     def forget(self) -> bool:
         """Take the peak from here on; False where the system cannot."""

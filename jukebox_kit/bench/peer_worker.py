@@ -107,6 +107,9 @@ def transformers_part(part: dict[str, Any]) -> tuple[Any, Callable[..., object]]
 def jukebox_part(part: dict[str, Any]) -> tuple[Any, Callable[..., object]]:
     """Return the module of the 2020 code or of a package that keeps its engine, and how its sampling is called."""
     package = next(name for name in JUKEBOXES if importlib.util.find_spec(name))
+    if package == "jukebox":  # the 2020 code asks at every token which of several processes it is
+        distributed: Any = importlib.import_module("torch.distributed")
+        distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     autoregressive = importlib.import_module(f"{package}.prior.autoregressive")
     model = autoregressive.ConditionalAutoregressive2D(
         (part["positions"],),

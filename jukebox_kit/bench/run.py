@@ -19,6 +19,7 @@ from jukebox_kit.bench.shapes import Subject, build, step_bytes
 from jukebox_kit.definitions import PARTS, ModelDefinition
 from jukebox_kit.errors import RequestError
 from jukebox_kit.estimates import Measured, estimate
+from jukebox_kit.model.prior import Prior
 from jukebox_kit.placement import Placement
 from jukebox_kit.sampling import Choice
 from jukebox_kit.threads import threads_for
@@ -80,10 +81,11 @@ def run(bench: Bench, say: Say) -> Report:
     for subject in bench.subjects:
         with threads_for(subject.config), ExitStack() as opened:
             say(f"{subject.name}: building")
+            counts = {threads, torch.get_num_threads()} if device.type == "cpu" else {threads}
             peers = [
                 opened.enter_context(Peer(name, subject, bench.placements[0], count, bench.interpreter))
                 for name in bench.against
-                for count in dict.fromkeys((threads, torch.get_num_threads()))  # as its users have, and as we choose
+                for count in sorted(counts, reverse=True)  # as its users have, and as few as we choose
             ]
             about |= {peer.name: peer.about for peer in peers}
             stand = _Stand(subject, bench, peers, bandwidth)
@@ -122,35 +124,37 @@ class _Stand:
     def __init__(self, subject: Subject, bench: Bench, peers: list[Peer], bandwidth: float) -> None:
         self.subject, self.bench, self.peers, self.bandwidth = subject, bench, peers, bandwidth
         self.memory = Memory(bench.placements[0].device)
+        self.priors: list[Prior] = []
         self.weights: list[int | None] = []
-        self.ours: list[Ours] = []
         for placement in bench.placements:
             before = self.memory.held()
-            self.ours.append(Ours(build(subject, placement), placement, CHOICE))
+            self.priors.append(build(subject, placement))
             self.weights.append(_between(before, self.memory.held()))
-        products = [products_of(one.prior) for one in self.ours]
-        self.products = [Products(own, one.placement) for own, one in zip(products, self.ours, strict=True)]
-        self.addmm = Products(plain_products(products[0], bench.placements[0]), bench.placements[0])
+        maps = [products_of(prior) for prior in self.priors]
+        self.products = [Products(own, placement) for own, placement in zip(maps, bench.placements, strict=True)]
+        self.addmm = Products(plain_products(maps[0], bench.placements[0]), bench.placements[0])
 
     def measure(self, batch: int, at: int) -> list[Row]:
         """Return the rows of one number of items and one position: ours, products, plain products, peers."""
         rounds, steps = self.bench.rounds, self.bench.steps
-        held = [self._warmed(one, batch, at) for one in self.ours]
+        ours = [Ours(*both, CHOICE) for both in zip(self.priors, self.bench.placements, strict=True)]
+        held = [self._warmed(one, batch, at) for one in ours]
         others: list[Contender] = [*self.products, self.addmm, *self.peers]
         for other in others:
             other.begin(batch, at)
             other.run(LEAD + steps)
-        seconds = interleaved([*self.ours, *others], rounds, steps)
-        names = [one.placement.weights for one in self.ours]
+        seconds = interleaved([*ours, *others], rounds, steps)
+        names = [placement.weights for placement in self.bench.placements]
         whos = [*(("ours", name) for name in names), *(("products", name) for name in names)]
-        whos.append(("addmm", "float32" if self.ours[0].placement.on_cpu else "float16"))
+        whos.append(("addmm", "float32" if ours[0].placement.on_cpu else "float16"))
         whos += [(peer.name, peer.about["weights"]) for peer in self.peers]
         rows = [
             Row(self.subject.name, batch, at, who, weights, 1000 * taken, batch / taken)
             for (who, weights), taken in zip(whos, seconds, strict=True)
         ]
-        for index, one in enumerate(self.ours):
-            rows[index] = self._whole(rows[index], one, rows, held[index])
+        for index, one in enumerate(ours):
+            memory = _sum(self.weights[index], held[index])
+            rows[index] = replace(self._whole(rows[index], one, rows), memory_bytes=memory)
         return rows
 
     def _warmed(self, one: Ours, batch: int, at: int) -> int | None:
@@ -160,11 +164,10 @@ class _Stand:
         one.run(LEAD + self.bench.steps)
         return _between(before, self.memory.peak()) if fresh else None
 
-    def _whole(self, row: Row, one: Ours, rows: list[Row], held: int | None) -> Row:
+    def _whole(self, row: Row, one: Ours, rows: list[Row]) -> Row:
         """Return our row with what others say of it."""
         middle = row.at + steps_taken(self.bench.rounds, self.bench.steps) // 2
         size, seconds = step_bytes(one.prior, one.placement, row.batch, middle), row.ms / 1000
-        weights = self.weights[self.ours.index(one)]
 
         def share(who: str, weights: str | None = None) -> float:
             found = next(r for r in rows if r.who == who and weights in (None, r.weights))
@@ -179,10 +182,13 @@ class _Stand:
             addmm_percent=100 * share("addmm"),
             against={peer.name: share(peer.name) for peer in self.peers},
             kernels=None if one.placement.on_cpu else kernels(one.run, PROFILED),
-            memory_bytes=None if held is None or weights is None else weights + held,
             prefill_seconds=one.prefill_seconds,
         )
 
 
 def _between(before: int | None, after: int | None) -> int | None:
     return None if before is None or after is None else after - before
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
