@@ -68,6 +68,8 @@ def bench(
         found = _flat(model or "demo", shape or "256x6", 8.0 if seconds is None else seconds, placements[0])
     else:
         definition, subjects = _subjects(model, part, shape, placements[0])
+        if seconds is not None and (definition is None or not seconds > 0):
+            raise RequestError("seconds is the length of a model's songs; give --model with it, and more than 0.")
         asked = Bench(
             subjects,
             placements,
@@ -123,9 +125,9 @@ def _flat(model: str, shape: str, seconds: float, placement: Placement) -> Found
     subject = free_shape(shape)
     loaded = Loaded.load(model, placement.device, placement.weights, placement.engine)
     loaded.check_files()
+    songs = lengths(loaded, seconds / FACTORS[-1], _say)
     _say(f"{shape}: both ends of a window")
-    ends = window_ends(subject, placement)
-    found = Growth(ends, lengths(loaded, seconds / FACTORS[-1], _say))
+    found = Growth(window_ends(subject, placement), songs)
     return found.as_json(), found.as_text()
 
 
