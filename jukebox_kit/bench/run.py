@@ -92,7 +92,9 @@ def run(bench: Bench, say: Say) -> Report:
             for batch in bench.batches:
                 for at in bench.positions(subject):
                     say(f"{subject.name}: {batch} at once from token {at}")
-                    rows += stand.measure(batch, at)
+                    found = stand.measure(batch, at)
+                    say(", ".join(f"{row.who} {row.weights} {row.tokens_per_second:,.1f} tokens/s" for row in found))
+                    rows += found
     return Report(machine(device), bandwidth, about, rows, ())
 
 
