@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.transformer import Linear, Map
@@ -28,12 +28,11 @@ class PackedMap(Map):
 
     def added(self, x: Tensor, to: Tensor) -> Tensor:
         """See Map."""
-        out: Tensor = self(x).add_(to)
-        return out
+        return self.forward(x).add_(to)
 
     def gelu(self, x: Tensor) -> Tensor:
         """See Map."""
-        h = self(x)
+        h = self.forward(x)
         return torch.sigmoid(h * 1.702).mul_(h)
 
 
@@ -48,6 +47,20 @@ class Float32Map(PackedMap):
     def forward(self, x: Tensor) -> Tensor:
         """See Map."""
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.b, "none", [], "")
+        return out
+
+
+class PackedOutput(nn.Module):
+    """The output map packed by oneDNN, float32; the table that it may share with the input stays beside it."""
+
+    def __init__(self, plain: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = plain.in_features, plain.out_features
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(plain.weight.detach(), None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (…, W) → (…, bins)."""
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, None, "none", [], "")
         return out
 
 
@@ -118,6 +131,11 @@ def packed(plain: Linear, weights: str) -> Map:
     if not {"x86", "fbgemm"} & set(torch.backends.quantized.supported_engines):
         raise RequestError(f"torch keeps no weights in {weights} on this kind of CPU; choose float32.")
     return Float16Map(plain) if weights == "float16" else Int8Map(plain)
+
+
+def packed_output(plain: nn.Linear) -> nn.Module:
+    """Return the form in which this CPU multiplies the output map fastest."""
+    return PackedOutput(plain) if plain.weight.numel() >= LARGE and _onednn_packs() else plain
 
 
 def fast_form(plain: Linear, weights: str, to_pack: bool) -> Map:
