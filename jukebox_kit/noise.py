@@ -17,7 +17,8 @@ ROUNDS = 10
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> Tensor:
     """Return four 32-bit words for each counter: four broadcastable int64 tensors (...) → (..., 4) int64."""
-    a, b, c, d = torch.broadcast_tensors(*counter)
+    shape = (counter[0] + counter[1] + counter[2] + counter[3]).shape  # that they broadcast to
+    a, b, c, d = (word.expand(shape) for word in counter)
     k0, k1 = key
     for _ in range(ROUNDS):
         high0, low0 = _multiply(MULTIPLIERS[0], a)

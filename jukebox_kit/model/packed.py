@@ -6,6 +6,7 @@ FBGEMM for float16 (half the bytes, summed in float32) and int8 (a quarter; what
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -85,8 +86,10 @@ class Int8Map(PackedMap):
         super().__init__(plain)
         codes, scale = in_int8(plain.w.detach())
         zeros = torch.zeros(self.n_out, dtype=torch.long)
-        w = torch._make_per_channel_quantized_tensor(codes.t().contiguous(), scale.double(), zeros, 0)
-        self.packed: Any = torch.ops.quantized.linear_prepack(w, plain.b.detach().float())
+        with warnings.catch_warnings():  # torch means to drop tensors of this kind; `packed` asks whether it has
+            warnings.filterwarnings("ignore", ".*quantiz.*", UserWarning)
+            w = torch._make_per_channel_quantized_tensor(codes.t().contiguous(), scale.double(), zeros, 0)
+            self.packed: Any = torch.ops.quantized.linear_prepack(w, plain.b.detach().float())
         # Without VNNI, sums of two products are kept in 16 bits, which only seven bits of input cannot overflow.
         self.seven_bits = not getattr(torch.cpu, "_is_vnni_supported", bool)()
 
@@ -128,8 +131,9 @@ def packed(plain: Linear, weights: str) -> Map:
     """Return the form in which this CPU multiplies a map fastest; `weights` is float32, float16 or int8."""
     if weights == "float32":
         return Float32Map(plain) if plain.w.numel() >= LARGE and _onednn_packs() else plain
-    if not {"x86", "fbgemm"} & set(torch.backends.quantized.supported_engines):
-        raise RequestError(f"torch keeps no weights in {weights} on this kind of CPU; choose float32.")
+    missing = weights == "int8" and not hasattr(torch, "_make_per_channel_quantized_tensor")
+    if missing or not {"x86", "fbgemm"} & set(torch.backends.quantized.supported_engines):
+        raise RequestError(f"this torch keeps no weights in {weights} on this kind of CPU; choose float32.")
     return Float16Map(plain) if weights == "float16" else Int8Map(plain)
 
 
