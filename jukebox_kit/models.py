@@ -14,8 +14,8 @@ from jukebox_kit.definitions import PARTS, ModelDefinition, find_file, load_defi
 from jukebox_kit.errors import CheckpointError, ConfigurationError
 from jukebox_kit.labels import Tables
 from jukebox_kit.model.checkpoint import assign, brought, fingerprint, matched, read_shapes, read_state
-from jukebox_kit.model.packed import fast_form
-from jukebox_kit.model.prior import Prior
+from jukebox_kit.model.packed import fast_form, packed_output
+from jukebox_kit.model.prior import AutoregressiveTransformer, Prior
 from jukebox_kit.model.transformer import Linear, Map
 from jukebox_kit.model.vqvae import VQVAE
 from jukebox_kit.placement import Placement
@@ -114,6 +114,7 @@ class Model:
         dtypes = {key: where.dtype if key in maps else torch.float32 for key in state}
         assign(blank, brought(path, state, dtypes, self.device), str(path))
         place(blank, self.device, where.dtype)
+        repack(blank, where)
         return blank
 
 
@@ -162,6 +163,10 @@ def repack(part: nn.Module, placement: Placement) -> None:
     if placement.repacked:
         for _, holder, attribute, plain in linears(part):
             setattr(holder, attribute, fast_form(plain, placement.weights, placement.packed))
+    if placement.packed:
+        for module in part.modules():
+            if isinstance(module, AutoregressiveTransformer) and hasattr(module, "x_out"):
+                setattr(module, "x_out", packed_output(module.x_out))  # noqa: B010  # typed as the plain form
 
 
 def find_table(name: str, folder: Path, get: str | None = None) -> Path:

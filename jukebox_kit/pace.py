@@ -138,7 +138,6 @@ class _Runner:
         self.device, self.given, self.decoder = device, given, CachedDecoder(prior, items)
         for cache in self.decoder.caches:
             cache.kv.fill_(0.01)
-        self.layers, self.caches = self.decoder.layers, self.decoder.caches
         self.noise = Noise(0, config.level, torch.arange(items, device=device), prior.bins)
         self.loop = TokenLoop(self.decoder, choice, self.noise, config.n_ctx)
         self.codes = torch.zeros(items, config.n_ctx, dtype=torch.long, device=device)
@@ -146,7 +145,7 @@ class _Runner:
 
     def read(self, layers: int, length: int) -> float:
         """Return the seconds of each of the positions of a window that begins with `length` of them."""
-        self.decoder.layers, self.decoder.caches = self.layers[:layers], self.caches[:layers]
+        self.decoder.use(layers)
         self.at = length
         self.loop.codes.fill_(UNMADE)
         self.loop.position.fill_(length)
@@ -157,8 +156,8 @@ class _Runner:
     def step(self, layers: int, count: int) -> float:
         """Return the seconds of a step, of so many; where the window ends a new one begins."""
         if self.at + count > self.codes.shape[1]:
-            self.read(len(self.layers), 0)
-        self.decoder.layers, self.decoder.caches = self.layers[:layers], self.caches[:layers]
+            self.read(len(self.decoder.layers), 0)
+        self.decoder.use(layers)
         self.noise.index.zero_()
         started = _now(self.device)
         for _ in range(count):

@@ -19,7 +19,8 @@ from jukebox_kit.model.prior import Conditioning, Prior
 from jukebox_kit.noise import gumbel
 from jukebox_kit.windows import LevelPlan
 
-NOISE_VALUES = 2**21  # made at a time: 16 MB in float64, and few enough to make that nobody waits for them
+# Noise is made for so many codes at a time: on a CPU few enough to stay in its caches, on a GPU enough to fill it.
+NOISE_VALUES = {"cpu": 2**18, "cuda": 2**21}
 READ_OUT = 16  # tokens of each song that a GPU makes before they are read
 
 
@@ -70,7 +71,7 @@ class Noise:
 
     def __init__(self, seed: int, level: int, items: Tensor, bins: int) -> None:
         self.seed, self.level, self.items, self.bins = seed, level, items, bins
-        self.made = max(1, NOISE_VALUES // (len(items) * bins))  # positions at once
+        self.made = max(1, NOISE_VALUES[items.device.type] // (len(items) * bins))  # positions at once
         self.values = torch.zeros(len(items), self.made, bins, device=items.device)
         self.index = torch.zeros(1, dtype=torch.long, device=items.device)
 
@@ -146,7 +147,7 @@ class TokenLoop:
         self.position = torch.zeros(1, dtype=torch.long, device=device)
         self.read_out = 1 if device.type == "cpu" else READ_OUT
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def step(self) -> None:
         """Choose the current position's token of every song and feed it, or what stands there already."""
         chosen = self.choice.choose(self.decoder.next_logits(), self.noise.next())

@@ -270,8 +270,7 @@ def test_real_parts_are_stepped(monkeypatch: pytest.MonkeyPatch, tiny: Path, nam
     step = CachedDecoder.next_logits
 
     def watched(decoder: CachedDecoder) -> Tensor:
-        layers.add(len(decoder.layers))
-        assert len(decoder.layers) == len(decoder.caches)
+        layers.add(len(decoder.steps))
         assert int(decoder.position) < decoder.model.transformer.shape.positions
         return step(decoder)
 

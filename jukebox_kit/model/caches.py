@@ -8,6 +8,7 @@ Shapes: N songs, H heads, D values a head.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,14 @@ class Layout:
     seen: Tensor | None
     n_groups: int
     group_size: int
+
+    @cached_property
+    def places(self) -> list[tuple[int, int, int]]:
+        """Return for each position its slot, the first slot that it sees, and how many."""
+        groups = torch.zeros_like(self.slots) if self.groups is None else self.groups
+        seen = torch.full_like(self.slots, self.group_size) if self.seen is None else self.seen
+        first = groups * self.group_size
+        return list(zip(self.slots.tolist(), first.tolist(), seen.tolist(), strict=True))
 
     def kept(self, length: int) -> tuple[Tensor, Tensor]:
         """Return the positions below `length` still kept when that many are written, and their slots."""
@@ -59,12 +68,16 @@ class Layouts:
         own = sorted(set(shape.patterns) - {Pattern.ENCODER})
         self.by_pattern = {pattern: make_layout(pattern, shape, device) for pattern in own}
         self.indices = {p: torch.arange(layout.group_size, device=device) for p, layout in self.by_pattern.items()}
+        self.at: int | None = None  # the position, where the host may know it
         self.slot: dict[Pattern, Tensor] = {}
         self.group: dict[Pattern, Tensor] = {}
         self.seen: dict[Pattern, Tensor] = {}
 
     def move_to(self, position: Tensor) -> None:
-        """Look up each pattern's slot, group and hidden slots for a position, (1,) int64."""
+        """Look up each pattern's slot, group and what is seen of it for a position, (1,) int64."""
+        if self.device.type == "cpu":  # reading it stalls nothing
+            self.at = int(position)
+            return
         for pattern, layout in self.by_pattern.items():
             self.slot[pattern] = layout.slots.index_select(0, position)
             if layout.groups is not None:
@@ -104,9 +117,10 @@ class Cache:
 
         mapped: what `c_attn` gave, (N, 3·H·D), in the encoder pattern (N, H·D). Returns (N, H·D).
         """
-        songs = len(mapped)
+        if self.layouts.at is not None:
+            return self._attend_here(mapped, self.layouts.at)
+        songs, kv = len(mapped), self.kv
         parts = mapped.view(songs, -1, self.heads, 1, self.head_dim)
-        kv = self.kv
         if self.pattern is not Pattern.ENCODER:
             kv.index_copy_(3, self.layouts.slot[self.pattern], parts[:, 1:])
             if self.layout.groups is not None:
@@ -114,3 +128,14 @@ class Cache:
                 kv = kv.index_select(3, self.layouts.group[self.pattern]).squeeze(3)
         seen = self.layouts.seen.get(self.pattern)
         return F.scaled_dot_product_attention(parts[:, 0], kv[:, 0], kv[:, 1], seen).view(songs, -1)
+
+    def _attend_here(self, mapped: Tensor, at: int) -> Tensor:
+        """Do the same at a position that the host knows: what is seen is a view, nothing is copied or masked."""
+        songs, kv = mapped.shape[0], self.kv
+        parts = mapped.view(songs, -1, self.heads, self.head_dim)
+        if self.pattern is not Pattern.ENCODER:
+            slot, first, seen = self.layout.places[at]
+            kv.select(3, slot).copy_(parts.narrow(1, 1, 2))
+            kv = kv.narrow(3, first, seen)
+        q = parts.select(1, 0).unsqueeze(2)
+        return F.scaled_dot_product_attention(q, kv.select(1, 0), kv.select(1, 1)).view(songs, -1)

@@ -66,9 +66,18 @@ class CachedDecoder:
         self.layers = self.model.transformer.layers
         self.layouts = Layouts(shape, table.device)
         self.caches = [Cache(layer.attn, self.layouts, songs, prior.config.n_tokens) for layer in self.layers]
+        self.use(len(self.layers))
         self.position = torch.zeros(1, dtype=torch.long, device=table.device)
         self.last = table.new_zeros(songs, shape.width)  # layer 0's next input, without position and conditioning
         self.conditioning = table.new_zeros(songs, shape.positions, shape.width)
+
+    def use(self, count: int) -> None:
+        """Decode with the first layers only, as many as `count`; what the others would cost can be told from that."""
+        # Looked up once: modules find their attributes slowly, and a step needs seven of them a layer.
+        self.steps = [
+            (cache, layer.ln_0, layer.attn.c_attn, layer.attn.c_proj, layer.ln_1, layer.mlp.c_fc, layer.mlp.c_proj)
+            for layer, cache in zip(self.layers[:count], self.caches[:count], strict=True)
+        ]
 
     @torch.no_grad()
     def prefill(self, given: Conditioning, codes: Tensor) -> None:
@@ -84,24 +93,23 @@ class CachedDecoder:
             self.last.copy_(given.start[:, 0])
             return
         x = self.model.inputs(tokens[:, :-1], given.start, given.positions)
-        for layer, cache in zip(self.layers, self.caches, strict=True):
+        for layer, cache in zip(self.layers[: len(self.steps)], self.caches, strict=False):
             q, k, v = layer.attn.qkv(layer.ln_0(x), given.lyrics)
             cache.fill(k, v)
             x = layer.attn.mixed(q, k, v, x)
             x = layer.mlp.added(layer.ln_1(x), x)
         self.last.copy_(self.model.x_emb(tokens[:, -1]))
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def next_logits(self) -> Tensor:
         """See Decoder."""
         conditioning = self.conditioning.index_select(1, self.position)[:, 0]
         x = self.last + self.model.pos_emb.pos_emb.index_select(0, self.position) + conditioning
         self.layouts.move_to(self.position)
         do = self.operations
-        for layer, cache in zip(self.layers, self.caches, strict=True):
-            found = do.attend(cache, do.norm_map(layer.ln_0, layer.attn.c_attn, x))
-            x = do.map_added(layer.attn.c_proj, found, x)
-            x = do.map_added(layer.mlp.c_proj, do.norm_map_gelu(layer.ln_1, layer.mlp.c_fc, x), x)
+        for cache, ln_0, c_attn, attn_proj, ln_1, c_fc, mlp_proj in self.steps:
+            x = do.map_added(attn_proj, do.attend(cache, do.norm_map(ln_0, c_attn, x)), x)
+            x = do.map_added(mlp_proj, do.norm_map_gelu(ln_1, c_fc, x), x)
         self.position += 1
         return self.prior.output(x, conditioning)[:, self.prior.shift :].float()
 
