@@ -78,7 +78,9 @@ class Report:
             lines.append(f"{name}: {', '.join(f'{key} {value}' for key, value in about.items())}")
         for part in dict.fromkeys(row.part for row in self.rows):
             rows = [row for row in self.rows if row.part == part]
-            lines += ["", part, *table(HEADS, [_cells(row) for row in rows])]
+            peers = list(dict.fromkeys(peer for row in rows for peer in row.against))
+            heads = (*HEADS, *(f"x {peer}" for peer in peers))
+            lines += ["", part, *table(heads, [_cells(row, peers) for row in rows])]
         if self.songs:
             lines += ["", *(_song(row) for row in self.songs)]
         return "\n".join(lines)
@@ -86,7 +88,7 @@ class Report:
 
 HEADS = (
     *("batch", "at", "who", "weights", "ms/step", "tokens/s", "GB/s", "% of floor"),
-    *("% of products", "% of addmm", "against", "kernels", "MiB", "prefill s"),
+    *("% of products", "% of addmm", "kernels", "MiB", "prefill s"),
 )
 
 
@@ -98,7 +100,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, peers: Sequence[str]) -> list[str]:
     def shown(value: float | None, digits: int, unit: float = 1.0) -> str:
         return "" if value is None else f"{value / unit:,.{digits}f}"
 
@@ -113,10 +115,10 @@ def _cells(row: Row) -> list[str]:
         shown(row.floor_percent, 0),
         shown(row.products_percent, 0),
         shown(row.addmm_percent, 0),
-        ", ".join(f"{ratio:.2f} x {peer}" for peer, ratio in row.against.items()),
         shown(row.kernels, 0),
         shown(row.memory_bytes, 0, MIB),
         shown(row.prefill_seconds, 2) if row.at else "",
+        *(shown(row.against.get(peer), 2) for peer in peers),
     ]
 
 
