@@ -110,7 +110,7 @@ def lay_pieces(plan: LevelPlan, pieces: int, given: int = 0) -> Layout:
 
     All are as long, and neighbours overlap by an eighth of a window or a few tokens more.
     """
-    overlap = max(plan.n_ctx // OVERLAP, 2)
+    overlap = _up(max(plan.n_ctx // OVERLAP, 2), plan.rate)
     first = max(0, given - plan.n_ctx // 2) // plan.rate * plan.rate  # half a window of context, as windows have
     room = plan.total - first
     count = min(pieces, (room - overlap) // (plan.n_ctx - overlap))
@@ -150,27 +150,35 @@ def level_audio(vqvae: VQVAE, level: int, found: LevelCodes, item: int) -> Audio
     Where pieces meet, what the two of them decode to is faded from one to the other; elsewhere it is what the codes
     decode to as a whole.
     """
-    made = found.made[item]
-    codes = found.codes[item, :made]
-    audio = _decoded(vqvae, level, codes)
+    made, hop = found.made[item], vqvae.config.hops[level]
+    audio = _decoded(vqvae, level, found.codes[item, :made])
     for join in found.joins:
-        if found.others is None or join.end > made or (found.others[item, join.begin : join.end] == UNMADE).any():
+        if join.end > made or _lacking(found, item, join):
             continue
-        _fade(audio, vqvae, level, codes, found.others[item, :made], join)
+        ending, beginning = both_sides(vqvae, level, found, item, join)
+        share = (np.arange(len(ending), dtype=np.float32) + 0.5) / len(ending)
+        audio[join.begin * hop : join.end * hop] = (1 - share) * ending + share * beginning
     return audio
 
 
-def _fade(audio: Audio, vqvae: VQVAE, level: int, codes: Codes, others: Codes, join: Join) -> None:
-    """Put the cross-fade of the two pieces in place of what the codes decode to, in place."""
+def both_sides(vqvae: VQVAE, level: int, found: LevelCodes, item: int, join: Join) -> tuple[Audio, Audio]:
+    """Return what the two pieces that meet at a join decode to from its begin to its end, (samples,) each.
+
+    What lies around is the level's codes for both.
+    """
+    assert found.others is not None, "joins have others"
     hop, margin = vqvae.config.hops[level], vqvae.margin(level)
-    low, high = max(0, join.begin - margin), join.end + margin
-    samples = slice((join.begin - low) * hop, (join.end - low) * hop)
-    left, right = codes[low:high].copy(), codes[low:high].copy()
-    left[join.cut - low : join.end - low] = others[join.cut : join.end]
-    right[join.begin - low : join.cut - low] = others[join.begin : join.cut]
-    ending, beginning = (_decoded(vqvae, level, one)[samples] for one in (left, right))
-    share = (np.arange(len(ending), dtype=np.float32) + 0.5) / len(ending)
-    audio[join.begin * hop : join.end * hop] = (1 - share) * ending + share * beginning
+    low, high = max(0, join.begin - margin), min(join.end + margin, found.made[item])
+    begin, cut, end = join.begin - low, join.cut - low, join.end - low
+    shown, others = found.codes[item, low:high], found.others[item, low:high]
+    first = np.concatenate([shown[:cut], others[cut:end], shown[end:]])
+    second = np.concatenate([shown[:begin], others[begin:cut], shown[cut:]])
+    ending, beginning = (_decoded(vqvae, level, codes)[begin * hop : end * hop] for codes in (first, second))
+    return ending, beginning
+
+
+def _lacking(found: LevelCodes, item: int, join: Join) -> bool:
+    return found.others is None or bool((found.others[item, join.begin : join.end] == UNMADE).any())
 
 
 def _decoded(vqvae: VQVAE, level: int, codes: Codes) -> Audio:
