@@ -29,14 +29,14 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int])
 
 
 def uniforms(seed: int, level: int, items: Tensor, positions: Tensor, bins: int) -> Tensor:
-    """Return the uniforms in (0, 1) of every code: items (N,), positions (P,) int64 → (N, P, bins) float64.
+    """Return the uniforms in (0, 1) of every code: items (N,), positions (P,) or (N, P) int64 → (N, P, bins) float64.
 
-    `items` are rows of the song, never of a batch; `positions` count music tokens from the start of the level; a seed
-    is any whole number from 0 to 2^64 - 1.
+    `items` are rows of the song, never of a batch; `positions` count music tokens from the start of the level, the same
+    ones for all items or each item's own; a seed is any whole number from 0 to 2^64 - 1.
     """
     blocks = torch.arange((bins + 3) // 4, device=items.device)
     counter = (
-        positions[None, :, None],
+        positions.reshape(-1, positions.shape[-1], 1),
         blocks[None, None],
         items[:, None, None],
         torch.full_like(blocks, level),

@@ -5,7 +5,7 @@ Shapes: N songs (items), L tokens. A token not made yet is -1, so that any state
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,18 +66,20 @@ class Choice:
 class Noise:
     """The Gumbel noise of some items of a level, made for many positions at once, given out one after another.
 
-    Which position is next is kept on the device, so that giving out noise can be part of a captured step.
+    begins: (N,), where each item's row begins in the level; at its start if left out. Which position is next is kept on
+    the device, so that giving out noise can be part of a captured step.
     """
 
-    def __init__(self, seed: int, level: int, items: Tensor, bins: int) -> None:
+    def __init__(self, seed: int, level: int, items: Tensor, bins: int, begins: Tensor | None = None) -> None:
         self.seed, self.level, self.items, self.bins = seed, level, items, bins
+        self.begins = torch.zeros_like(items) if begins is None else begins
         self.made = max(1, NOISE_VALUES[items.device.type] // (len(items) * bins))  # positions at once
         self.values = torch.zeros(len(items), self.made, bins, device=items.device)
         self.index = torch.zeros(1, dtype=torch.long, device=items.device)
 
     def begin(self, position: int) -> int:
-        """Make noise from a position, counted from the start of the level; returns for how many positions."""
-        positions = torch.arange(position, position + self.made, device=self.items.device)
+        """Make noise from a position, counted from where each row begins; returns for how many positions."""
+        positions = self.begins[:, None] + torch.arange(position, position + self.made, device=self.items.device)
         self.values.copy_(gumbel(self.seed, self.level, self.items, positions, self.bins))
         self.index.zero_()
         return self.made
@@ -93,7 +95,9 @@ class Noise:
 class LevelJob:
     """Everything the tokens of some items of a level depend on, beside the prior and what stands already.
 
-    items: the rows in the song; labels: one for each; above: upper codes (N, L / rate) int64, None at the top.
+    items: the rows in the song; labels: one for each; above: upper codes (N, L / rate) int64, None at the top. given:
+    for each how many tokens at its start were not sampled by this plan, none if left out. begins: for each where in the
+    level it begins, as the pieces of a level do; all else is counted from there.
     """
 
     plan: LevelPlan
@@ -103,7 +107,8 @@ class LevelJob:
     seed: int
     choice: Choice
     engine: str = "fast"
-    given: int = 0
+    given: tuple[int, ...] = ()
+    begins: tuple[int, ...] = ()
 
 
 def _unwatched(_position: int) -> None:
@@ -118,13 +123,17 @@ def sample_level(prior: Prior, job: LevelJob, codes: Tensor, made: Callable[[int
     which must come out as it stands; the positions where one did not are returned.
     """
     device, strangers = codes.device, list[int]()
-    noise = Noise(job.seed, job.plan.level, torch.tensor(job.items, device=device), prior.bins)
-    loop = TokenLoop(make_decoder(prior, len(job.items), job.engine), job.choice, noise, job.plan.n_ctx)
-    for start, begin, end in job.plan.windows(job.given):
+    begins = job.begins or (0,) * len(job.items)
+    items, places = (torch.tensor(values, device=device) for values in (job.items, begins))
+    noise = Noise(job.seed, job.plan.level, items, prior.bins, places)
+    decoder = make_decoder(prior, len(job.items), job.engine)
+    loop = TokenLoop(decoder, job.choice, noise, job.plan.n_ctx, job.given)
+    for start, begin, end in job.plan.windows(min(job.given, default=0)):
         if not bool((codes[:, begin:end] == UNMADE).any()):
             continue
-        y = label_rows(list(job.labels), prior.config, prior.hop, start, device)
-        above = None if job.above is None else job.plan.above(job.above, start)
+        starts = [place + start for place in begins]
+        y = label_rows(job.labels, prior.config, prior.hop, starts, device)
+        above = None if job.above is None else job.plan.above(job.above, starts)
         with torch.no_grad():
             given = prior.condition(y, above)
         strangers += loop.window(given, codes, start, range(begin, end), made)
@@ -137,10 +146,14 @@ def make_decoder(prior: Prior, songs: int, engine: str) -> Decoder:
 
 
 class TokenLoop:
-    """Samples the tokens of window after window; on the device alone, with tokens read out some at a time."""
+    """Samples the tokens of window after window; on the device alone, with tokens read out some at a time.
 
-    def __init__(self, decoder: Decoder, choice: Choice, noise: Noise, n_ctx: int) -> None:
+    given: for each song how many tokens at its start no choice of this loop's is held against.
+    """
+
+    def __init__(self, decoder: Decoder, choice: Choice, noise: Noise, n_ctx: int, given: Sequence[int] = ()) -> None:
         songs, device = len(noise.items), noise.items.device
+        self.given = torch.tensor(given or [0] * songs, device=device)[:, None]
         self.decoder, self.choice, self.noise = decoder, choice, noise
         self.codes = torch.full((songs, n_ctx), UNMADE, device=device)
         self.chosen = torch.full((songs, n_ctx), UNMADE, device=device)  # also where another token stands
@@ -189,5 +202,6 @@ class TokenLoop:
     def _strangers(self, codes: Tensor, start: int, positions: range) -> list[int]:
         saved = codes[:, positions.start : positions.stop]
         chosen = self.chosen[:, positions.start - start : positions.stop - start]
-        found = ((saved != UNMADE) & (saved != chosen)).any(0).tolist()
+        sampled = torch.arange(positions.start, positions.stop, device=codes.device) >= self.given
+        found = (sampled & (saved != UNMADE) & (saved != chosen)).any(0).tolist()
         return [position for position, strange in zip(positions, found, strict=True) if strange]
