@@ -96,11 +96,11 @@ class CachedDecoder:
         """See Decoder."""
         conditioning = self.conditioning.index_select(1, self.position)[:, 0]
         x = self.last + self.model.pos_emb.pos_emb.index_select(0, self.position) + conditioning
-        self.layouts.move_to(self.position)
         do = self.operations
+        do.begin(self.layouts, self.position)
         for layer, cache in zip(self.layers, self.caches, strict=True):
-            found = do.attend(cache, do.norm_map(layer.ln_0, layer.attn.c_attn, x))
-            x = do.map_added(layer.attn.c_proj, found, x)
+            mapped = do.norm_map(layer.ln_0, layer.attn.c_attn, x)
+            x = do.attend_added(cache, layer.attn.c_proj, mapped, x)
             x = do.map_added(layer.mlp.c_proj, do.norm_map_gelu(layer.ln_1, layer.mlp.c_fc, x), x)
         self.position += 1
         return self.prior.output(x, conditioning)[:, self.prior.shift :].float()
