@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,11 +16,15 @@ from jukebox_kit.codes import UNMADE
 from jukebox_kit.errors import RequestError
 from jukebox_kit.labels import Labels, label_rows
 from jukebox_kit.model.decoding import CachedDecoder, Decoder, PlainDecoder
+from jukebox_kit.model.fusing import fuse
+from jukebox_kit.model.graphs import captured
 from jukebox_kit.model.prior import Conditioning, Prior
 from jukebox_kit.noise import gumbel
+from jukebox_kit.placement import Placement
 from jukebox_kit.windows import LevelPlan
 
 NOISE_VALUES = 2**21  # made at a time: 16 MB in float64, and few enough to make that nobody waits for them
+ON_CPU = Placement(torch.device("cpu"))
 READ_OUT = 16  # tokens of each song that a GPU makes before they are read
 
 
@@ -62,11 +67,26 @@ class Choice:
         return (self.filtered(logits) + noise).argmax(-1)
 
 
-class Noise:
-    """The Gumbel noise of some items of a level, made for many positions at once, given out one after another.
+class Noise(Protocol):
+    """The Gumbel noise of some items of a level, given out one position after another.
 
     Which position is next is kept on the device, so that giving out noise can be part of a captured step.
     """
+
+    items: Tensor
+    index: Tensor
+
+    def begin(self, position: int) -> int:
+        """Begin at a position, counted from the start of the level; returns how many can be given out from there."""
+        ...
+
+    def next(self) -> Tensor:
+        """Return the next position's noise, (N, bins)."""
+        ...
+
+
+class NoiseTable:
+    """Noise made for many positions at once."""
 
     def __init__(self, seed: int, level: int, items: Tensor, bins: int) -> None:
         self.seed, self.level, self.items, self.bins = seed, level, items, bins
@@ -75,15 +95,38 @@ class Noise:
         self.index = torch.zeros(1, dtype=torch.long, device=items.device)
 
     def begin(self, position: int) -> int:
-        """Make noise from a position, counted from the start of the level; returns for how many positions."""
+        """See Noise."""
         positions = torch.arange(position, position + self.made, device=self.items.device)
         self.values.copy_(gumbel(self.seed, self.level, self.items, positions, self.bins))
         self.index.zero_()
         return self.made
 
     def next(self) -> Tensor:
-        """Return the next position's noise, (N, bins)."""
+        """See Noise."""
         values = self.values.index_select(1, self.index)[:, 0]
+        self.index += 1
+        return values
+
+
+class NoiseKernel:
+    """Noise made inside the step, by a kernel."""
+
+    def __init__(self, seed: int, level: int, items: Tensor, bins: int) -> None:
+        self.items, self.bins = items, bins
+        signed = seed - 2**64 if seed >= 2**63 else seed
+        self.facts = torch.tensor([signed, level], device=items.device)
+        self.index = torch.zeros(1, dtype=torch.long, device=items.device)
+
+    def begin(self, position: int) -> int:
+        """See Noise."""
+        self.index.fill_(position)
+        return 2**31 - position
+
+    def next(self) -> Tensor:
+        """See Noise."""
+        from jukebox_kit.noise_kernel import gumbel_at  # needs triton, which is not everywhere
+
+        values = gumbel_at(self.facts, self.items, self.index, self.bins)
         self.index += 1
         return values
 
@@ -101,7 +144,7 @@ class LevelJob:
     above: Tensor | None
     seed: int
     choice: Choice
-    engine: str = "fast"
+    placement: Placement = ON_CPU
     given: int = 0
 
 
@@ -109,16 +152,21 @@ def _unwatched(_position: int) -> None:
     """Serve where nobody wants to know how far sampling is."""
 
 
-def sample_level(prior: Prior, job: LevelJob, codes: Tensor, made: Callable[[int], None] = _unwatched) -> list[int]:
-    """Fill `codes` (N, total) int64 in place wherever it holds UNMADE.
+def sample_level(
+    prior: Prior,
+    job: LevelJob,
+    codes: Tensor,
+    made: Callable[[int], None] = _unwatched,
+    loop: TokenLoop | None = None,
+) -> list[int]:
+    """Fill `codes` (N, total) int64 in place wherever it holds UNMADE, by the loop of `job_loop`.
 
     `made(position)` is called as tokens are read out, with the last one's position. A window that was left in the
     middle is run again as it was run: the same prefill, then the tokens that stand through the same steps, each of
     which must come out as it stands; the positions where one did not are returned.
     """
     device, strangers = codes.device, list[int]()
-    noise = Noise(job.seed, job.plan.level, torch.tensor(job.items, device=device), prior.bins)
-    loop = TokenLoop(make_decoder(prior, len(job.items), job.engine), job.choice, noise, job.plan.n_ctx)
+    own = loop or job_loop(prior, job, device)
     for start, begin, end in job.plan.windows(job.given):
         if not bool((codes[:, begin:end] == UNMADE).any()):
             continue
@@ -126,13 +174,43 @@ def sample_level(prior: Prior, job: LevelJob, codes: Tensor, made: Callable[[int
         above = None if job.above is None else job.plan.above(job.above, start)
         with torch.no_grad():
             given = prior.condition(y, above)
-        strangers += loop.window(given, codes, start, range(begin, end), made)
+        strangers += own.window(given, codes, start, range(begin, end), made)
     return strangers
 
 
-def make_decoder(prior: Prior, songs: int, engine: str) -> Decoder:
-    """Return the decoder of an engine for so many songs at once."""
-    return PlainDecoder(prior) if engine == "plain" else CachedDecoder(prior, songs)
+def job_loop(prior: Prior, job: LevelJob, device: torch.device) -> TokenLoop:
+    """Return the loop that samples a job."""
+    items = torch.tensor(job.items, device=device)
+    return make_loop(prior, items, job.seed, job.choice, job.placement)
+
+
+def make_decoder(prior: Prior, songs: int, placement: Placement, depth: int | None = None) -> Decoder:
+    """Return the decoder for so many songs at once, with fused kernels where the placement has them and they are right.
+
+    depth: run the first layers only, for measuring.
+    """
+    if placement.engine == "plain":
+        return PlainDecoder(prior)
+    decoder = CachedDecoder(prior, songs, depth=depth)
+    if placement.fused:
+        fuse(decoder)
+    return decoder
+
+
+def make_loop(
+    prior: Prior, items: Tensor, seed: int, choice: Choice, placement: Placement, depth: int | None = None
+) -> TokenLoop:
+    """Return the loop that samples windows of some items, (N,) int64, the way that a placement says; depth as above.
+
+    RequestError where a step cannot be captured as a CUDA graph, torch.OutOfMemoryError where memory does not suffice.
+    """
+    decoder = make_decoder(prior, len(items), placement, depth)
+    fused = isinstance(decoder, CachedDecoder) and decoder.operations.fused
+    noise = (NoiseKernel if fused else NoiseTable)(seed, prior.config.level, items, prior.bins)
+    loop = TokenLoop(decoder, choice, noise, prior.config.n_ctx)
+    if placement.graphed:
+        loop.capture()
+    return loop
 
 
 class TokenLoop:
@@ -144,7 +222,25 @@ class TokenLoop:
         self.codes = torch.full((songs, n_ctx), UNMADE, device=device)
         self.chosen = torch.full((songs, n_ctx), UNMADE, device=device)  # also where another token stands
         self.position = torch.zeros(1, dtype=torch.long, device=device)
-        self.read_out = 1 if device.type == "cpu" else READ_OUT
+        self.device, self.read_out = device, 1 if device.type == "cpu" else READ_OUT
+        self.advance: Callable[[], None] = self.step  # or its replay
+
+    @property
+    def fused(self) -> bool:
+        """Whether fused kernels do the work."""
+        return isinstance(self.decoder, CachedDecoder) and self.decoder.operations.fused
+
+    def capture(self) -> None:
+        """Let steps from here on be replays of a CUDA graph; before the first window. RequestError where that fails."""
+        self.advance = captured(self.step, self.rewind, self.device)
+
+    def rewind(self) -> None:
+        """Go back to where no window was begun: nothing that a step wrote is seen by the windows to come."""
+        self.codes.fill_(UNMADE)
+        self.position.zero_()
+        self.noise.index.zero_()
+        if isinstance(self.decoder, CachedDecoder):
+            self.decoder.position.zero_()
 
     @torch.no_grad()
     def step(self) -> None:
@@ -177,7 +273,9 @@ class TokenLoop:
                 noisy += self.noise.begin(position)
             end = min(position + self.read_out, positions.stop, noisy)
             for _ in range(position, end):
-                self.step()
+                self.advance()
+            if self.device.type == "cuda":  # or the host would run far ahead, and nobody could stop it
+                torch.cuda.synchronize(self.device)
             if any(standing[position - positions.start : end - positions.start]):
                 strangers += self._strangers(codes, start, range(position, end))
             codes[:, position:end] = self.codes[:, position - start : end - start]

@@ -59,11 +59,14 @@ class CachedDecoder:
     A step changes buffers in place and reads nothing back, so that it can be captured as a CUDA graph.
     """
 
-    def __init__(self, prior: Prior, songs: int, operations: Operations | None = None) -> None:
+    def __init__(
+        self, prior: Prior, songs: int, operations: Operations | None = None, depth: int | None = None
+    ) -> None:
+        """Make one; depth: run the first layers only, for measuring."""
         self.prior, self.operations = prior, operations or Operations()
         self.model, shape = prior.prior, prior.prior.transformer.shape
         table = self.model.pos_emb.pos_emb
-        self.layers = self.model.transformer.layers
+        self.layers = self.model.transformer.layers[:depth]
         self.layouts = Layouts(shape, table.device)
         self.caches = [Cache(layer.attn, self.layouts, songs, prior.config.n_tokens) for layer in self.layers]
         self.position = torch.zeros(1, dtype=torch.long, device=table.device)

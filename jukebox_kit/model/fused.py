@@ -30,6 +30,8 @@ BUSY = 32  # programs of attention that keep up with its few bytes
 class FusedOperations(Operations):
     """Kernels of our own, for turned maps. `launches` counts them."""
 
+    fused = True
+
     def __init__(self, device: torch.device, matrix_units: bool = True, processors: int = 132) -> None:
         """Make them for a device; matrix_units: whether Triton multiplies with them there."""
         self.device, self.matrix_units, self.processors = device, matrix_units, processors
@@ -41,8 +43,8 @@ class FusedOperations(Operations):
         facts = torch.cuda.get_device_properties(device)
         return cls(device, facts.major >= 8, facts.multi_processor_count)
 
-    def begin(self, layouts: Layouts, position: Tensor) -> None:
-        """See Operations. The kernels look up the layouts' tables themselves."""
+    def begin(self, layouts: Layouts, position: Tensor) -> None:  # noqa: ARG002  # kernels read their tables
+        """See Operations."""
         self.position = position
 
     def norm_map(self, norm: LayerNorm, to: Map, x: Tensor) -> Tensor:
@@ -58,7 +60,7 @@ class FusedOperations(Operations):
         return self._map(to, h, residual=x)
 
     def attend_added(self, cache: Cache, to: Map, mapped: Tensor, x: Tensor) -> Tensor:
-        """See Operations. Where songs and heads are few, a group's keys are shared out to parts, which the map merges."""
+        """See Operations. Where songs and heads are few, keys are shared out to parts, which the map merges."""
         songs, heads, size = len(mapped), cache.heads, cache.head_dim
         own = cache.layout
         group = cache.kv.shape[3] if own is None else own.group_size
@@ -86,7 +88,7 @@ class FusedOperations(Operations):
         residual: Tensor | None = None,
         gelu: bool = False,
     ) -> Tensor:
-        """Return what a map gives, of normalised rows or of the parts of attention, added to a residual if there is one."""
+        """Return what a map gives, of normalised rows or of attention's parts, added to a residual if there is one."""
         assert isinstance(to, TurnedMap), "the fused kernels read turned maps"
         songs = len(x)
         out = x.new_empty(songs, to.n_out, dtype=to.computes if residual is None else torch.float32)

@@ -48,20 +48,9 @@ def merged(x, lse, rows, ks, inside, N_IN: tl.constexpr, HEAD: tl.constexpr, PAR
 
 @triton.jit
 def read(
-    x,
-    gain,
-    shift,
-    lse,
-    rows,
-    ks,
-    n_rows,
-    mean,
-    scale,
-    N_IN: tl.constexpr,
-    HEAD: tl.constexpr,
-    PARTS: tl.constexpr,
-    SOURCE: tl.constexpr,
-):
+    x, gain, shift, lse, rows, ks, n_rows, mean, scale,
+    N_IN: tl.constexpr, HEAD: tl.constexpr, PARTS: tl.constexpr, SOURCE: tl.constexpr,
+):  # fmt: skip
     """Return what goes into a map at `rows` and `ks`, which broadcast, as float32.
 
     SOURCE says what is made of x first: "normalised", "merged", or nothing.
@@ -79,17 +68,9 @@ def read(
 
 @triton.jit
 def finish(
-    sums,
-    scale,
-    b,
-    to,
-    out,
-    rows,
-    columns,
-    n_rows,
-    n_out,
+    sums, scale, b, to, out, rows, columns, n_rows, n_out,
     GELU: tl.constexpr,
-):
+):  # fmt: skip
     """Write sums (rows, columns): scaled where weights are a byte, b added, quick-GELU, and added `to` a residual.
 
     Rounded where the plain operations round.
@@ -111,28 +92,11 @@ def finish(
 
 @triton.jit
 def map_by_sums(
-    x,
-    gain,
-    shift,
-    lse,
-    w,
-    scale,
-    b,
-    to,
-    out,
-    n_rows,
-    n_out,
-    EPS: tl.constexpr,
-    N_IN: tl.constexpr,
-    HEAD: tl.constexpr,
-    PARTS: tl.constexpr,
-    SOURCE: tl.constexpr,
-    GELU: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    BLOCK: tl.constexpr,
+    x, gain, shift, lse, w, scale, b, to, out, n_rows, n_out,
+    EPS: tl.constexpr, N_IN: tl.constexpr, HEAD: tl.constexpr, PARTS: tl.constexpr, SOURCE: tl.constexpr,
+    GELU: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr,
     NORM_BLOCK: tl.constexpr,
-):
+):  # fmt: skip
     """Map a few rows by products and sums: for one song, float32, and GPUs whose matrix units Triton leaves alone.
 
     x: float32 (N, in) to be normalised, (N, H, S, D) to be merged, or as it is; w (out, in), to (N, out) float32.
@@ -164,30 +128,11 @@ def map_by_sums(
 
 @triton.jit
 def map_by_products(
-    x,
-    gain,
-    shift,
-    lse,
-    w,
-    scale,
-    b,
-    to,
-    out,
-    n_rows,
-    n_out,
-    EPS: tl.constexpr,
-    N_IN: tl.constexpr,
-    HEAD: tl.constexpr,
-    PARTS: tl.constexpr,
-    SOURCE: tl.constexpr,
-    GELU: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    BLOCK: tl.constexpr,
-    NORM_BLOCK: tl.constexpr,
-    LANES: tl.constexpr,
-    STAGES: tl.constexpr,
-):
+    x, gain, shift, lse, w, scale, b, to, out, n_rows, n_out,
+    EPS: tl.constexpr, N_IN: tl.constexpr, HEAD: tl.constexpr, PARTS: tl.constexpr, SOURCE: tl.constexpr,
+    GELU: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr,
+    NORM_BLOCK: tl.constexpr, LANES: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
     """Map rows by the matrix units; arguments as in `map_by_sums`.
 
     Each of LANES warps multiplies its own stretch of a block, or one would wait for its last product before the next.
@@ -214,25 +159,42 @@ def map_by_products(
 
 
 @triton.jit
+def found_in(
+    query, keys, values, start, end, slot, own_key, own_value, scaled_by,
+    HEAD: tl.constexpr, KEYS: tl.constexpr, DIMS: tl.constexpr,
+):  # fmt: skip
+    """Return what a query finds in slots `start` to `end`: the highest score, the sum of weights, values so weighted.
+
+    What is only now being written, at `slot`, is not read back.
+    """
+    dims = tl.arange(0, DIMS)
+    highest = tl.full((), float("-inf"), tl.float32)
+    total = tl.zeros((), tl.float32)
+    sums = tl.zeros((DIMS,), tl.float32)
+    for first in range(start, end, KEYS):
+        slots = first + tl.arange(0, KEYS)
+        places = slots[:, None] * HEAD + dims[None, :]
+        own = (slots == slot)[:, None]
+        inside = (slots < end)[:, None] & (dims < HEAD)[None, :] & ~own
+        k = tl.where(own, own_key[None, :], tl.load(keys + places, mask=inside, other=0.0))
+        v = tl.where(own, own_value[None, :], tl.load(values + places, mask=inside, other=0.0))
+        scores = tl.sum(query[None, :] * k.to(tl.float32), 1) * scaled_by
+        scores = tl.where(slots < end, scores, float("-inf"))
+        higher = tl.maximum(highest, tl.max(scores, 0))
+        shares = tl.exp(scores - higher)
+        before = tl.exp(highest - higher)
+        total = total * before + tl.sum(shares, 0)
+        sums = sums * before + tl.sum(shares[:, None] * v.to(tl.float32), 0)
+        highest = higher
+    return highest, total, sums
+
+
+@triton.jit
 def attend(
-    mapped,
-    kv,
-    position,
-    slots,
-    groups,
-    seen,
-    found,
-    lse,
-    n_slots,
-    group_size,
-    scaled_by,
-    HEADS: tl.constexpr,
-    HEAD: tl.constexpr,
-    PARTS: tl.constexpr,
-    SPAN: tl.constexpr,
-    KEYS: tl.constexpr,
-    DIMS: tl.constexpr,
-):
+    mapped, kv, position, slots, groups, seen, found, lse, n_slots, group_size, scaled_by,
+    HEADS: tl.constexpr, HEAD: tl.constexpr, PARTS: tl.constexpr,
+    SPAN: tl.constexpr, KEYS: tl.constexpr, DIMS: tl.constexpr,
+):  # fmt: skip
     """Keep the current position's keys and values, and let its query find what one part of its group has.
 
     mapped (N, 3·H·D), or (N, H·D) where `slots` is None and nothing is to be kept; kv (N, 2, H, slots, D); slots,
@@ -243,47 +205,28 @@ def attend(
     at = tl.load(position)
     dims = tl.arange(0, DIMS)
     kept = dims < HEAD
-    cache = kv + (song.to(tl.int64) * 2 * HEADS + head) * n_slots * HEAD
-    values = HEADS * n_slots * HEAD  # from keys to values
-    slot = -1
+    keys = kv + (song.to(tl.int64) * 2 * HEADS + head) * n_slots * HEAD
+    values = keys + HEADS * n_slots * HEAD
+    n_maps: tl.constexpr = 1 if slots is None else 3
+    mine = mapped + (song * n_maps * HEADS + head) * HEAD + dims
+    query = tl.load(mine, mask=kept, other=0.0)
+    slot, own_key, own_value = -1, query, query
     if slots is not None:
-        mine = mapped + (song * 3 * HEADS + head) * HEAD + dims
+        slot = tl.load(slots + at).to(tl.int32)
         own_key = tl.load(mine + HEADS * HEAD, mask=kept, other=0.0)
         own_value = tl.load(mine + 2 * HEADS * HEAD, mask=kept, other=0.0)
-        slot = tl.load(slots + at).to(tl.int32)
         if part == 0:
-            tl.store(cache + slot * HEAD + dims, own_key, mask=kept)
-            tl.store(cache + values + slot * HEAD + dims, own_value, mask=kept)
-    else:
-        mine = mapped + (song * HEADS + head) * HEAD + dims
-    query = tl.load(mine, mask=kept, other=0.0).to(tl.float32)
-    first = 0
+            tl.store(keys + slot * HEAD + dims, own_key, mask=kept)
+            tl.store(values + slot * HEAD + dims, own_value, mask=kept)
+    first, n_seen = 0, group_size
     if groups is not None:
         first = tl.load(groups + at).to(tl.int32) * group_size
-    end = group_size
     if seen is not None:
-        end = tl.load(seen + at).to(tl.int32)
-    end = tl.minimum(end, part * SPAN + SPAN)
-    highest = tl.full((), float("-inf"), tl.float32)
-    total = tl.zeros((), tl.float32)
-    sums = tl.zeros((DIMS,), tl.float32)
-    for start in range(part * SPAN, end, KEYS):
-        keys = start + tl.arange(0, KEYS)
-        inside = (keys < end)[:, None] & kept[None, :]
-        places = cache + (first + keys)[:, None] * HEAD + dims[None, :]
-        k = tl.load(places, mask=inside, other=0.0)
-        v = tl.load(places + values, mask=inside, other=0.0)
-        if slots is not None:  # what is only now being written is not read back
-            own = (first + keys == slot)[:, None]
-            k = tl.where(own, own_key[None, :], k)
-            v = tl.where(own, own_value[None, :], v)
-        scores = tl.where(keys < end, tl.sum(query[None, :] * k.to(tl.float32), 1) * scaled_by, float("-inf"))
-        higher = tl.maximum(highest, tl.max(scores, 0))
-        shares = tl.exp(scores - higher)
-        before = tl.exp(highest - higher)
-        total = total * before + tl.sum(shares, 0)
-        sums = sums * before + tl.sum(shares[:, None] * v.to(tl.float32), 0)
-        highest = higher
+        n_seen = tl.load(seen + at).to(tl.int32)
+    highest, total, sums = found_in(
+        query.to(tl.float32), keys, values, first + part * SPAN, first + tl.minimum(n_seen, part * SPAN + SPAN),
+        slot, own_key, own_value, scaled_by, HEAD, KEYS, DIMS,
+    )  # fmt: skip
     place = (song * HEADS + head) * PARTS + part
     some = tl.where(total > 0, total, 1.0)
     tl.store(lse + place, highest + tl.log(some))  # -inf where no key of this part is seen

@@ -14,6 +14,8 @@ from jukebox_kit.model.transformer import LayerNorm, Map
 class Operations:
     """Plain operations: on a CPU and on GPUs without kernels of our own."""
 
+    fused = False
+
     def begin(self, layouts: Layouts, position: Tensor) -> None:
         """Begin a step at a position, (1,) int64, which does not change until the last layer is done."""
         layouts.move_to(position)

@@ -5,7 +5,6 @@ torch multiplies them as fast as the released form, so that prefill and plain op
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
