@@ -17,6 +17,7 @@ from jukebox_kit.model.checkpoint import assign, brought, fingerprint, matched, 
 from jukebox_kit.model.packed import fast_form, packed_output
 from jukebox_kit.model.prior import AutoregressiveTransformer, Prior
 from jukebox_kit.model.transformer import Linear, Map
+from jukebox_kit.model.turned import TurnedMap
 from jukebox_kit.model.vqvae import VQVAE
 from jukebox_kit.placement import Placement
 
@@ -106,7 +107,7 @@ class Model:
                 own = {key: state[key] for key in (f"{prefix}.w", f"{prefix}.b")}
                 values = brought(path, own, dict.fromkeys(own, where.dtype), self.device, mapped=False)
                 assign(plain, {key.removeprefix(f"{prefix}."): value for key, value in values.items()}, str(path))
-                form = fast_form(plain, where.weights, where.packed)
+                form = form_of(plain, where)
                 if form is not plain:
                     setattr(holder, attribute, form)
                     state = {key: value for key, value in state.items() if key not in own}
@@ -162,11 +163,18 @@ def repack(part: nn.Module, placement: Placement) -> None:
     """Turn the maps of a part that is placed into the form that a placement reads fastest, where there is one."""
     if placement.repacked:
         for _, holder, attribute, plain in linears(part):
-            setattr(holder, attribute, fast_form(plain, placement.weights, placement.packed))
+            setattr(holder, attribute, form_of(plain, placement))
     if placement.packed:
         for module in part.modules():
             if isinstance(module, AutoregressiveTransformer) and hasattr(module, "x_out"):
                 setattr(module, "x_out", packed_output(module.x_out))  # noqa: B010  # typed as the plain form
+
+
+def form_of(plain: Linear, placement: Placement) -> Map:
+    """Return a map in the form that a placement reads fastest."""
+    if placement.fused:
+        return TurnedMap(plain, placement.weights)
+    return fast_form(plain, placement.weights, placement.packed)
 
 
 def find_table(name: str, folder: Path, get: str | None = None) -> Path:

@@ -5,7 +5,7 @@ Shapes: N songs (items), L tokens. A token not made yet is -1, so that any state
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,12 +15,14 @@ from jukebox_kit.codes import UNMADE
 from jukebox_kit.errors import RequestError
 from jukebox_kit.labels import Labels, label_rows
 from jukebox_kit.model.decoding import CachedDecoder, Decoder, PlainDecoder
+from jukebox_kit.model.fusing import fuse
+from jukebox_kit.model.graphs import captured
 from jukebox_kit.model.prior import Conditioning, Prior
-from jukebox_kit.noise import gumbel
+from jukebox_kit.placement import Placement
+from jukebox_kit.step_noise import Noise, NoiseKernel, NoiseTable
 from jukebox_kit.windows import LevelPlan
 
-# Noise is made for so many codes at a time: on a CPU few enough to stay in its caches, on a GPU enough to fill it.
-NOISE_VALUES = {"cpu": 2**18, "cuda": 2**21}
+ON_CPU = Placement(torch.device("cpu"))
 READ_OUT = 16  # tokens of each song that a GPU makes before they are read
 
 
@@ -63,34 +65,6 @@ class Choice:
         return (self.filtered(logits) + noise).argmax(-1)
 
 
-class Noise:
-    """The Gumbel noise of some items of a level, made for many positions at once, given out one after another.
-
-    begins: (N,), where each item's row begins in the level; at its start if left out. Which position is next is kept on
-    the device, so that giving out noise can be part of a captured step.
-    """
-
-    def __init__(self, seed: int, level: int, items: Tensor, bins: int, begins: Tensor | None = None) -> None:
-        self.seed, self.level, self.items, self.bins = seed, level, items, bins
-        self.begins = torch.zeros_like(items) if begins is None else begins
-        self.made = max(1, NOISE_VALUES[items.device.type] // (len(items) * bins))  # positions at once
-        self.values = torch.zeros(len(items), self.made, bins, device=items.device)
-        self.index = torch.zeros(1, dtype=torch.long, device=items.device)
-
-    def begin(self, position: int) -> int:
-        """Make noise from a position, counted from where each row begins; returns for how many positions."""
-        positions = self.begins[:, None] + torch.arange(position, position + self.made, device=self.items.device)
-        self.values.copy_(gumbel(self.seed, self.level, self.items, positions, self.bins))
-        self.index.zero_()
-        return self.made
-
-    def next(self) -> Tensor:
-        """Return the next position's noise, (N, bins)."""
-        values = self.values.index_select(1, self.index)[:, 0]
-        self.index += 1
-        return values
-
-
 @dataclass(frozen=True)
 class LevelJob:
     """Everything the tokens of some items of a level depend on, beside the prior and what stands already.
@@ -106,7 +80,7 @@ class LevelJob:
     above: Tensor | None
     seed: int
     choice: Choice
-    engine: str = "fast"
+    placement: Placement = ON_CPU
     given: tuple[int, ...] = ()
     begins: tuple[int, ...] = ()
 
@@ -115,19 +89,21 @@ def _unwatched(_position: int) -> None:
     """Serve where nobody wants to know how far sampling is."""
 
 
-def sample_level(prior: Prior, job: LevelJob, codes: Tensor, made: Callable[[int], None] = _unwatched) -> list[int]:
-    """Fill `codes` (N, total) int64 in place wherever it holds UNMADE.
+def sample_level(
+    prior: Prior,
+    job: LevelJob,
+    codes: Tensor,
+    made: Callable[[int], None] = _unwatched,
+    loop: TokenLoop | None = None,
+) -> list[int]:
+    """Fill `codes` (N, total) int64 in place wherever it holds UNMADE, by the loop of `job_loop`.
 
     `made(position)` is called as tokens are read out, with the last one's position. A window that was left in the
     middle is run again as it was run: the same prefill, then the tokens that stand through the same steps, each of
     which must come out as it stands; the positions where one did not are returned.
     """
     device, strangers = codes.device, list[int]()
-    begins = job.begins or (0,) * len(job.items)
-    items, places = (torch.tensor(values, device=device) for values in (job.items, begins))
-    noise = Noise(job.seed, job.plan.level, items, prior.bins, places)
-    decoder = make_decoder(prior, len(job.items), job.engine)
-    loop = TokenLoop(decoder, job.choice, noise, job.plan.n_ctx, job.given)
+    own, begins = loop or job_loop(prior, job, device), job.begins or (0,) * len(job.items)
     for start, begin, end in job.plan.windows(min(job.given, default=0)):
         if not bool((codes[:, begin:end] == UNMADE).any()):
             continue
@@ -136,29 +112,97 @@ def sample_level(prior: Prior, job: LevelJob, codes: Tensor, made: Callable[[int
         above = None if job.above is None else job.plan.above(job.above, starts)
         with torch.no_grad():
             given = prior.condition(y, above)
-        strangers += loop.window(given, codes, start, range(begin, end), made)
+        strangers += own.window(given, codes, start, range(begin, end), made)
     return strangers
 
 
-def make_decoder(prior: Prior, songs: int, engine: str) -> Decoder:
-    """Return the decoder of an engine for so many songs at once."""
-    return PlainDecoder(prior) if engine == "plain" else CachedDecoder(prior, songs)
+def job_loop(prior: Prior, job: LevelJob, device: torch.device) -> TokenLoop:
+    """Return the loop that samples a job."""
+    items, begins, given = (
+        torch.tensor(values or [0] * len(job.items), device=device) for values in (job.items, job.begins, job.given)
+    )
+    return make_loop(prior, Rows(items, begins, given), job.seed, job.choice, job.placement)
+
+
+def make_decoder(prior: Prior, songs: int, placement: Placement, depth: int | None = None) -> Decoder:
+    """Return the decoder for so many songs at once, with fused kernels where the placement has them and they are right.
+
+    depth: run the first layers only, for measuring.
+    """
+    if placement.engine == "plain":
+        return PlainDecoder(prior)
+    decoder = CachedDecoder(prior, songs, depth=depth)
+    if placement.fused:
+        fuse(decoder)
+    return decoder
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the rows of a batch are, (N,) int64 each.
+
+    items: of the song; begins: where in the level each begins; given: how many tokens at its start no choice is held
+    against.
+    """
+
+    items: Tensor
+    begins: Tensor
+    given: Tensor
+
+    @classmethod
+    def of(cls, items: Tensor) -> Rows:
+        """Return whole items, from the start of the level on, nothing given."""
+        return cls(items, torch.zeros_like(items), torch.zeros_like(items))
+
+
+def make_loop(
+    prior: Prior, rows: Rows, seed: int, choice: Choice, placement: Placement, depth: int | None = None
+) -> TokenLoop:
+    """Return the loop that samples windows of some rows the way that a placement says; depth as above.
+
+    RequestError where a step cannot be captured as a CUDA graph, torch.OutOfMemoryError where memory does not suffice.
+    """
+    decoder = make_decoder(prior, len(rows.items), placement, depth)
+    fused = isinstance(decoder, CachedDecoder) and decoder.operations.fused
+    noise = (NoiseKernel if fused else NoiseTable)(seed, prior.config.level, rows.items, prior.bins, rows.begins)
+    loop = TokenLoop(decoder, choice, noise, prior.config.n_ctx, rows.given)
+    if placement.graphed:
+        loop.capture()
+    return loop
 
 
 class TokenLoop:
     """Samples the tokens of window after window; on the device alone, with tokens read out some at a time.
 
-    given: for each song how many tokens at its start no choice of this loop's is held against.
+    given: (N,), how many tokens at the start of each row no choice of this loop's is held against.
     """
 
-    def __init__(self, decoder: Decoder, choice: Choice, noise: Noise, n_ctx: int, given: Sequence[int] = ()) -> None:
+    def __init__(self, decoder: Decoder, choice: Choice, noise: Noise, n_ctx: int, given: Tensor) -> None:
         songs, device = len(noise.items), noise.items.device
-        self.given = torch.tensor(given or [0] * songs, device=device)[:, None]
+        self.given = given[:, None]
         self.decoder, self.choice, self.noise = decoder, choice, noise
         self.codes = torch.full((songs, n_ctx), UNMADE, device=device)
         self.chosen = torch.full((songs, n_ctx), UNMADE, device=device)  # also where another token stands
         self.position = torch.zeros(1, dtype=torch.long, device=device)
-        self.read_out = 1 if device.type == "cpu" else READ_OUT
+        self.device, self.read_out = device, 1 if device.type == "cpu" else READ_OUT
+        self.advance: Callable[[], None] = self.step  # or its replay
+
+    @property
+    def fused(self) -> bool:
+        """Whether fused kernels do the work."""
+        return isinstance(self.decoder, CachedDecoder) and self.decoder.operations.fused
+
+    def capture(self) -> None:
+        """Let steps from here on be replays of a CUDA graph; before the first window. RequestError where that fails."""
+        self.advance = captured(self.step, self.rewind, self.device)
+
+    def rewind(self) -> None:
+        """Go back to where no window was begun: nothing that a step wrote is seen by the windows to come."""
+        self.codes.fill_(UNMADE)
+        self.position.zero_()
+        self.noise.index.zero_()
+        if isinstance(self.decoder, CachedDecoder):
+            self.decoder.position.zero_()
 
     @torch.inference_mode()
     def step(self) -> None:
@@ -191,7 +235,9 @@ class TokenLoop:
                 noisy += self.noise.begin(position)
             end = min(position + self.read_out, positions.stop, noisy)
             for _ in range(position, end):
-                self.step()
+                self.advance()
+            if self.device.type == "cuda":  # or the host would run far ahead, and nobody could stop it
+                torch.cuda.synchronize(self.device)
             if any(standing[position - positions.start : end - positions.start]):
                 strangers += self._strangers(codes, start, range(position, end))
             codes[:, position:end] = self.codes[:, position - start : end - start]

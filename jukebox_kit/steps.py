@@ -19,7 +19,7 @@ from jukebox_kit.codes import UNMADE, LevelCodes
 from jukebox_kit.errors import SongError, StoppedError
 from jukebox_kit.models import Model
 from jukebox_kit.pieces import layout_of
-from jukebox_kit.sampling import LevelJob, sample_level
+from jukebox_kit.sampling import LevelJob, job_loop, sample_level
 from jukebox_kit.song import LEVELS, Song
 from jukebox_kit.sounds import finish_sounds, write_sounds
 from jukebox_kit.threads import threads_for
@@ -54,8 +54,11 @@ class Options:
     stop: Callable[[], bool] | None = None
 
 
-def run_facts(model: Model, options: Options) -> dict[str, Any]:
-    """Return what the bits of sampled tokens depend on beside the song and its checkpoints."""
+def run_facts(model: Model, options: Options, fused: bool) -> dict[str, Any]:
+    """Return what the bits of sampled tokens depend on beside the song and its checkpoints.
+
+    fused: whether fused kernels are really used, which the device decides.
+    """
     on_gpu = model.device.type == "cuda"
     device = torch.cuda.get_device_name(model.device) if on_gpu else torch.backends.cpu.get_cpu_capability()
     return {
@@ -64,7 +67,7 @@ def run_facts(model: Model, options: Options) -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": 0 if on_gpu else torch.get_num_threads(),
         "batch": options.batch,
-        "engine": model.placement.engine,
+        "engine": model.placement.engine + (" without fused kernels" if model.placement.fused and not fused else ""),
     }
 
 
@@ -142,7 +145,6 @@ def _step(song: Song, level: int, model: Model, options: Options) -> Song:
             return song
         song.check_model(model)
         above = _upper_codes(song, level, model)
-        _note_seam(song, level, found, run_facts(model, options))
         keeper = _Keeper(song, level, found, options, model)
         if keeper.pieces > 1 and not found.sampled:
             song.keep(song.manifest.noted(f"level {level} is made in {keeper.pieces} pieces"))
@@ -175,7 +177,7 @@ def _sampled(keeper: _Keeper, rows: tuple[int, ...], above: torch.Tensor | None)
         None if above is None else above[list(items)],
         song.request.seed,
         song.request.choice(level, song.definition),
-        keeper.model.placement.engine,
+        keeper.model.placement,
         tuple(keeper.given[row] for row in rows),
         tuple(layout.starts[row % keeper.pieces] for row in rows),
     )
@@ -184,7 +186,9 @@ def _sampled(keeper: _Keeper, rows: tuple[int, ...], above: torch.Tensor | None)
     strangers: list[int] | None = None
     try:
         with threads_for(prior.config):
-            strangers = sample_level(prior, job, tokens, keeper.made)
+            loop = job_loop(prior, job, tokens.device)
+            _note_seam(song, level, keeper.found, run_facts(keeper.model, keeper.options, loop.fused))
+            strangers = sample_level(prior, job, tokens, keeper.made, loop)
     except (torch.OutOfMemoryError, MemoryError) as error:
         log.warning("out of memory with %d items at once", len(rows))
         error.__traceback__ = None  # it holds on to what filled the memory

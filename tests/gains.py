@@ -26,7 +26,7 @@ from jukebox_kit.model.prior import Conditioning, Prior
 from jukebox_kit.model.transformer import LayerNorm, Map
 from jukebox_kit.models import place, repack
 from jukebox_kit.placement import Placement
-from jukebox_kit.sampling import Choice, Noise, TokenLoop, make_decoder
+from jukebox_kit.sampling import Choice, Rows, TokenLoop, make_loop
 from jukebox_kit.threads import threads_for
 
 CPU, AT, STEPS, ROUNDS = torch.device("cpu"), 4096, 12, 15
@@ -51,8 +51,8 @@ def upsampler(width: int, depth: int, weights: str, engine: str) -> Prior:
 def stepper(prior: Prior, songs: int) -> Callable[[int], float]:
     """Return what steps a part in the middle of a window, as songs are sampled, and says how long a step took."""
     shape = prior.prior.transformer.shape
-    with patch("jukebox_kit.sampling.NOISE_VALUES", {"cpu": songs * STEPS * prior.bins}):
-        loop = TokenLoop(make_decoder(prior, songs, "fast"), Choice(0.98), _noise(songs, prior.bins), 8192)
+    with patch("jukebox_kit.step_noise.NOISE_VALUES", {"cpu": songs * STEPS * prior.bins}):
+        loop = make_loop(prior, Rows.of(torch.arange(songs)), 0, Choice(0.98), Placement(CPU))
     given = Conditioning(
         torch.randn(songs, shape.positions, shape.width),
         torch.randn(songs, 1, shape.width),
@@ -74,10 +74,6 @@ def stepper(prior: Prior, songs: int) -> Callable[[int], float]:
         return (time.perf_counter() - begun) / count
 
     return step
-
-
-def _noise(songs: int, bins: int) -> Noise:
-    return Noise(0, 0, torch.arange(songs), bins)
 
 
 @contextmanager

@@ -41,7 +41,8 @@ from jukebox_kit.model.decoding import CachedDecoder
 from jukebox_kit.model.transformer import Linear
 from jukebox_kit.models import Model
 from jukebox_kit.placement import Placement
-from jukebox_kit.sampling import NOISE_VALUES, Choice, Noise, TokenLoop
+from jukebox_kit.sampling import Choice, Rows, make_loop
+from jukebox_kit.step_noise import NOISE_VALUES, NoiseTable
 from tests.conftest import SMALL_VQVAE, shell
 
 CPU = torch.device("cpu")
@@ -169,20 +170,20 @@ def test_ours_is_the_loop_that_samples_songs(at: int, monkeypatch: pytest.Monkey
     ours.run(5)
     given = torch.randint(prior.bins, (2, at), generator=torch.Generator().manual_seed(0))
     codes = torch.cat([given, torch.full((2, LEAD + 5), UNMADE)], 1)
-    song = TokenLoop(CachedDecoder(prior, 2), choice, Noise(0, 2, torch.arange(2), prior.bins), CONFIG.n_ctx)
+    song = make_loop(prior, Rows.of(torch.arange(2)), 0, choice, PLAIN)
     song.window(conditioning(prior, 2, CPU), codes, 0, range(at, codes.shape[1]))
     assert torch.equal(ours.loop.codes[:, at : codes.shape[1]], codes[:, at:])
 
 
 def test_more_steps_than_noise_is_made_for_take_more_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(NOISE_VALUES, "cpu", 4 * 32)  # of four positions
-    begun, whole = list[int](), Noise.begin
+    begun, whole = list[int](), NoiseTable.begin
 
-    def begin(self: Noise, position: int) -> int:
+    def begin(self: NoiseTable, position: int) -> int:
         begun.append(position)
         return whole(self, position)
 
-    monkeypatch.setattr(Noise, "begin", begin)
+    monkeypatch.setattr(NoiseTable, "begin", begin)
     ours = Ours(build(SMALL, PLAIN), PLAIN, Choice())
     ours.begin(1, 3)
     ours.run(6)

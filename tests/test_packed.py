@@ -17,7 +17,7 @@ from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.transformer import Linear, Map
 from jukebox_kit.models import Model, linears, repack
 from jukebox_kit.placement import Placement
-from jukebox_kit.sampling import Choice, Noise, TokenLoop, make_decoder
+from jukebox_kit.sampling import Choice, Rows, make_loop
 from jukebox_kit.verify.golden import Golden
 from tests.conftest import GOLDEN
 
@@ -84,8 +84,7 @@ def window(prior: Prior, name: str, songs: int, engine: str, primed: int) -> Ten
         given = prior.condition(tensors[f"{name}.y"][rows], above)
     codes = torch.full((songs, prior.config.n_ctx), UNMADE)
     codes[:, :primed] = tensors[f"{name}.z"][rows, :primed]
-    noise = Noise(3, prior.config.level, torch.arange(songs), prior.bins)
-    loop = TokenLoop(make_decoder(prior, songs, engine), Choice(0.95), noise, prior.config.n_ctx)
+    loop = make_loop(prior, Rows.of(torch.arange(songs)), 3, Choice(0.95), Placement(CPU, "float32", engine))
     assert loop.window(given, codes, 0, range(primed, prior.config.n_ctx)) == []
     return codes
 

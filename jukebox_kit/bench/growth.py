@@ -129,7 +129,7 @@ def _song(model: Model, seconds: float, say: Callable[[str], None]) -> Length:
     for level in LEVELS:
         prior = model.prior(level)
         plan = plan_level(prior.config, definition.vqvae, samples, definition.sampling.hop_fraction[level])
-        job = LevelJob(plan, (0,), (labels,), above, 0, CHOICE, model.placement.engine)
+        job = LevelJob(plan, (0,), (labels,), above, 0, CHOICE, model.placement)
         codes = torch.full((1, plan.total), UNMADE, device=device)
         with threads_for(prior.config):
             started = now(device)

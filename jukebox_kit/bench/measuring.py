@@ -13,7 +13,7 @@ from jukebox_kit.bench.shapes import conditioning
 from jukebox_kit.codes import UNMADE
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.placement import Placement
-from jukebox_kit.sampling import Choice, Noise, TokenLoop, make_decoder
+from jukebox_kit.sampling import Choice, Rows, make_loop
 
 LEAD = 2  # steps of each turn before the clock starts: the caches hold the one's before
 
@@ -54,13 +54,11 @@ class Ours:
     def begin(self, songs: int, at: int) -> None:
         """See Contender. What stands before is random codes, read as the beginning of any window is."""
         prior, device = self.prior, self.placement.device
-        self.noise = Noise(0, prior.config.level, torch.arange(songs, device=device), prior.bins)
-        decoder = make_decoder(prior, songs, self.placement.engine)
-        self.loop = TokenLoop(decoder, self.choice, self.noise, prior.config.n_ctx)
+        self.loop = make_loop(prior, Rows.of(torch.arange(songs, device=device)), 0, self.choice, self.placement)
         codes = torch.randint(prior.bins, (songs, at), generator=torch.Generator().manual_seed(0)).to(device)
         given = conditioning(prior, songs, device)
         started = now(device)
-        decoder.prefill(given, codes)
+        self.loop.decoder.prefill(given, codes)
         self.prefill_seconds = now(device) - started
         self.loop.codes.fill_(UNMADE)
         self.loop.position.fill_(at)
@@ -72,12 +70,12 @@ class Ours:
         while steps:
             if not self.noise_left:
                 started = now(device)
-                self.noise_left = self.noise.begin(int(self.loop.position))
+                self.noise_left = self.loop.noise.begin(int(self.loop.position))
                 self.noise_seconds = (now(device) - started) / self.noise_left
             count = min(steps, self.noise_left)
             started = now(device)
             for _ in range(count):
-                self.loop.step()
+                self.loop.advance()
             seconds += now(device) - started + count * self.noise_seconds
             steps, self.noise_left = steps - count, self.noise_left - count
         return seconds

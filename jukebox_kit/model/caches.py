@@ -93,22 +93,20 @@ class Cache:
         self.pattern, self.layouts = attention.pattern, layouts
         self.heads = attention.shape.heads
         self.head_dim = attention.shape.n_state // self.heads
-        slots = lyrics
-        if self.pattern is not Pattern.ENCODER:
-            self.layout = layouts.by_pattern[self.pattern]
-            slots = self.layout.n_groups * self.layout.group_size
+        self.layout = layouts.by_pattern.get(self.pattern)  # None where the layer reads the lyric encoder
+        slots = lyrics if self.layout is None else self.layout.n_groups * self.layout.group_size
         dtype, device = attention.c_attn.computes, layouts.device
         self.kv = torch.zeros(songs, 2, self.heads, slots, self.head_dim, dtype=dtype, device=device)
 
     def read_lyrics(self, attention: Attention, lyrics: Tensor) -> None:
         """Keep the keys and values of the lyric encoder's states (N, n_lyric, W), where the layer reads them."""
-        if self.pattern is Pattern.ENCODER:
+        if self.layout is None:
             kv = attention.c_enc_kv(lyrics).unflatten(-1, (2, self.heads, self.head_dim))
             self.kv.copy_(kv.permute(0, 2, 3, 1, 4))
 
     def fill(self, k: Tensor, v: Tensor) -> None:
         """Take the keys and values of positions 0 … L-1, each (N, H, L, D); lyrics are kept already."""
-        if self.pattern is not Pattern.ENCODER:
+        if self.layout is not None:
             positions, slots = self.layout.kept(k.shape[2])
             self.kv.index_copy_(3, slots, torch.stack([k, v], 1).index_select(3, positions))
 
@@ -121,7 +119,7 @@ class Cache:
             return self._attend_here(mapped, self.layouts.at)
         songs, kv = len(mapped), self.kv
         parts = mapped.view(songs, -1, self.heads, 1, self.head_dim)
-        if self.pattern is not Pattern.ENCODER:
+        if self.layout is not None:
             kv.index_copy_(3, self.layouts.slot[self.pattern], parts[:, 1:])
             if self.layout.groups is not None:
                 kv = kv.view(*kv.shape[:3], self.layout.n_groups, -1, self.head_dim)
@@ -133,7 +131,7 @@ class Cache:
         """Do the same at a position that the host knows: what is seen is a view, nothing is copied or masked."""
         songs, kv = mapped.shape[0], self.kv
         parts = mapped.view(songs, -1, self.heads, self.head_dim)
-        if self.pattern is not Pattern.ENCODER:
+        if self.layout is not None:
             slot, first, seen = self.layout.places[at]
             kv.select(3, slot).copy_(parts.narrow(1, 1, 2))
             kv = kv.narrow(3, first, seen)

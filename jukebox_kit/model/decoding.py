@@ -59,25 +59,24 @@ class CachedDecoder:
     A step changes buffers in place and reads nothing back, so that it can be captured as a CUDA graph.
     """
 
-    def __init__(self, prior: Prior, songs: int, operations: Operations | None = None) -> None:
+    def __init__(
+        self, prior: Prior, songs: int, operations: Operations | None = None, depth: int | None = None
+    ) -> None:
+        """Make one; depth: run the first layers only, for measuring."""
         self.prior, self.operations = prior, operations or Operations()
         self.model, shape = prior.prior, prior.prior.transformer.shape
         table = self.model.pos_emb.pos_emb
-        self.layers = self.model.transformer.layers
+        self.layers = self.model.transformer.layers[:depth]
         self.layouts = Layouts(shape, table.device)
         self.caches = [Cache(layer.attn, self.layouts, songs, prior.config.n_tokens) for layer in self.layers]
-        self.use(len(self.layers))
-        self.position = torch.zeros(1, dtype=torch.long, device=table.device)
-        self.last = table.new_zeros(songs, shape.width)  # layer 0's next input, without position and conditioning
-        self.conditioning = table.new_zeros(songs, shape.positions, shape.width)
-
-    def use(self, count: int) -> None:
-        """Decode with the first layers only, as many as `count`; what the others would cost can be told from that."""
         # Looked up once: modules find their attributes slowly, and a step needs seven of them a layer.
         self.steps = [
             (cache, layer.ln_0, layer.attn.c_attn, layer.attn.c_proj, layer.ln_1, layer.mlp.c_fc, layer.mlp.c_proj)
-            for layer, cache in zip(self.layers[:count], self.caches[:count], strict=True)
+            for layer, cache in zip(self.layers, self.caches, strict=True)
         ]
+        self.position = torch.zeros(1, dtype=torch.long, device=table.device)
+        self.last = table.new_zeros(songs, shape.width)  # layer 0's next input, without position and conditioning
+        self.conditioning = table.new_zeros(songs, shape.positions, shape.width)
 
     @torch.no_grad()
     def prefill(self, given: Conditioning, codes: Tensor) -> None:
@@ -93,7 +92,7 @@ class CachedDecoder:
             self.last.copy_(given.start[:, 0])
             return
         x = self.model.inputs(tokens[:, :-1], given.start, given.positions)
-        for layer, cache in zip(self.layers[: len(self.steps)], self.caches, strict=False):
+        for layer, cache in zip(self.layers, self.caches, strict=True):
             q, k, v = layer.attn.qkv(layer.ln_0(x), given.lyrics)
             cache.fill(k, v)
             x = layer.attn.mixed(q, k, v, x)
@@ -105,10 +104,10 @@ class CachedDecoder:
         """See Decoder."""
         conditioning = self.conditioning.index_select(1, self.position)[:, 0]
         x = self.last + self.model.pos_emb.pos_emb.index_select(0, self.position) + conditioning
-        self.layouts.move_to(self.position)
         do = self.operations
+        do.begin(self.layouts, self.position)
         for cache, ln_0, c_attn, attn_proj, ln_1, c_fc, mlp_proj in self.steps:
-            x = do.map_added(attn_proj, do.attend(cache, do.norm_map(ln_0, c_attn, x)), x)
+            x = do.attend_added(cache, attn_proj, do.norm_map(ln_0, c_attn, x), x)
             x = do.map_added(mlp_proj, do.norm_map_gelu(ln_1, c_fc, x), x)
         self.position += 1
         return self.prior.output(x, conditioning)[:, self.prior.shift :].float()
