@@ -43,6 +43,10 @@ class FusedOperations(Operations):
         facts = torch.cuda.get_device_properties(device)
         return cls(device, facts.major >= 8, facts.multi_processor_count)
 
+    def multiplies(self, computes: torch.dtype) -> bool:
+        """Return whether the matrix units do the work of several songs at once."""
+        return self.matrix_units and computes == torch.float16
+
     def begin(self, layouts: Layouts, position: Tensor) -> None:  # noqa: ARG002  # kernels read their tables
         """See Operations."""
         self.position = position
@@ -64,7 +68,7 @@ class FusedOperations(Operations):
         songs, heads, size = len(mapped), cache.heads, cache.head_dim
         own = cache.layout
         group = cache.kv.shape[3] if own is None else own.group_size
-        parts = min(PARTS, max(1, BUSY // (songs * heads)))
+        parts = min(PARTS // min(songs, 2), max(1, BUSY // (songs * heads)))  # merging many takes many registers
         span, dims = triton.cdiv(group, parts), triton.next_power_of_2(size)
         keys = min(triton.next_power_of_2(span), max(1, 2**14 // dims))
         found = mapped.new_empty(songs, heads, parts, size, dtype=torch.float32)
@@ -107,9 +111,9 @@ class FusedOperations(Operations):
             "SOURCE": "merged" if lse is not None else "as it is" if norm is None else "normalised",
             "GELU": gelu,
         }
-        by_products = songs > 1 and self.matrix_units and to.computes == torch.float16
-        shape = self._products(to, constants["SOURCE"]) if by_products else _sums(to, songs)
-        grid = (triton.cdiv(songs, shape["ROWS"]), triton.cdiv(to.n_out, shape["COLUMNS"]))
+        by_products = songs > 1 and self.multiplies(to.computes)
+        shape = self._products(to, constants["SOURCE"]) if by_products else self._sums(to)
+        grid = (triton.cdiv(songs, shape.get("ROWS", 1)), triton.cdiv(to.n_out, shape["COLUMNS"]))
         kernel = kernels.map_by_products if by_products else kernels.map_by_sums
         warps = LANES if by_products or shape["BLOCK"] > 512 else 4
         self._launch(kernel, grid, tensors, constants | shape, warps)
@@ -121,11 +125,18 @@ class FusedOperations(Operations):
         A block's buffers fit into the 99 KB that every GPU from sm_80 on gives a program.
         """
         columns = 16 if to.n_out <= 16 * 2 * self.processors else 32
-        block = 256 if source == "normalised" else 512  # what is normalised comes in float32
+        block = 512 if source == "as it is" else 256  # else what goes in comes in float32
         stages = {"normalised": 5 - columns // 16, "merged": 1}.get(source, 3)
         norm_block = min(triton.next_power_of_2(to.n_in), 1024)
         sizes = {"ROWS": ROWS, "COLUMNS": columns, "BLOCK": block, "NORM_BLOCK": norm_block}
         return sizes | {"LANES": LANES, "STAGES": stages}
+
+    def _sums(self, to: TurnedMap) -> dict[str, int]:
+        """Return the sizes of a program that sums products."""
+        block = triton.next_power_of_2(to.n_in)
+        group = max(1, min(8, 2**15 // (block * to.w.element_size())))  # 32 registers of each of 256 threads
+        columns = max(1, to.n_out // (2 * self.processors * group)) * group
+        return {"COLUMNS": columns, "GROUP": group, "BLOCK": block}
 
     def _launch(
         self, kernel: Any, grid: tuple[int, ...], tensors: tuple[Any, ...], constants: dict[str, Any], warps: int
@@ -133,15 +144,3 @@ class FusedOperations(Operations):
         self.launches += 1
         with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
             kernel[grid](*tensors, **constants, num_warps=warps, enable_fp_fusion=True)
-
-
-def _sums(to: TurnedMap, songs: int) -> dict[str, int]:
-    """Return the sizes of a program that sums products: at most four songs, with a weight's products in registers."""
-    rows = min(4, triton.next_power_of_2(songs))
-    whole = triton.next_power_of_2(to.n_in)
-    return {
-        "ROWS": rows,
-        "COLUMNS": 4 if rows == 4 else 8,
-        "BLOCK": min(whole, 2048 if to.n_in <= 2048 and rows == 1 else 1024),
-        "NORM_BLOCK": min(whole, 8192 // rows),
-    }

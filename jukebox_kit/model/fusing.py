@@ -13,6 +13,7 @@ from jukebox_kit.model.turned import TurnedMap
 
 log = logging.getLogger(__name__)
 
+FEW = 4  # songs for each of which the kernels without matrix units read the weights out of the GPU's cache
 OLDEST = (7, 5)  # compute capability that Triton compiles for
 TOLERANCES = {torch.float16: 2e-2, torch.float32: 1e-3}  # of logits, over the largest; what is wrong is far off
 
@@ -30,8 +31,11 @@ def fuse(decoder: CachedDecoder) -> bool:
     try:
         from jukebox_kit.model.fused import FusedOperations
 
-        device = decoder.position.device
+        device, songs = decoder.position.device, len(decoder.last)
         fused = FusedOperations.of(device) if device.type == "cuda" else FusedOperations(device)
+        if songs > FEW and not fused.multiplies(decoder.layers[0].attn.c_attn.computes):
+            log.info("no fused kernels: without matrix units they are slower than torch from %d songs on", FEW + 1)
+            return False
         apart = difference(decoder, fused)
     except torch.OutOfMemoryError:
         raise

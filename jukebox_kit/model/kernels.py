@@ -47,26 +47,6 @@ def merged(x, lse, rows, ks, inside, N_IN: tl.constexpr, HEAD: tl.constexpr, PAR
 
 
 @triton.jit
-def read(
-    x, gain, shift, lse, rows, ks, n_rows, mean, scale,
-    N_IN: tl.constexpr, HEAD: tl.constexpr, PARTS: tl.constexpr, SOURCE: tl.constexpr,
-):  # fmt: skip
-    """Return what goes into a map at `rows` and `ks`, which broadcast, as float32.
-
-    SOURCE says what is made of x first: "normalised", "merged", or nothing.
-    """
-    inside = (rows < n_rows) & (ks < N_IN)
-    if SOURCE == "merged":
-        return merged(x, lse, rows, ks, inside, N_IN, HEAD, PARTS)
-    values = tl.load(x + rows * N_IN + ks, mask=inside, other=0.0).to(tl.float32)
-    if SOURCE == "normalised":
-        kept = ks < N_IN
-        values = (values - mean) * scale * tl.load(gain + ks, mask=kept, other=0.0)
-        values += tl.load(shift + ks, mask=kept, other=0.0)
-    return values
-
-
-@triton.jit
 def finish(
     sums, scale, b, to, out, rows, columns, n_rows, n_out,
     GELU: tl.constexpr,
@@ -94,36 +74,42 @@ def finish(
 def map_by_sums(
     x, gain, shift, lse, w, scale, b, to, out, n_rows, n_out,
     EPS: tl.constexpr, N_IN: tl.constexpr, HEAD: tl.constexpr, PARTS: tl.constexpr, SOURCE: tl.constexpr,
-    GELU: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr,
-    NORM_BLOCK: tl.constexpr,
+    GELU: tl.constexpr, COLUMNS: tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Map a few rows by products and sums: for one song, float32, and GPUs whose matrix units Triton leaves alone.
+    """Map a row a program by products and sums: for one song, and where Triton has no use for matrix units.
 
-    x: float32 (N, in) to be normalised, (N, H, S, D) to be merged, or as it is; w (out, in), to (N, out) float32.
+    x: float32 (N, in) to be normalised, (N, H, S, D) to be merged, or as it is; w (out, in), to (N, out) float32. The
+    row stays in registers while GROUP after GROUP of the program's COLUMNS passes by, each asked for one ahead.
     """
-    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)  # programs of the same columns run side by side
-    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    ks = tl.arange(0, BLOCK)
-    run = w + columns[:, None] * N_IN + ks[None, :]
-    kept = (columns < n_out)[:, None]
-    weights = tl.load(run, mask=kept & (ks < N_IN)[None, :], other=0.0)  # on their way while the rest is got ready
-    mean = tl.zeros((ROWS,), tl.float32)
-    deviation = mean
+    row = tl.program_id(0) + tl.arange(0, 1)  # programs of the same columns run side by side and read them once
+    ks = tl.arange(0, BLOCK)[None, :]
+    inside = ks < N_IN
+    if SOURCE == "merged":
+        values = merged(x, lse, row[:, None], ks, inside, N_IN, HEAD, PARTS)
+    else:
+        values = tl.load(x + row[:, None] * N_IN + ks, mask=inside, other=0.0).to(tl.float32)
     if SOURCE == "normalised":
-        mean, deviation = statistics(x, rows, n_rows, EPS, N_IN, NORM_BLOCK)
-    sums = tl.zeros((ROWS, COLUMNS, BLOCK), tl.float32)
-    for start in tl.static_range(0, N_IN, BLOCK):
-        following = weights
-        if start + BLOCK < N_IN:
-            following = tl.load(run + start + BLOCK, mask=kept & (start + BLOCK + ks < N_IN)[None, :], other=0.0)
-        values = read(
-            x, gain, shift, lse, rows[:, None], start + ks[None, :], n_rows,
-            mean[:, None], deviation[:, None], N_IN, HEAD, PARTS, SOURCE,
-        )  # fmt: skip
-        values = values.to(b.dtype.element_ty).to(tl.float32)
-        sums += values[:, None, :] * weights.to(tl.float32)[None, :, :]
+        gains = tl.load(gain + ks, mask=inside, other=0.0)
+        shifts = tl.load(shift + ks, mask=inside, other=0.0)
+    first = tl.program_id(1) * COLUMNS
+    group = tl.arange(0, GROUP)
+    run = w + (first + group)[:, None] * N_IN + ks
+    # Loaded after what goes in: Triton lays out the operands of a product as the last of them, and these are the many.
+    weights = tl.load(run, mask=(first + group < n_out)[:, None] & inside, other=0.0)
+    if SOURCE == "normalised":  # while the first weights are on their way
+        mean = tl.sum(values, 1)[:, None] / N_IN
+        away = tl.where(inside, values - mean, 0.0)
+        deviation = 1.0 / tl.sqrt(tl.sum(away * away, 1)[:, None] / N_IN + EPS)
+        values = (values - mean) * deviation * gains + shifts
+    values = values.to(b.dtype.element_ty).to(tl.float32)
+    for start in range(0, COLUMNS, GROUP):
+        columns = first + start + group
+        run += GROUP * N_IN
+        ahead = (columns + GROUP < tl.minimum(n_out, first + COLUMNS))[:, None] & inside
+        following = tl.load(run, mask=ahead, other=0.0)
+        sums = tl.sum(values * weights.to(tl.float32), 1)[None, :]
+        finish(sums, scale, b, to, out, row, columns, n_rows, n_out, GELU)
         weights = following
-    finish(tl.sum(sums, 2), scale, b, to, out, rows, columns, n_rows, n_out, GELU)
 
 
 @triton.jit
@@ -149,10 +135,16 @@ def map_by_products(
     for start in tl.range(0, N_IN, BLOCK, num_stages=STAGES):
         inside = (start + down < N_IN) & (columns < n_out)[None, None, :]
         weights = tl.load(w + columns[None, None, :] * N_IN + start + down, mask=inside, other=0.0)
-        values = read(
-            x, gain, shift, lse, rows[None, :, None], start + across, n_rows,
-            mean[None, :, None], deviation[None, :, None], N_IN, HEAD, PARTS, SOURCE,
-        )  # fmt: skip
+        places = (rows < n_rows)[None, :, None] & (start + across < N_IN)
+        if SOURCE == "merged":
+            values = merged(x, lse, rows[None, :, None], start + across, places, N_IN, HEAD, PARTS)
+        else:
+            values = tl.load(x + rows[None, :, None] * N_IN + start + across, mask=places, other=0.0)
+        if SOURCE == "normalised":
+            kept = start + across < N_IN
+            values = (values - mean[None, :, None]) * deviation[None, :, None]
+            values = values * tl.load(gain + start + across, mask=kept, other=0.0)
+            values += tl.load(shift + start + across, mask=kept, other=0.0)
         values = values.to(b.dtype.element_ty)
         sums = tl.dot(values, weights.to(values.dtype), sums)
     finish(tl.sum(sums, 0), scale, b, to, out, rows, columns, n_rows, n_out, GELU)
