@@ -125,7 +125,7 @@ def sample_level(prior: Prior, job: LevelJob, codes: Tensor, made: Callable[[int
         y = label_rows(list(job.labels), prior.config, prior.hop, start, device)
         above = None if job.above is None else job.plan.above(job.above, start)
         with torch.no_grad():
-            given = prior.condition(y, above)
+            given = prior.condition(y, above, loop.decoder.conditioning)
         strangers += loop.window(given, codes, start, range(begin, end), made)
     return strangers
 
