@@ -111,7 +111,7 @@ def sample_level(
         y = label_rows(job.labels, prior.config, prior.hop, starts, device)
         above = None if job.above is None else job.plan.above(job.above, starts)
         with torch.no_grad():
-            given = prior.condition(y, above)
+            given = prior.condition(y, above, own.decoder.conditioning)
         strangers += own.window(given, codes, start, range(begin, end), made)
     return strangers
 

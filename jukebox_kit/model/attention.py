@@ -21,9 +21,12 @@ def weights(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
     return (scores if mask is None else scores.masked_fill(~mask, -math.inf)).softmax(-1)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the values mixed by `weights`, (…, Lq, D), in v's dtype, without keeping the weights."""
-    return F.scaled_dot_product_attention(q, k, v, mask)
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool = False) -> Tensor:
+    """Return the values mixed by `weights`, (…, Lq, D), in v's dtype, without keeping the weights.
+
+    `causal`, in place of a mask, lets position i see the keys up to i.
+    """
+    return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
 
 
 def prime_mask(length: int, prime: int, device: torch.device) -> Tensor:
@@ -38,7 +41,7 @@ def pattern_attention(
     """Attend by one pattern over the sequence's own keys and values."""
     length = q.shape[2]
     if pattern is Pattern.DENSE:
-        return attend(q, k, v, prime_mask(length, length, q.device))
+        return attend(q, k, v, None, causal=True)  # a mask over all pairs would be the largest tensor there is
     if pattern is Pattern.PRIME:
         return attend(q, k[:, :, :prime_length], v[:, :, :prime_length], prime_mask(length, prime_length, q.device))
     q, k, v = (_to_rows(t, block_ctx) for t in (q, k, v))  # (N, H, rows, block_ctx, D)
@@ -56,5 +59,5 @@ def pattern_attention(
 def _to_rows(x: Tensor, block_ctx: int) -> Tensor:
     """(N, H, L, D) → (N, H, rows, block_ctx, D), the last row filled up with zeros that no real position sees."""
     short = -x.shape[2] % block_ctx
-    padded = F.pad(x, (0, 0, 0, short))
-    return padded.view(*x.shape[:2], -1, block_ctx, x.shape[-1])
+    padded = F.pad(x, (0, 0, 0, short)) if short else x
+    return padded.reshape(*padded.shape[:2], -1, block_ctx, padded.shape[-1])

@@ -104,11 +104,12 @@ class Cache:
             kv = attention.c_enc_kv(lyrics).unflatten(-1, (2, self.heads, self.head_dim))
             self.kv.copy_(kv.permute(0, 2, 3, 1, 4))
 
-    def fill(self, k: Tensor, v: Tensor) -> None:
-        """Take the keys and values of positions 0 … L-1, each (N, H, L, D); lyrics are kept already."""
+    def fill(self, song: int, k: Tensor, v: Tensor) -> None:
+        """Take a song's keys and values of positions 0 … L-1, each (1, H, L, D); lyrics are kept already."""
         if self.layout is not None:
             positions, slots = self.layout.kept(k.shape[2])
-            self.kv.index_copy_(3, slots, torch.stack([k, v], 1).index_select(3, positions))
+            for kept, values in zip(self.kv[song], (k, v), strict=True):
+                kept.index_copy_(1, slots, values[0].index_select(1, positions))
 
     def attend(self, mapped: Tensor) -> Tensor:
         """Write the current position's keys and values, and return what its query finds.

@@ -61,9 +61,9 @@ class LabelEmbedding(nn.Module):
         absolute = offset + length * steps
         begin, end = offset / total, ((offset + length) / total).clamp(max=1.0)
         relative = begin + (end - begin) * steps
-        total_emb = self.total_length_emb(self._bin(total, *self.ranges[0]))
-        absolute_emb = self.absolute_pos_emb(self._bin(absolute, *self.ranges[1]))
-        out: Tensor = total_emb + absolute_emb + self.relative_pos_emb(self._bin(relative, *self.ranges[2]))
+        out: Tensor = self.absolute_pos_emb(self._bin(absolute, *self.ranges[1]))
+        out += self.total_length_emb(self._bin(total, *self.ranges[0]))
+        out += self.relative_pos_emb(self._bin(relative, *self.ranges[2]))
         return out
 
     def _bin(self, value: Tensor, low: float, high: float) -> Tensor:

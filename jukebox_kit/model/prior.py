@@ -102,18 +102,31 @@ class Prior(nn.Module):
         """Lyric positions that come before the music in the same sequence."""
         return self.config.n_tokens if self.config.single_enc_dec else 0
 
-    def condition(self, y: Tensor, codes_above: Tensor | None = None) -> Conditioning:
-        """Return what a window is conditioned on: labels (N, Y) int64, upper codes (N, n_ctx / rate) below the top."""
+    def condition(self, y: Tensor, codes_above: Tensor | None = None, into: Tensor | None = None) -> Conditioning:
+        """Return what a window is conditioned on: labels (N, Y) int64, upper codes (N, n_ctx / rate) below the top.
+
+        into: (N, lyric + music positions, W), of which the lyrics' are zeros: becomes `positions`, filled song by song,
+        so that what passes on the way is one song's.
+        """
         lyric_tokens = y[:, 4 + self.config.max_bow_genre_size :]
         start = self.y_emb.names(y)
-        if self.top:
-            music = self.y_emb.times(y)
-        else:
-            assert codes_above is not None, "an upsampler needs the codes of the level above"
-            music = self.conditioner_blocks[0](codes_above)
         lyrics = self.encode_lyrics(lyric_tokens) if self.config.has_encoder else None
         prefix = lyric_tokens if self.config.single_enc_dec else lyric_tokens[:, :0]
-        return Conditioning(F.pad(music, (0, 0, prefix.shape[1], 0)), start, prefix, lyrics)
+        if into is None:
+            into = F.pad(self._music(y, codes_above), (0, 0, prefix.shape[1], 0))
+        else:
+            for song in range(len(y)):
+                above = None if codes_above is None else codes_above[song : song + 1]
+                into[song, prefix.shape[1] :] = self._music(y[song : song + 1], above)[0]
+        return Conditioning(into, start, prefix, lyrics)
+
+    def _music(self, y: Tensor, codes_above: Tensor | None) -> Tensor:
+        """Return what is added at each music position, (N, n_ctx, W): where in the song it is, or the level above."""
+        if self.top:
+            return self.y_emb.times(y)
+        assert codes_above is not None, "an upsampler needs the codes of the level above"
+        music: Tensor = self.conditioner_blocks[0](codes_above)
+        return music
 
     def encode_lyrics(self, tokens: Tensor) -> Tensor:
         """Return the lyric encoder's states as the layers read them: (N, n_lyric) int64 → (N, n_lyric, W)."""

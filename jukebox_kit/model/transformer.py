@@ -112,13 +112,13 @@ class Attention(nn.Module):
         q, k, v = (t.unflatten(-1, (self.shape.heads, -1)).transpose(1, 2) for t in parts)
         return q, k, v
 
-    def mixed(self, q: Tensor, k: Tensor, v: Tensor, to: Tensor) -> Tensor:
-        """Attend, map back and add: q, k, v of `qkv`, `to` (N, L, W) → (N, L, W)."""
+    def found(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Return what the queries find, heads side by side: q, k, v of `qkv` → (N, L, S)."""
         if self.pattern is Pattern.ENCODER:
             out = attend(q, k, v, None)
         else:
             out = pattern_attention(self.pattern, q, k, v, self.shape.block_ctx, self.shape.prime_length)
-        return self.c_proj.added(out.transpose(1, 2).flatten(2), to)
+        return out.transpose(1, 2).flatten(2)
 
 
 class MLP(nn.Module):
@@ -146,7 +146,7 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, lyrics: Tensor | None = None) -> Tensor:
         """Map (N, L, W) → (N, L, W)."""
-        x = self.attn.mixed(*self.attn.qkv(self.ln_0(x), lyrics), x)
+        x = self.attn.c_proj.added(self.attn.found(*self.attn.qkv(self.ln_0(x), lyrics)), x)
         return self.mlp.added(self.ln_1(x), x)
 
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from jukebox_kit.errors import AudioError
 from jukebox_kit.model.configuration import VQVAEConfig
 
+PIECE = 2**17  # samples decoded at once where the margins are small beside them: more takes memory and no less time
+
 
 class ResidualBlock(nn.Module):
     """x + scale · branch(x); the branch is ReLU, dilated Conv1d, ReLU, Conv1d of kernel 1. (N, C, L) → (N, C, L)."""
@@ -148,20 +150,24 @@ class VQVAE(nn.Module):
     def decode(self, codes: Tensor, level: int, piece: int | None = None) -> Tensor:
         """Return the audio of one level's codes: (N, L) → (N, L · hop, 1), not clipped.
 
-        Decodes `piece` tokens at a time with a margin on each side as wide as a sample can see, so memory does not
-        grow with L and the samples are those of decoding it whole, float rounding aside.
+        Decodes `piece` tokens at a time, by default `piece_tokens`, with a margin on each side at least as wide as a
+        sample can see: so memory does not grow with L, and the samples are those of decoding it whole, float rounding
+        aside. All pieces are of one length, as oneDNN keeps memory for each that it has seen.
         """
-        hop, margin = self.config.hops[level], self.margin(level)
-        step = piece or max(margin * 2, 2**19 // hop)  # half a million samples keeps the widest level near 1 GB
-        pieces: list[Tensor] = []
-        for start in range(0, codes.shape[1], step):
-            low, high = max(0, start - margin), min(codes.shape[1], start + step + margin)
-            audio = self.reconstruct(self.codebook(level).vectors(codes[:, low:high]), level)
-            keep = min(step, codes.shape[1] - start) * hop
-            pieces.append(audio[:, (start - low) * hop : (start - low) * hop + keep])
-        return (
-            torch.cat(pieces, 1) if pieces else codes.new_zeros((len(codes), 0, 1), dtype=self.codebook(level).k.dtype)
-        )
+        hop, margin, length = self.config.hops[level], self.margin(level), codes.shape[1]
+        step = piece or self.piece_tokens(level)
+        audio = torch.empty(len(codes), length * hop, 1, dtype=self.codebook(level).k.dtype, device=codes.device)
+        for start in range(0, length, step):
+            low = max(0, min(start - margin, length - step - 2 * margin))
+            read = codes[:, low : low + step + 2 * margin]
+            found = self.reconstruct(self.codebook(level).vectors(read), level)
+            end = min(start + step, length)
+            audio[:, start * hop : end * hop] = found[:, (start - low) * hop : (end - low) * hop]
+        return audio
+
+    def piece_tokens(self, level: int) -> int:
+        """Return the tokens of a level that are decoded at once, margins aside."""
+        return max(self.margin(level) * 4, PIECE // self.config.hops[level])
 
     def margin(self, level: int) -> int:
         """Tokens to each side that can reach a sample of `level`, an upper bound from kernel sizes and dilations."""
