@@ -43,7 +43,7 @@ class Float32Map(PackedMap):
     def __init__(self, plain: Linear) -> None:
         super().__init__(plain)
         self.b = plain.b.detach()
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(plain.w.detach().t().contiguous(), None)
+        self.packed = _reordered(plain.w.detach().t().contiguous())
 
     def forward(self, x: Tensor) -> Tensor:
         """See Map."""
@@ -57,7 +57,7 @@ class PackedOutput(nn.Module):
     def __init__(self, plain: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = plain.in_features, plain.out_features
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(plain.weight.detach(), None)
+        self.packed = _reordered(plain.weight.detach())
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (…, W) → (…, bins)."""
@@ -147,6 +147,15 @@ def fast_form(plain: Linear, weights: str, to_pack: bool) -> Map:
     if to_pack:
         return packed(plain, weights)
     return Int8Linear(plain) if weights == "int8" else plain
+
+
+def _reordered(w: Tensor) -> Tensor:
+    """Return weights (out, in) as oneDNN lays them, for any number of rows."""
+    try:
+        out: Tensor = torch.ops.mkldnn._reorder_linear_weight(w, None)
+    except NotImplementedError:  # older versions of torch take their own kind of tensor here
+        out = torch.ops.mkldnn._reorder_linear_weight(w.to_mkldnn(), None)
+    return out
 
 
 def _onednn_packs() -> bool:
