@@ -72,17 +72,19 @@ def unfit(decoder: CachedDecoder) -> str:
 def difference(decoder: CachedDecoder, other: Operations) -> float:
     """Return how far apart logits are with other operations: the largest difference over the largest magnitude.
 
-    The decoder is new and left as new.
+    The decoder is new and left as new, whatever happens.
     """
     plain, found = decoder.operations, list[torch.Tensor]()
     generator = torch.Generator(decoder.position.device).manual_seed(0)
     changed = [decoder.last, *(cache.kv for cache in decoder.caches)]
-    for tensor in changed:
-        tensor.normal_(generator=generator)
-    for decoder.operations in (plain, other):
-        decoder.position.fill_(decoder.prior.prior.transformer.shape.positions * 5 // 8)
-        found.append(decoder.next_logits())
-    decoder.operations = plain
-    for tensor in [*changed, decoder.position]:
-        tensor.zero_()
+    try:
+        for tensor in changed:
+            tensor.normal_(generator=generator)
+        for decoder.operations in (plain, other):
+            decoder.position.fill_(decoder.prior.prior.transformer.shape.positions * 5 // 8)
+            found.append(decoder.next_logits())
+    finally:
+        decoder.operations = plain
+        for tensor in [*changed, decoder.position]:
+            tensor.zero_()
     return float((found[0] - found[1]).abs().max() / found[0].abs().max())
