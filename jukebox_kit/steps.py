@@ -18,6 +18,7 @@ from jukebox_kit.audio import SampledAudio
 from jukebox_kit.codes import UNMADE, LevelCodes
 from jukebox_kit.errors import SongError, StoppedError
 from jukebox_kit.models import Model
+from jukebox_kit.planned import load_planned, plan_step
 from jukebox_kit.sampling import LevelJob, sample_level
 from jukebox_kit.song import LEVELS, Song
 from jukebox_kit.sounds import finish_sounds, write_sounds
@@ -42,8 +43,8 @@ class Options:
     """How the work is done; none of it changes which song comes out.
 
     save_every: seconds of work that may be lost; preview_every: seconds of work after which the audio so far is written
-    anew; batch: items sampled at once; progress: called a few times a second; stop: asked at every token whether to
-    save and raise StoppedError.
+    anew; batch: items sampled at once at most, fewer where memory is small; progress: called a few times a second;
+    stop: asked at every token whether to save and raise StoppedError.
     """
 
     save_every: float = 30.0
@@ -53,7 +54,7 @@ class Options:
     stop: Callable[[], bool] | None = None
 
 
-def run_facts(model: Model, options: Options) -> dict[str, Any]:
+def run_facts(model: Model, batch: int) -> dict[str, Any]:
     """Return what the bits of sampled tokens depend on beside the song and its checkpoints."""
     on_gpu = model.device.type == "cuda"
     device = torch.cuda.get_device_name(model.device) if on_gpu else torch.backends.cpu.get_cpu_capability()
@@ -62,14 +63,14 @@ def run_facts(model: Model, options: Options) -> dict[str, Any]:
         "weights": model.placement.weights,
         "torch": torch.__version__,
         "threads": 0 if on_gpu else torch.get_num_threads(),
-        "batch": options.batch,
+        "batch": batch,
         "engine": model.placement.engine,
     }
 
 
 def sample(song: Song, until: int = 0, model: Model | None = None, options: Options | None = None) -> Song:
     """Do what is left of a song, level 2 first, down to level `until`. Returns the song."""
-    loaded = model or Model.load(song.request.model)
+    loaded = model or load_planned(song)
     for level in reversed(LEVELS):
         if level >= until:
             _step(song, level, loaded, options or Options())
@@ -78,17 +79,17 @@ def sample(song: Song, until: int = 0, model: Model | None = None, options: Opti
 
 def level_2(song: Song, model: Model | None = None, options: Options | None = None) -> Song:
     """Sample the top level, or what is left of it."""
-    return _step(song, 2, model or Model.load(song.request.model), options or Options())
+    return _step(song, 2, model or load_planned(song), options or Options())
 
 
 def level_1(song: Song, model: Model | None = None, options: Options | None = None) -> Song:
     """Upsample level 2's codes to level 1; SongError where those are not finished."""
-    return _step(song, 1, model or Model.load(song.request.model), options or Options())
+    return _step(song, 1, model or load_planned(song), options or Options())
 
 
 def level_0(song: Song, model: Model | None = None, options: Options | None = None) -> Song:
     """Upsample level 1's codes to level 0; SongError where those are not finished."""
-    return _step(song, 0, model or Model.load(song.request.model), options or Options())
+    return _step(song, 0, model or load_planned(song), options or Options())
 
 
 def generate(model: str | Model = "demo", **request: Any) -> SampledAudio:
@@ -120,7 +121,7 @@ def upsample(
         raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {wrong or 'none'}; choose of those.")
     with song.locked():
         song.keep(replace(song.manifest, upsample=None if items is None else tuple(sorted(set(items)))))
-    loaded = model or Model.load(song.request.model)
+    loaded = model or load_planned(song)
     for level in (1, 0):
         if level >= until:
             _step(song, level, loaded, options or Options())
@@ -135,9 +136,11 @@ def _step(song: Song, level: int, model: Model, options: Options) -> Song:
             return song
         song.check_model(model)
         above = _upper_codes(song, level, model)
-        _note_seam(song, level, found, run_facts(model, options))
+        plan = plan_step(song, level, model, options.batch)
+        model.together, batch = plan.together, plan.batch(level)
+        _note_seam(song, level, found, run_facts(model, batch))
         keeper = _Keeper(song, level, found, options, model)
-        queue = _batches(wanted, found.given, options.batch)
+        queue = _batches(wanted, found.given, batch)
         while queue:
             items = queue.pop(0)
             if not _sampled(keeper, items, above):

@@ -18,7 +18,6 @@ from jukebox_kit.model.operations import Operations
 from jukebox_kit.model.prior import Conditioning, Prior
 from jukebox_kit.model.transformer import Layer
 
-
 ROWS = 1024  # positions that maps read at once: as fast as all at once, in a fraction of the memory
 
 
@@ -111,11 +110,11 @@ class CachedDecoder:
         x = self.model.inputs(tokens, given.start[one], self.conditioning[one])
         for layer, cache in zip(self.layers, self.caches, strict=True):
             if layer.attn.pattern is Pattern.ENCODER:  # each position sees the lyrics alone
-                for rows in x.split(ROWS, 1):
+                for rows in torch.split(x, ROWS, 1):
                     rows.copy_(layer(rows, lyrics))
                 continue
             found = _found(layer, x, cache, song)
-            for rows, seen in zip(x.split(ROWS, 1), found.split(ROWS, 1), strict=True):
+            for rows, seen in zip(torch.split(x, ROWS, 1), torch.split(found, ROWS, 1), strict=True):
                 rows.copy_(layer.attn.c_proj.added(seen, rows))
                 rows.copy_(layer.mlp.added(layer.ln_1(rows), rows))
 
@@ -140,7 +139,7 @@ class CachedDecoder:
 
 def _found(layer: Layer, x: Tensor, cache: Cache, song: int) -> Tensor:
     """Return what a layer's queries find in a song's sequence, (1, L, W) → (1, L, S), with its cache filled."""
-    parts = [layer.attn.qkv(layer.ln_0(rows), None) for rows in x.split(ROWS, 1)]
+    parts = [layer.attn.qkv(layer.ln_0(rows), None) for rows in torch.split(x, ROWS, 1)]
     q, k, v = (torch.cat(part, 2) for part in zip(*parts, strict=True))
     del parts
     cache.fill(song, k, v)

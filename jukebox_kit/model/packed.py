@@ -115,9 +115,14 @@ def packed(plain: Linear, weights: str) -> Map:
     """Return the form in which this CPU multiplies a map fastest; `weights` is float32, float16 or int8."""
     if weights == "float32":
         return Float32Map(plain) if plain.w.numel() >= LARGE and _onednn_packs() else plain
-    if not {"x86", "fbgemm"} & set(torch.backends.quantized.supported_engines):
+    if not can_pack():
         raise RequestError(f"torch keeps no weights in {weights} on this kind of CPU; choose float32.")
     return Float16Map(plain) if weights == "float16" else Int8Map(plain)
+
+
+def can_pack() -> bool:
+    """Return whether this CPU multiplies by weights in float16 or int8."""
+    return bool({"x86", "fbgemm"} & set(torch.backends.quantized.supported_engines))
 
 
 def fast_form(plain: Linear, weights: str, to_pack: bool) -> Map:

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from jukebox_kit.errors import AudioError
 from jukebox_kit.model.configuration import VQVAEConfig
 
-
 PIECE = 2**17  # samples decoded at once where the margins are small beside them: more takes memory and no less time
 
 

@@ -11,12 +11,11 @@ import ipywidgets as widgets
 from jukebox_kit.definitions import ModelDefinition, load_definition
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.estimates import Measured, estimate
-from jukebox_kit.footprint import largest_batch
 from jukebox_kit.notebook.fields import told
 from jukebox_kit.notebook.session import Session
-from jukebox_kit.placement import Placement
+from jukebox_kit.placement import Placement, usable_device
+from jukebox_kit.plan import BUCKETS, plan_memory
 from jukebox_kit.progress import duration
-from jukebox_kit.song import LEVELS
 
 
 class EstimateLine:
@@ -58,19 +57,22 @@ class EstimateLine:
 
 def words(definition: ModelDefinition, seconds: float, items: int) -> str:
     """Return an estimate for a person, measured here."""
-    found = estimate(definition, seconds, items, Placement.of(), measured=_measured())
-    if not found.fits:
-        return found.reason
+    device = usable_device(None)
+    plan = plan_memory(definition, seconds, items, device)
+    if not plan.fits:
+        return plan.reason
+    found = estimate(definition, seconds, items, Placement(device, plan.weights), measured=_measured())
     levels = ", ".join(f"level {one.level} {duration(one.seconds)} ({one.batch} at once)" for one in found.levels)
-    return f"about {duration(found.seconds)}: {levels}, as measured on this machine."
+    return f"about {duration(found.seconds)}: {levels}, {plan.weights} weights, as measured on this machine."
 
 
 def room(definition: ModelDefinition) -> str:
     """Return how many items at once fit into this machine's memory, for a person, without any measuring."""
-    fitting = [largest_batch(definition, level, Placement.of()) for level in reversed(LEVELS)]
-    if not all(fitting):
-        return "does not fit into the memory that is free"
-    return f"fits, {', '.join(map(str, fitting))} items at once at levels 2, 1, 0"
+    plan = plan_memory(definition, definition.seconds_range[0], BUCKETS[-1], usable_device(None))
+    if not plan.fits:
+        return plan.reason
+    fitting = ", ".join(str(level.batch) for level in plan.levels)
+    return f"fits with {plan.weights} weights, {fitting} items at once at levels 2, 1, 0"
 
 
 @cache
