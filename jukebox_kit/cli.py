@@ -79,20 +79,23 @@ def sample(
     save_every: SaveEvery = 30.0,
     batch: Batch = 16,
     device: Device = None,
-    weights: Weights = None,
+    weights: Weights = "auto",
     engine: Engine = "fast",
 ) -> None:
     """Make a song: a folder, then its levels. Run again, it goes on where it was."""
-    from jukebox_kit.models import Model
+    from jukebox_kit.planned import load_for, load_planned
     from jukebox_kit.request import read_lyrics
-    from jukebox_kit.song import Song
+    from jukebox_kit.song import Song, is_song
     from jukebox_kit.steps import sample as do
 
     if lyrics and lyrics_file:
         raise RequestError("lyrics and lyrics-file exclude each other; give one of them.")
     last = level_of(until)
     words = read_lyrics(lyrics_file) if lyrics_file else lyrics
-    loaded = Model.load(model, device, weights, engine)
+    if is_song(folder):
+        loaded = load_planned(Song.open(folder), device, weights, engine, batch)
+    else:
+        loaded = load_for(model, seconds, items, device, weights, engine, batch)
     song = Song.create(
         folder,
         loaded,
@@ -123,16 +126,16 @@ def resume(
     save_every: SaveEvery = 30.0,
     batch: Batch = 16,
     device: Device = None,
-    weights: Weights = None,
+    weights: Weights = "auto",
     engine: Engine = "fast",
 ) -> None:
     """Go on with a song where it was stopped."""
-    from jukebox_kit.models import Model
+    from jukebox_kit.planned import load_planned
     from jukebox_kit.song import Song
     from jukebox_kit.steps import sample as do
 
     song, last = Song.open(folder), level_of(until)
-    loaded = Model.load(song.request.model, device, weights, engine)
+    loaded = load_planned(song, device, weights, engine, batch)
     work(song, last, lambda options: do(song, last, loaded, options), save_every, batch)
 
 

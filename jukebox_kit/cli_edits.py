@@ -49,17 +49,17 @@ def upsample(
     save_every: SaveEvery = 30.0,
     batch: Batch = 16,
     device: Device = None,
-    weights: Weights = None,
+    weights: Weights = "auto",
     engine: Engine = "fast",
 ) -> None:
     """Upsample a song, or some of its items only; resume keeps to those."""
-    from jukebox_kit.models import Model
+    from jukebox_kit.planned import load_planned
     from jukebox_kit.song import Song
     from jukebox_kit.steps import upsample as do
 
     chosen, counts = None if items is None else whole_numbers("items", items), pieces_of(pieces)
     song = Song.open(folder)
-    loaded, last = Model.load(song.request.model, device, weights, engine), level_of(until)
+    loaded, last = load_planned(song, device, weights, engine, batch), level_of(until)
     work(song, last, lambda options: do(song, chosen, last, loaded, options, counts), save_every, batch)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,14 +27,14 @@ def overnight(
     save_every: SaveEvery = 30.0,
     batch: Batch = 16,
     device: Device = None,
-    weights: Weights = None,
+    weights: Weights = "auto",
     engine: Engine = "fast",
     as_json: AsJson = False,
 ) -> None:
     """Finish all songs of a folder, one after another; one that fails does not stop the others."""
-    from jukebox_kit.models import Model
     from jukebox_kit.overnight import order as ordered
     from jukebox_kit.overnight import standings, work_through
+    from jukebox_kit.planned import load_planned
     from jukebox_kit.steps import Options
 
     last = level_of(until)
@@ -44,7 +45,8 @@ def overnight(
     shown = _Shown()
     options = Options(save_every=save_every, batch=batch, progress=shown.show)
     try:
-        report = work_through(todo, lambda name: Model.load(name, device, weights, engine), options, shown.told, last)
+        loaded = partial(load_planned, device=device, weights=weights, engine=engine, batch=batch)
+        report = work_through(todo, lambda song, held: loaded(song, held=held), options, shown.told, last)
     except KeyboardInterrupt:
         typer.echo(f"jukebox-kit: stopped; all is saved; go on with: jukebox-kit overnight {folder}", err=True)
         raise typer.Exit(130) from None

@@ -21,10 +21,12 @@ Until = Annotated[str, typer.Option(help="The last level to make: level_2, level
 SaveEvery = Annotated[float, typer.Option(help="Seconds of work that a power cut may lose at most.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; the GPU where there is one.")]
 Weights = Annotated[
-    str | None, typer.Option(help="What weights are kept as: float32, float16 or int8; a GPU's usual is float16.")
+    str, typer.Option(help="What weights are kept as: float32, float16 or int8; auto: as before, else by what fits.")
 ]
 Engine = Annotated[str, typer.Option(help="fast, cached, graph, fused or plain: which of the ways to compute.")]
-Batch = Annotated[int, typer.Option(min=1, help="Items, or pieces of items, sampled at once.")]
+Batch = Annotated[
+    int, typer.Option(min=1, help="Items, or pieces of items, at once at most; fewer where memory is small.")
+]
 Pieces = Annotated[
     str | None, typer.Option(help="Pieces made at once of levels 0 and 1, or two numbers 0,1; quicker, with joins.")
 ]

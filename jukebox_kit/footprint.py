@@ -1,11 +1,12 @@
-"""How much memory a model's parts take, and how many items fit at once; nothing is loaded for it.
+"""How many bytes sampling a level takes at its peak; nothing is loaded for it.
 
-Everything is counted on the meta device, with the very classes that sampling uses. What is estimated rather than
-counted is what lives for a moment only: `FORWARD_COPIES` and `SPARE`.
+Weights, caches and buffers are counted on the meta device, with the very classes that sampling uses. What lives for a
+moment only is a number of copies of the tensor that it comes from, as `python tests/memory.py` measures it.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -17,58 +18,81 @@ from torch import nn
 from jukebox_kit.definitions import PARTS, ModelDefinition
 from jukebox_kit.model.caches import Cache, Layouts
 from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig
+from jukebox_kit.model.packed import LARGE
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.transformer import Linear
 from jukebox_kit.model.vqvae import VQVAE
 from jukebox_kit.models import linears, place
 from jukebox_kit.placement import Placement
+from jukebox_kit.step_noise import NOISE_VALUES
+from jukebox_kit.windows import LevelPlan
 
 META = torch.device("meta")
-BUCKETS = (1, 2, 4, 8, 16)  # items at once
-FORWARD_COPIES = 9  # (N, positions, W) float32 alive at once in a plain forward: as measured in float32 on the CPU
-SPARE = 2**30  # bytes: a preview decoded meanwhile, what the allocator cannot use, kernels
+PREFILL = {torch.float32: 3.75, torch.float16: 3.0}  # (1, L, W) float32 at once while L positions are read
+TIMES = 2  # (1, n_ctx, W) float32 while the times of a window are embedded
+UPSAMPLED = 3  # (1, n_ctx, W), and of what its last convolution reads, while the level above is made conditioning
+NOISE = 30  # bytes a value while noise is made
+DECODED = 4  # (piece, emb_width) float32 while a preview is decoded
+KEPT = 2  # of the same that oneDNN keeps afterwards, on the CPU
+MAPPED = 16  # bytes a weight of the largest map while it is brought into the form that it is kept in
 
 
 @dataclass(frozen=True)
-class ItemBytes:
-    """What one more item at once takes at a level: its caches, what it is conditioned on, and passing work."""
+class LevelBytes:
+    """What sampling a level takes.
 
+    weights: of the prior and the VQ-VAE; item: each item at once, of which `caches`; song: what there is once, however
+    many items at once; passing: the most that lives for a moment; loading: the most that loading takes, weights
+    included.
+    """
+
+    weights: int
     caches: int
-    conditioning: int
-    work: int
+    item: int
+    song: int
+    passing: int
+    loading: int
 
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.caches + self.conditioning + self.work
+    def peak(self, items: int) -> int:
+        """Return the bytes at the peak with so many items at once."""
+        return max(self.loading, self.weights + self.song + items * self.item + self.passing)
 
 
 def weights_bytes(definition: ModelDefinition, part: str, placement: Placement) -> int:
     """Return the bytes of a part's weights, the transformers' maps as the placement keeps them."""
     if part == PARTS[0]:
         return _vqvae_bytes(definition.vqvae)
-    return _prior_bytes(definition.priors[PARTS.index(part) - 1], definition.vqvae, placement)[0]
+    return _prior_bytes(definition.priors[PARTS.index(part) - 1], definition.vqvae, placement).weights
 
 
-def item_bytes(definition: ModelDefinition, level: int, placement: Placement) -> ItemBytes:
-    """Return what one item takes while a level is sampled."""
-    return _prior_bytes(definition.priors[level], definition.vqvae, placement)[1]
+def level_bytes(definition: ModelDefinition, placement: Placement, plan: LevelPlan, items: int) -> LevelBytes:
+    """Return what sampling a level takes of a song of `items`, planned as `windows.plan_level` does."""
+    level, vqvae = plan.level, definition.vqvae
+    config, top = definition.priors[level], vqvae.levels - 1
+    counted = _prior_bytes(config, vqvae, placement)
+    weights = counted.weights + _vqvae_bytes(vqvae)
+    position = 4 * config.prior_width  # bytes of a float32 vector of the width
+    tokens = 8 * plan.total + (0 if level == top else 8 * plan.total // plan.rate)
+    passing = (
+        math.ceil(PREFILL[placement.dtype] * position * read_at_once(plan, config.positions - config.n_ctx)),
+        _conditioning_bytes(config, vqvae),
+        NOISE * NOISE_VALUES[placement.device.type],
+        DECODED * _piece_bytes(vqvae, level),
+    )
+    kept = sum(KEPT * _piece_bytes(vqvae, done) for done in range(level, top + 1)) if placement.on_cpu else 0
+    return LevelBytes(
+        weights,
+        counted.caches,
+        counted.caches + position * (config.positions + 1) + counted.lyrics + tokens,
+        items * tokens + 4 * plan.total * vqvae.hops[level] + 4 * NOISE_VALUES[placement.device.type] + kept,
+        max(passing),
+        weights + MAPPED * counted.largest_map,
+    )
 
 
-def largest_batch(definition: ModelDefinition, level: int, placement: Placement, free: int | None = None) -> int:
-    """Return how many items at once fit beside a level's weights, one of BUCKETS, or 0 where not even one does.
-
-    free: bytes, by default what `free_memory` says now; a part that is loaded already has gone from that.
-    """
-    left = (free_memory(placement.device) if free is None else free) - needed_bytes(definition, level, placement, 0)
-    each = item_bytes(definition, level, placement).total
-    return max((count for count in BUCKETS if count * each <= left), default=0)
-
-
-def needed_bytes(definition: ModelDefinition, level: int, placement: Placement, items: int) -> int:
-    """Return the bytes that sampling a level takes with so many items at once, weights and spare room included."""
-    parts = weights_bytes(definition, PARTS[level + 1], placement) + weights_bytes(definition, PARTS[0], placement)
-    return parts + SPARE + items * item_bytes(definition, level, placement).total
+def read_at_once(plan: LevelPlan, prefix: int) -> int:
+    """Return how many positions the fullest window of a level begins with, lyrics (`prefix`) included."""
+    return max(prefix + begin - start for start, begin, _ in plan.windows(0))
 
 
 def free_memory(device: torch.device) -> int:
@@ -86,6 +110,16 @@ def free_memory(device: torch.device) -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+@dataclass(frozen=True)
+class _PriorBytes:
+    """What is counted of a prior. caches, lyrics: one item's; lyrics as the encoder's states; largest_map: weights."""
+
+    weights: int
+    caches: int
+    lyrics: int
+    largest_map: int
+
+
 @cache
 def _vqvae_bytes(config: VQVAEConfig) -> int:
     with META:
@@ -93,21 +127,46 @@ def _vqvae_bytes(config: VQVAEConfig) -> int:
 
 
 @cache
-def _prior_bytes(config: PriorConfig, vqvae: VQVAEConfig, placement: Placement) -> tuple[int, ItemBytes]:
-    """Return the bytes of a prior's weights, and of one item at it."""
+def _piece_bytes(config: VQVAEConfig, level: int) -> int:
+    """Return the bytes of the vectors that a decoder gives of the longest piece that it decodes at once."""
+    with META:
+        vqvae = VQVAE(config)
+    tokens = vqvae.piece_tokens(level) + 2 * vqvae.margin(level)
+    return 4 * config.emb_width * config.hops[level] * tokens
+
+
+def _conditioning_bytes(config: PriorConfig, vqvae: VQVAEConfig) -> int:
+    """Return the bytes that pass while one item's window is made conditioning."""
+    whole = 4 * config.prior_width * config.n_ctx
+    if config.level == vqvae.levels - 1:
+        return TIMES * whole
+    return UPSAMPLED * (whole + 4 * config.cond_width * config.n_ctx // vqvae.strides_t[config.level + 1])
+
+
+@cache
+def _prior_bytes(config: PriorConfig, vqvae: VQVAEConfig, placement: Placement) -> _PriorBytes:
     with META:
         prior = Prior(config, vqvae)
     place(prior, META, torch.float32 if placement.packed else placement.dtype)
-    shape = prior.prior.transformer.shape
-    layouts = Layouts(shape, META)
+    layers = prior.prior.transformer.layers
     lyrics = config.n_tokens if config.has_encoder else 0
-    caches = sum(Cache(layer.attn, layouts, 1, lyrics).kv.nbytes for layer in prior.prior.transformer.layers)
-    vector = 4 * shape.width  # bytes, float32
-    conditioning = vector * (2 * shape.positions + lyrics + 2)  # a window's own and the decoder's
-    logits = 4 * prior.prior.x_out.out_features
-    item = ItemBytes(caches, conditioning, FORWARD_COPIES * vector * shape.positions + 8 * logits)
-    plain = sum(linear.w.nbytes + linear.b.nbytes for _, _, _, linear in linears(prior))
-    return _held(prior) - plain + sum(_map_bytes(linear, placement) for _, _, _, linear in linears(prior)), item
+    layouts = Layouts(prior.prior.transformer.shape, META)
+    caches = sum(Cache(layer.attn, layouts, 1, lyrics).kv.nbytes for layer in layers)
+    maps = [linear for _, _, _, linear in linears(prior)]
+    plain = sum(linear.w.nbytes + linear.b.nbytes for linear in maps)
+    return _PriorBytes(
+        _held(prior) - plain + sum(_map_bytes(linear, placement) for linear in maps) + _output_bytes(prior, placement),
+        caches,
+        4 * config.prior_width * lyrics,
+        max(linear.w.numel() for linear in maps),
+    )
+
+
+def _output_bytes(prior: Prior, placement: Placement) -> int:
+    """Return the bytes of the output map's packed form, where the table that it is made of stays for the input."""
+    table = prior.prior.x_out.weight
+    tied = table is prior.prior.x_emb.weight
+    return table.nbytes if placement.packed and tied and table.numel() >= LARGE else 0
 
 
 def _map_bytes(plain: Linear, placement: Placement) -> int:

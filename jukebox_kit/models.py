@@ -25,11 +25,16 @@ Part = TypeVar("Part", bound=nn.Module)
 
 
 class Model:
-    """One model on one device. At most one prior is held at a time: they are used one after another."""
+    """One model on one device.
+
+    `together`: the levels whose priors stay loaded beside each other. Of all others one is held at a time, as they are
+    used one after another.
+    """
 
     def __init__(self, source: str, definition: ModelDefinition, placement: Placement) -> None:
         self.source, self.definition, self.placement, self.device = source, definition, placement, placement.device
-        self._held: tuple[int, Prior] | None = None
+        self.together: tuple[int, ...] = ()
+        self._held: dict[int, Prior] = {}
 
     @classmethod
     def load(
@@ -58,11 +63,20 @@ class Model:
         return self.prior(len(self.definition.priors) - 1)
 
     def prior(self, level: int) -> Prior:
-        """Return a level's prior, letting go of the one held before."""
-        if self._held is None or self._held[0] != level:
-            self._held = None
-            self._held = level, self._loaded(blank_prior(self.definition, level), PARTS[level + 1])
-        return self._held[1]
+        """Return a level's prior, letting go of those that are not to be held together with it."""
+        for other in set(self._held) - {level}:
+            if not {other, level} <= set(self.together):
+                del self._held[other]
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()  # its maps' blocks fit no other part's
+        if level not in self._held:
+            self._held[level] = self._loaded(blank_prior(self.definition, level), PARTS[level + 1])
+        return self._held[level]
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The parts that are loaded, of PARTS."""
+        return tuple(PARTS[level + 1] for level in sorted(self._held)) + (PARTS[:1] if "vqvae" in vars(self) else ())
 
     def fingerprints(self) -> dict[str, str]:
         """Return a fingerprint of each part's file."""
@@ -103,7 +117,9 @@ class Model:
         matched(blank, state, str(path))  # another part's file is refused before its gigabytes are read
         where = self.placement
         if where.repacked:
-            for prefix, holder, attribute, plain in linears(blank):  # one by one, so that no part is there twice
+            maps = linears(blank)
+            while maps:  # one by one, each let go of as its form is there, so that no part is there twice
+                prefix, holder, attribute, plain = maps.pop(0)
                 own = {key: state[key] for key in (f"{prefix}.w", f"{prefix}.b")}
                 values = brought(path, own, dict.fromkeys(own, where.dtype), self.device, mapped=False)
                 assign(plain, {key.removeprefix(f"{prefix}."): value for key, value in values.items()}, str(path))
@@ -111,8 +127,8 @@ class Model:
                 if form is not plain:
                     setattr(holder, attribute, form)
                     state = {key: value for key, value in state.items() if key not in own}
-        maps = map_names(blank)
-        dtypes = {key: where.dtype if key in maps else torch.float32 for key in state}
+        halved = map_names(blank)
+        dtypes = {key: where.dtype if key in halved else torch.float32 for key in state}
         assign(blank, brought(path, state, dtypes, self.device), str(path))
         place(blank, self.device, where.dtype)
         repack(blank, where)
@@ -162,7 +178,9 @@ def map_names(part: nn.Module) -> set[str]:
 def repack(part: nn.Module, placement: Placement) -> None:
     """Turn the maps of a part that is placed into the form that a placement reads fastest, where there is one."""
     if placement.repacked:
-        for _, holder, attribute, plain in linears(part):
+        maps = linears(part)
+        while maps:  # as where a part is loaded
+            _, holder, attribute, plain = maps.pop(0)
             setattr(holder, attribute, form_of(plain, placement))
     if placement.packed:
         for module in part.modules():

@@ -15,6 +15,7 @@ import torch
 from jukebox_kit.errors import JukeboxKitError, RequestError, SongBusyError, StoppedError
 from jukebox_kit.models import Model
 from jukebox_kit.old.into_songs import Answers, import_songs
+from jukebox_kit.planned import load_planned
 from jukebox_kit.song import LEVELS, Song, find_songs
 from jukebox_kit.sounds import sounds_stand
 from jukebox_kit.steps import Options, sample
@@ -22,6 +23,7 @@ from jukebox_kit.stores.lease import holder
 
 log = logging.getLogger(__name__)
 
+Loader = Callable[[Song, Model | None], Model]
 ORDERS = ("soonest", "name", "oldest")
 IMPORTED = "imported"  # the folder, among the songs, for what was brought from other programs
 
@@ -113,9 +115,14 @@ def bring_old(songs: str | Path, source: str | Path | None = None, answers: Answ
     return tuple(told)
 
 
+def by_plan(song: Song, held: Model | None) -> Model:
+    """Return the model for a song by the plan of memory: `held`, the one loaded already, where it serves."""
+    return load_planned(song, held=held)
+
+
 def work_through(
     songs: str | Path | Sequence[Path],
-    model_loader: Callable[[str], Model] = Model.load,
+    model_loader: Loader = by_plan,
     options: Options | None = None,
     told: Callable[[Outcome], None] | None = None,
     until: int = 0,
@@ -123,7 +130,7 @@ def work_through(
     """Do what is left of songs down to level `until`, one after another; returns what became of each.
 
     songs: a folder, whose songs that are not done are taken least work first, or songs in their order. model_loader:
-    gives the model of a song's request; one is held at a time, as long as songs share it. told: called as a song is
+    gives a song's model, the one that it is handed from the song before where that serves. told: called as a song is
     begun and as it ends.
 
     One that fails does not stop the others, whatever it raises. One that another process works on is tried once more at
@@ -142,12 +149,10 @@ def work_through(
 class _Night:
     """The work on many songs: the model held between them, and what became of each."""
 
-    def __init__(
-        self, load: Callable[[str], Model], options: Options, told: Callable[[Outcome], None], until: int
-    ) -> None:
+    def __init__(self, load: Loader, options: Options, told: Callable[[Outcome], None], until: int) -> None:
         self.load, self.options, self.told, self.until = load, options, told, until
         self.outcomes: list[Outcome] = []
-        self.held: tuple[str, Model] | None = None
+        self.held: Model | None = None
         self.stopped = False
 
     def did(self, path: Path, last: bool) -> bool:
@@ -169,7 +174,8 @@ class _Night:
     def _worked(self, path: Path) -> tuple[Literal["finished", "failed", "skipped", "stopped"], str]:
         try:
             song = Song.open(path)
-            sample(song, self.until, self._model(song.request.model), self.options)
+            self.held = self.load(song, self.held)
+            sample(song, self.until, self.held, self.options)
         except StoppedError as error:
             return "stopped", str(error)
         except SongBusyError as error:
@@ -185,13 +191,6 @@ class _Night:
             log.error("%s failed unexpectedly: %s", path, what)
             return "failed", f"{path} failed unexpectedly ({what}); what is saved of it stands: resume it by itself."
         return "finished", ""
-
-    def _model(self, name: str) -> Model:
-        """Return a model, letting go of the one held before where it is another."""
-        if self.held is None or self.held[0] != name:
-            self.held = None
-            self.held = name, self.load(name)
-        return self.held[1]
 
     def _end(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)

@@ -174,12 +174,12 @@ def make_loop(
 class TokenLoop:
     """Samples the tokens of window after window; on the device alone, with tokens read out some at a time.
 
-    given: (N,), how many tokens at the start of each row no choice of this loop's is held against.
+    given: (N,), how many tokens at the start of each row no choice of this loop's is held against; none if left out.
     """
 
-    def __init__(self, decoder: Decoder, choice: Choice, noise: Noise, n_ctx: int, given: Tensor) -> None:
+    def __init__(self, decoder: Decoder, choice: Choice, noise: Noise, n_ctx: int, given: Tensor | None = None) -> None:
         songs, device = len(noise.items), noise.items.device
-        self.given = given[:, None]
+        self.given = (torch.zeros_like(noise.items) if given is None else given)[:, None]
         self.decoder, self.choice, self.noise = decoder, choice, noise
         self.codes = torch.full((songs, n_ctx), UNMADE, device=device)
         self.chosen = torch.full((songs, n_ctx), UNMADE, device=device)  # also where another token stands

@@ -33,11 +33,11 @@ class Noise(Protocol):
 
 
 class NoiseTable:
-    """Noise made for many positions at once; begins: (N,), where each row begins in the level."""
+    """Noise made for many positions at once; begins: (N,), where each row begins in the level; at its start if left out."""
 
-    def __init__(self, seed: int, level: int, items: Tensor, bins: int, begins: Tensor) -> None:
+    def __init__(self, seed: int, level: int, items: Tensor, bins: int, begins: Tensor | None = None) -> None:
         self.seed, self.level, self.items, self.bins = seed, level, items, bins
-        self.begins = begins
+        self.begins = torch.zeros_like(items) if begins is None else begins
         self.made = max(1, NOISE_VALUES[items.device.type] // (len(items) * bins))  # positions at once
         self.values = torch.zeros(len(items), self.made, bins, device=items.device)
         self.index = torch.zeros(1, dtype=torch.long, device=items.device)
@@ -57,10 +57,11 @@ class NoiseTable:
 
 
 class NoiseKernel:
-    """Noise made inside the step, by a kernel; begins: (N,), where each row begins in the level."""
+    """Noise made inside the step, by a kernel; begins: (N,), where each row begins in the level; at its start if left out."""
 
-    def __init__(self, seed: int, level: int, items: Tensor, bins: int, begins: Tensor) -> None:
-        self.items, self.bins, self.begins = items, bins, begins
+    def __init__(self, seed: int, level: int, items: Tensor, bins: int, begins: Tensor | None = None) -> None:
+        self.items, self.bins = items, bins
+        self.begins = torch.zeros_like(items) if begins is None else begins
         signed = seed - 2**64 if seed >= 2**63 else seed
         self.facts = torch.tensor([signed, level], device=items.device)
         self.index = torch.zeros(1, dtype=torch.long, device=items.device)

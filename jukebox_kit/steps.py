@@ -19,6 +19,7 @@ from jukebox_kit.codes import UNMADE, LevelCodes
 from jukebox_kit.errors import SongError, StoppedError
 from jukebox_kit.models import Model
 from jukebox_kit.pieces import layout_of
+from jukebox_kit.planned import load_planned, plan_step
 from jukebox_kit.sampling import LevelJob, job_loop, sample_level
 from jukebox_kit.song import LEVELS, Song
 from jukebox_kit.sounds import finish_sounds, write_sounds
@@ -43,8 +44,8 @@ class Options:
     """How the work is done; none of it changes which song comes out.
 
     save_every: seconds of work that may be lost; preview_every: seconds of work after which the audio so far is written
-    anew; batch: items, or pieces of items, sampled at once; progress: called a few times a second; stop: asked at every
-    token whether to save and raise StoppedError.
+    anew; batch: items, or pieces of items, sampled at once at most, fewer where memory is small; progress: called a few
+    times a second; stop: asked at every token whether to save and raise StoppedError.
     """
 
     save_every: float = 30.0
@@ -54,7 +55,7 @@ class Options:
     stop: Callable[[], bool] | None = None
 
 
-def run_facts(model: Model, options: Options, fused: bool) -> dict[str, Any]:
+def run_facts(model: Model, batch: int, fused: bool) -> dict[str, Any]:
     """Return what the bits of sampled tokens depend on beside the song and its checkpoints.
 
     fused: whether fused kernels are really used, which the device decides.
@@ -66,14 +67,14 @@ def run_facts(model: Model, options: Options, fused: bool) -> dict[str, Any]:
         "weights": model.placement.weights,
         "torch": torch.__version__,
         "threads": 0 if on_gpu else torch.get_num_threads(),
-        "batch": options.batch,
+        "batch": batch,
         "engine": model.placement.engine + (" without fused kernels" if model.placement.fused and not fused else ""),
     }
 
 
 def sample(song: Song, until: int = 0, model: Model | None = None, options: Options | None = None) -> Song:
     """Do what is left of a song, level 2 first, down to level `until`. Returns the song."""
-    loaded = model or Model.load(song.request.model)
+    loaded = model or load_planned(song)
     for level in reversed(LEVELS):
         if level >= until:
             _step(song, level, loaded, options or Options())
@@ -82,17 +83,17 @@ def sample(song: Song, until: int = 0, model: Model | None = None, options: Opti
 
 def level_2(song: Song, model: Model | None = None, options: Options | None = None) -> Song:
     """Sample the top level, or what is left of it."""
-    return _step(song, 2, model or Model.load(song.request.model), options or Options())
+    return _step(song, 2, model or load_planned(song), options or Options())
 
 
 def level_1(song: Song, model: Model | None = None, options: Options | None = None) -> Song:
     """Upsample level 2's codes to level 1; SongError where those are not finished."""
-    return _step(song, 1, model or Model.load(song.request.model), options or Options())
+    return _step(song, 1, model or load_planned(song), options or Options())
 
 
 def level_0(song: Song, model: Model | None = None, options: Options | None = None) -> Song:
     """Upsample level 1's codes to level 0; SongError where those are not finished."""
-    return _step(song, 0, model or Model.load(song.request.model), options or Options())
+    return _step(song, 0, model or load_planned(song), options or Options())
 
 
 def generate(model: str | Model = "demo", **request: Any) -> SampledAudio:
@@ -127,7 +128,7 @@ def upsample(
     wrong = [item for item in items or () if not 0 <= item < song.request.items]
     if wrong or items == ():
         raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {wrong or 'none'}; choose of those.")
-    loaded = model or Model.load(song.request.model)
+    loaded = model or load_planned(song)
     with song.locked():
         manifest = song.manifest if pieces is None else song.in_pieces(pieces, loaded)
         song.keep(replace(manifest, upsample=None if items is None else tuple(sorted(set(items)))))
@@ -145,7 +146,9 @@ def _step(song: Song, level: int, model: Model, options: Options) -> Song:
             return song
         song.check_model(model)
         above = _upper_codes(song, level, model)
-        keeper = _Keeper(song, level, found, options, model)
+        plan = plan_step(song, level, model, options.batch)
+        model.together = plan.together
+        keeper = _Keeper(song, level, found, replace(options, batch=plan.batch(level)), model)
         if keeper.pieces > 1 and not found.sampled:
             song.keep(song.manifest.noted(f"level {level} is made in {keeper.pieces} pieces"))
         what = "item" if keeper.pieces == 1 else "piece"
@@ -187,7 +190,7 @@ def _sampled(keeper: _Keeper, rows: tuple[int, ...], above: torch.Tensor | None)
     try:
         with threads_for(prior.config):
             loop = job_loop(prior, job, tokens.device)
-            _note_seam(song, level, keeper.found, run_facts(keeper.model, keeper.options, loop.fused))
+            _note_seam(song, level, keeper.found, run_facts(keeper.model, keeper.options.batch, loop.fused))
             strangers = sample_level(prior, job, tokens, keeper.made, loop)
     except (torch.OutOfMemoryError, MemoryError) as error:
         log.warning("out of memory with %d items at once", len(rows))

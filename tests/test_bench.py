@@ -41,6 +41,7 @@ from jukebox_kit.model.decoding import CachedDecoder
 from jukebox_kit.model.transformer import Linear
 from jukebox_kit.models import Model
 from jukebox_kit.placement import Placement
+from jukebox_kit.plan import MemoryPlan
 from jukebox_kit.sampling import Choice, Rows, make_loop
 from jukebox_kit.step_noise import NOISE_VALUES, NoiseTable
 from tests.conftest import SMALL_VQVAE, shell
@@ -383,7 +384,7 @@ def test_a_plan_is_the_estimate_and_nothing_else(
 ) -> None:
     asked = list[tuple[object, ...]]()
     level = LevelEstimate(0, 4000, 2, 1.5, 6.0)
-    made = SongEstimate((level,), 2.0, {"vqvae": 2**20}, 2**30)
+    made = SongEstimate(MemoryPlan("int8", (), (), 2**30), (level,), 2.0, {"vqvae": 2**20})
 
     def estimate(*given: object) -> SongEstimate:
         asked.append(given)

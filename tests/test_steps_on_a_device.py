@@ -19,7 +19,8 @@ from jukebox_kit.model.transformer import Linear
 from jukebox_kit.model.turned import TurnedMap
 from jukebox_kit.models import linears, place, repack
 from jukebox_kit.placement import Placement
-from jukebox_kit.sampling import Choice, NoiseTable, TokenLoop, make_loop
+from jukebox_kit.sampling import Choice, Rows, TokenLoop, make_loop
+from jukebox_kit.step_noise import NoiseTable
 from tests.conftest import SMALL_VQVAE, small_prior
 from tests.counting import dispatched
 from tests.test_decoding import labels
@@ -118,7 +119,10 @@ def test_plain_operations_stay_where_kernels_cannot_be(caplog: pytest.LogCapture
 
 def test_the_loop_is_what_the_placement_says() -> None:
     prior, items = small_prior(), torch.arange(2)
-    loops = [make_loop(prior, items, 0, Choice(), Placement(items.device, engine=name)) for name in ("plain", "fast")]
+    loops = [
+        make_loop(prior, Rows.of(items), 0, Choice(), Placement(items.device, engine=name))
+        for name in ("plain", "fast")
+    ]
     assert not any(loop.fused for loop in loops)
     plain, fast = (windows(prior, loop) for loop in loops)
     assert torch.equal(plain, fast)

@@ -27,7 +27,7 @@ def as_text(found: SongEstimate) -> str:
     ]
     parts = ", ".join(f"{part} {size / MIB:,.0f} MiB" for part, size in found.weights_bytes.items())
     decoding = [] if found.vqvae_seconds is None else [f"decoding: {found.vqvae_seconds:.1f} s"]
-    memory = f"weights: {parts}; free: {found.free_bytes / MIB:,.0f} MiB"
+    memory = f"weights: {parts}; free: {found.plan.free / MIB:,.0f} MiB"
     return "\n".join([*(table(heads, rows) if rows else []), *decoding, memory, words(found)])
 
 

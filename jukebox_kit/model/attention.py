@@ -60,4 +60,4 @@ def _to_rows(x: Tensor, block_ctx: int) -> Tensor:
     """(N, H, L, D) → (N, H, rows, block_ctx, D), the last row filled up with zeros that no real position sees."""
     short = -x.shape[2] % block_ctx
     padded = F.pad(x, (0, 0, 0, short)) if short else x
-    return padded.reshape(*padded.shape[:2], -1, block_ctx, padded.shape[-1])
+    return torch.unflatten(padded, 2, (-1, block_ctx))

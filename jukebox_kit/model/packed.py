@@ -131,10 +131,15 @@ def packed(plain: Linear, weights: str) -> Map:
     """Return the form in which this CPU multiplies a map fastest; `weights` is float32, float16 or int8."""
     if weights == "float32":
         return Float32Map(plain) if plain.w.numel() >= LARGE and _onednn_packs() else plain
-    missing = weights == "int8" and not hasattr(torch, "_make_per_channel_quantized_tensor")
-    if missing or not {"x86", "fbgemm"} & set(torch.backends.quantized.supported_engines):
+    if not can_pack(weights):
         raise RequestError(f"this torch keeps no weights in {weights} on this kind of CPU; choose float32.")
     return Float16Map(plain) if weights == "float16" else Int8Map(plain)
+
+
+def can_pack(weights: str) -> bool:
+    """Return whether this CPU and this torch multiply by weights in float16 or int8."""
+    missing = weights == "int8" and not hasattr(torch, "_make_per_channel_quantized_tensor")
+    return not missing and bool({"x86", "fbgemm"} & set(torch.backends.quantized.supported_engines))
 
 
 def packed_output(plain: nn.Linear) -> nn.Module:

@@ -78,7 +78,7 @@ class Composing:
             edit(song)
             if not sampled:
                 return f"{song.manifest.history[-1]['what']}."
-            level_2(song, self.session.loaded(song.request.model), self.session.options())
+            level_2(song, self.session.loaded_for(song), self.session.options())
             return "Done: listen, choose, go on, or upsample."
 
         self.session.do(f"{song.root.name}, {what}", piece)

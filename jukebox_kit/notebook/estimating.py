@@ -12,11 +12,10 @@ from jukebox_kit.bench.plans import words as said
 from jukebox_kit.definitions import ModelDefinition, load_definition
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.estimates import Measured, estimate
-from jukebox_kit.footprint import largest_batch
 from jukebox_kit.notebook.fields import told
 from jukebox_kit.notebook.session import Session
-from jukebox_kit.placement import Placement
-from jukebox_kit.song import LEVELS
+from jukebox_kit.placement import Placement, usable_device
+from jukebox_kit.plan import BUCKETS, plan_memory
 
 
 class EstimateLine:
@@ -58,15 +57,20 @@ class EstimateLine:
 
 def words(definition: ModelDefinition, seconds: float, items: int) -> str:
     """Return an estimate for a person, measured here."""
-    return said(estimate(definition, seconds, items, Placement.of(), measured=_measured()))
+    device = usable_device(None)
+    plan = plan_memory(definition, seconds, items, device)
+    if not plan.fits:
+        return plan.reason
+    return said(estimate(definition, seconds, items, Placement(device, plan.weights), measured=_measured()))
 
 
 def room(definition: ModelDefinition) -> str:
     """Return how many items at once fit into this machine's memory, for a person, without any measuring."""
-    fitting = [largest_batch(definition, level, Placement.of()) for level in reversed(LEVELS)]
-    if not all(fitting):
-        return "does not fit into the memory that is free"
-    return f"fits, {', '.join(map(str, fitting))} items at once at levels 2, 1, 0"
+    plan = plan_memory(definition, definition.seconds_range[0], BUCKETS[-1], usable_device(None))
+    if not plan.fits:
+        return plan.reason
+    fitting = ", ".join(str(level.batch) for level in plan.levels)
+    return f"fits with {plan.weights} weights, {fitting} items at once at levels 2, 1, 0"
 
 
 @cache

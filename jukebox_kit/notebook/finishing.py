@@ -74,7 +74,7 @@ class Finishing:
         unassign = self.unassign.value
 
         def piece() -> str:
-            model, options = self.session.loaded(song.request.model), self.session.options()
+            model, options = self.session.loaded_for(song), self.session.options()
             level_2(song, model, options)
             upsample(song, items, model=model, options=options)
             if unassign:

@@ -49,7 +49,8 @@ class Night:
             brought = () if self.old is None else bring_old(self.session.songs, self.old)
             found = order([s for s in standings(self.session.songs) if s.state != "done"], how)
             self.report.value = "<br>".join(told(note, "note") for note in brought)
-            report = work_through([s.song for s in found], self.session.loaded, self.session.options(), self._at)
+            load, options = self.session.loaded_for, self.session.options()
+            report = work_through([s.song for s in found], lambda song, _: load(song), options, self._at)
             self.report.value = "<br>".join([*(told(note, "note") for note in brought), *map(_line, report.outcomes)])
             self.session.worker.check()
             if unassign:

@@ -127,7 +127,7 @@ class Panel:
         self.name.say()
 
         def piece() -> str:
-            model = self.session.loaded(given["model"])
+            model = self.session.loaded_to_begin(given)
             song = Song.create(folder, model, **given)
             self.session.song = song
             self.session.changed()

@@ -10,6 +10,7 @@ from typing import Any
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.models import Model
 from jukebox_kit.notebook.worker import State, Worker, worker
+from jukebox_kit.planned import load_for, load_planned
 from jukebox_kit.song import LEVELS, Song, find_songs
 from jukebox_kit.steps import Options
 
@@ -70,6 +71,18 @@ class Session:
             if self._model is None or self._model.source != source:
                 self._model = None  # let go of the old one first: two may not fit
                 self._model = Model.load(source)
+            return self._model
+
+    def loaded_for(self, song: Song) -> Model:
+        """Return the model that a song is sampled with, by the plan of memory; the one held where it serves."""
+        with self._loading:
+            self._model = load_planned(song, held=self._model)
+            return self._model
+
+    def loaded_to_begin(self, request: dict[str, Any]) -> Model:
+        """Return the model that a song of a request's fields is begun with, likewise."""
+        with self._loading:
+            self._model = load_for(request["model"], request["seconds"], request["items"], held=self._model)
             return self._model
 
     def options(self) -> Options:

@@ -78,7 +78,7 @@ class Working:
             return
 
         def piece() -> str:
-            model, options = self.session.loaded(song.request.model), self.session.options()
+            model, options = self.session.loaded_for(song), self.session.options()
             if begun_below(song):
                 sample(song, model=model, options=options)
                 return "All levels are done."
