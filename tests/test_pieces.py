@@ -421,7 +421,7 @@ def test_estimates_count_the_steps_of_pieces(model: Model, monkeypatch: pytest.M
 
     monkeypatch.setattr("jukebox_kit.estimates.measure_pace", pace)
     monkeypatch.setattr("jukebox_kit.estimates.measure_decoding", lambda *_: 0.0)
-    monkeypatch.setattr("jukebox_kit.estimates.free_memory", lambda _: 2**40)
+    monkeypatch.setattr("jukebox_kit.plan.free_memory", lambda _: 2**40)
     found = estimate(model.definition, 4, 2, Placement(torch.device("cpu")), batch=4, pieces=(3, 1))
     _, upper, lower = found.levels
     assert [level.batch for level in found.levels] == [2, 2, 4]
