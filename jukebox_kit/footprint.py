@@ -31,8 +31,8 @@ PREFILL = {torch.float32: 3.75, torch.float16: 3.0}  # (1, L, W) float32 at once
 TIMES = 2  # (1, n_ctx, W) float32 while the times of a window are embedded
 UPSAMPLED = 3  # (1, n_ctx, W), and of what its last convolution reads, while the level above is made conditioning
 NOISE = 30  # bytes a value while noise is made
-DECODED = 4  # (piece, emb_width) float32 while a preview is decoded
-KEPT = 2  # of the same that oneDNN keeps afterwards, on the CPU
+DECODED = 3.75  # (piece, emb_width) float32 while a preview is decoded
+KEPT = 1.5  # of the same that oneDNN keeps afterwards, on the CPU
 MAPPED = 16  # bytes a weight of the largest map while it is brought into the form that it is kept in
 
 
@@ -76,9 +76,10 @@ def level_bytes(definition: ModelDefinition, placement: Placement, plan: LevelPl
         math.ceil(PREFILL[placement.dtype] * position * read_at_once(plan, config.positions - config.n_ctx)),
         _conditioning_bytes(config, vqvae),
         NOISE * NOISE_VALUES,
-        DECODED * _piece_bytes(vqvae, level),
+        math.ceil(DECODED * _piece_bytes(vqvae, level)),
     )
-    kept = sum(KEPT * _piece_bytes(vqvae, done) for done in range(level, top + 1)) if placement.on_cpu else 0
+    pieces = sum(_piece_bytes(vqvae, done) for done in range(level, top + 1))
+    kept = math.ceil(KEPT * pieces) if placement.on_cpu else 0
     return LevelBytes(
         weights,
         counted.caches,
@@ -156,7 +157,7 @@ def _prior_bytes(config: PriorConfig, vqvae: VQVAEConfig, placement: Placement) 
     return _PriorBytes(
         _held(prior) - plain + sum(_map_bytes(linear, placement) for linear in maps),
         caches,
-        4 * config.prior_width * lyrics,
+        placement.dtype.itemsize * config.prior_width * lyrics,
         max(linear.w.numel() for linear in maps),
     )
 
