@@ -24,7 +24,7 @@ from jukebox_kit.model.transformer import Linear
 from jukebox_kit.model.vqvae import VQVAE
 from jukebox_kit.models import linears, place
 from jukebox_kit.placement import Placement
-from jukebox_kit.step_noise import NOISE_VALUES
+from jukebox_kit.step_noise import noise_values
 from jukebox_kit.windows import LevelPlan
 
 META = torch.device("meta")
@@ -32,8 +32,8 @@ PREFILL = {torch.float32: 3.75, torch.float16: 3.0}  # (1, L, W) float32 at once
 TIMES = 2  # (1, n_ctx, W) float32 while the times of a window are embedded
 UPSAMPLED = 3  # (1, n_ctx, W), and of what its last convolution reads, while the level above is made conditioning
 NOISE = 30  # bytes a value while noise is made
-DECODED = 4  # (piece, emb_width) float32 while a preview is decoded
-KEPT = 2  # of the same that oneDNN keeps afterwards, on the CPU
+DECODED = 3.75  # (piece, emb_width) float32 while a preview is decoded
+KEPT = 1.5  # of the same that oneDNN keeps afterwards, on the CPU
 MAPPED = 16  # bytes a weight of the largest map while it is brought into the form that it is kept in
 
 
@@ -76,15 +76,16 @@ def level_bytes(definition: ModelDefinition, placement: Placement, plan: LevelPl
     passing = (
         math.ceil(PREFILL[placement.dtype] * position * read_at_once(plan, config.positions - config.n_ctx)),
         _conditioning_bytes(config, vqvae),
-        NOISE * NOISE_VALUES[placement.device.type],
-        DECODED * _piece_bytes(vqvae, level),
+        NOISE * noise_values(placement.device),
+        math.ceil(DECODED * _piece_bytes(vqvae, level)),
     )
-    kept = sum(KEPT * _piece_bytes(vqvae, done) for done in range(level, top + 1)) if placement.on_cpu else 0
+    pieces = sum(_piece_bytes(vqvae, done) for done in range(level, top + 1))
+    kept = math.ceil(KEPT * pieces) if placement.on_cpu else 0
     return LevelBytes(
         weights,
         counted.caches,
         counted.caches + position * (config.positions + 1) + counted.lyrics + tokens,
-        items * tokens + 4 * plan.total * vqvae.hops[level] + 4 * NOISE_VALUES[placement.device.type] + kept,
+        items * tokens + 4 * plan.total * vqvae.hops[level] + 4 * noise_values(placement.device) + kept,
         max(passing),
         weights + MAPPED * counted.largest_map,
     )
@@ -157,7 +158,7 @@ def _prior_bytes(config: PriorConfig, vqvae: VQVAEConfig, placement: Placement) 
     return _PriorBytes(
         _held(prior) - plain + sum(_map_bytes(linear, placement) for linear in maps) + _output_bytes(prior, placement),
         caches,
-        4 * config.prior_width * lyrics,
+        placement.dtype.itemsize * config.prior_width * lyrics,
         max(linear.w.numel() for linear in maps),
     )
 

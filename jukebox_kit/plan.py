@@ -16,10 +16,11 @@ from jukebox_kit.footprint import LevelBytes, free_memory, level_bytes, weights_
 from jukebox_kit.model.packed import can_pack
 from jukebox_kit.pieces import lay_pieces
 from jukebox_kit.placement import WEIGHTS, Placement
-from jukebox_kit.windows import plan_level
+from jukebox_kit.windows import LevelPlan, plan_level
 
 BUCKETS = (1, 2, 4, 8, 16)  # items at once
-TOGETHER = ((0, 1, 2), (0, 1))  # levels that stay loaded beside each other where there is room, the best first
+LEVELS = (2, 1, 0)
+TOGETHER = ((0, 1, 2), (0, 1), ())  # levels that stay loaded beside each other where there is room, the best first
 SPARE = {"cuda": 2**28, "cpu": 2**28}  # bytes left free: what an allocator cannot use, code that is loaded meanwhile
 GIB = 2**30
 
@@ -68,7 +69,7 @@ def plan_memory(
     batch: int | None = None,
     *,
     engine: str = "fast",
-    levels: tuple[int, ...] = (2, 1, 0),
+    levels: tuple[int, ...] = LEVELS,
     hop_fraction: tuple[float, ...] | None = None,
     pieces: tuple[int, int] = (1, 1),
 ) -> MemoryPlan:
@@ -83,20 +84,14 @@ def plan_memory(
     if items < 1 or (batch is not None and batch < 1):
         raise RequestError(f"items and batch must be at least 1, not {items if items < 1 else batch}.")
     there = free_memory(device) if free is None else free
-    fractions = hop_fraction or definition.sampling.hop_fraction
-    plans = {n: plan_level(definition.priors[n], definition.vqvae, samples, fractions[n]) for n in levels}
-    rows = {n: items * len(lay_pieces(plan, (*pieces, 1)[n]).starts) for n, plan in plans.items()}
-    most = {n: min(count, batch or BUCKETS[-1]) for n, count in rows.items()}
-    smallest: list[tuple[int, int, str]] = []
-    for kind in (weights,) if weights else kinds(device, engine):
-        placement = Placement(device, kind, engine)
-        each = {level: level_bytes(definition, placement, plans[level], items) for level in levels}
-        found = _fitted(definition, placement, each, most, there - SPARE[device.type])
+    work = _Work.of(definition, samples, items, batch or BUCKETS[-1], levels, hop_fraction, pieces)
+    tried = (weights,) if weights else kinds(device, engine)
+    for kind in tried:
+        found = work.fitted(Placement(device, kind, engine), there - SPARE[device.type])
         if found is not None:
-            return MemoryPlan(kind, found[0], found[1], there)
-        smallest.append(max((each[level].peak(1), level, kind) for level in levels))
-    reason = _reason(definition, smallest, device, there, weights)
-    return MemoryPlan(smallest[-1][2], (), (), there, reason)
+            return MemoryPlan(kind, *found, there)
+    least = min((*work.least(Placement(device, kind, engine)), kind) for kind in tried)
+    return MemoryPlan(tried[-1], (), (), there, _reason(definition, least, device, there, weights))
 
 
 def kinds(device: torch.device, engine: str = "fast") -> tuple[str, ...]:
@@ -115,53 +110,74 @@ def song_samples(definition: ModelDefinition, seconds: float) -> int:
     return samples
 
 
-def _fitted(
-    definition: ModelDefinition, placement: Placement, each: dict[int, LevelBytes], most: dict[int, int], room: int
-) -> tuple[tuple[LevelMemory, ...], tuple[int, ...]] | None:
-    """Return the levels with as many items at once as fit, and which stay loaded; None where a level does not fit."""
-    batches: dict[int, int] = {}
-    for level, taken in each.items():
-        counts = sorted({min(bucket, most[level]) for bucket in BUCKETS})
-        fitting = [count for count in counts if taken.peak(count) <= room]
-        if not fitting:
+@dataclass(frozen=True)
+class _Work:
+    """The levels that are to be made of a song, by level, and for each how many items, or pieces, at once at most."""
+
+    definition: ModelDefinition
+    plans: dict[int, LevelPlan]
+    items: int
+    most: dict[int, int]
+
+    @classmethod
+    def of(
+        cls,
+        definition: ModelDefinition,
+        samples: int,
+        items: int,
+        most: int,
+        levels: tuple[int, ...],
+        hop_fraction: tuple[float, ...] | None,
+        pieces: tuple[int, int],
+    ) -> _Work:
+        """Return the work of a song of so many samples and items."""
+        fractions, vqvae = hop_fraction or definition.sampling.hop_fraction, definition.vqvae
+        plans = {level: plan_level(definition.priors[level], vqvae, samples, fractions[level]) for level in levels}
+        rows = {n: items * len(lay_pieces(plan, (*pieces, 1)[n]).starts) for n, plan in plans.items()}
+        return cls(definition, plans, items, {n: min(count, most) for n, count in rows.items()})
+
+    def taken(self, placement: Placement) -> dict[int, LevelBytes]:
+        """Return what each level takes."""
+        return {n: level_bytes(self.definition, placement, plan, self.items) for n, plan in self.plans.items()}
+
+    def least(self, placement: Placement) -> tuple[int, int]:
+        """Return the bytes without which no level can be made with one item at once, and the level that needs them."""
+        return max((taken.peak(1), level) for level, taken in self.taken(placement).items())
+
+    def fitted(self, placement: Placement, room: int) -> tuple[tuple[LevelMemory, ...], tuple[int, ...]] | None:
+        """Return the levels with as many items at once as fit, and which stay loaded; None where one does not fit."""
+        each = self.taken(placement)
+        counts = {level: {min(bucket, most) for bucket in BUCKETS} for level, most in self.most.items()}
+        batches = {n: max((c for c in counts[n] if taken.peak(c) <= room), default=0) for n, taken in each.items()}
+        if not all(batches.values()):
             return None
-        batches[level] = fitting[-1]
-    priors = {level: weights_bytes(definition, PARTS[level + 1], placement) for level in range(len(definition.priors))}
-    for together in (*TOGETHER, ()):
-        beside = {n: sum(priors[other] for other in together if other != n and n in together) for n in each}
-        peaks = {level: taken.peak(batches[level]) + beside[level] for level, taken in each.items()}
-        if max(peaks.values()) <= room:
-            return tuple(LevelMemory(level, batches[level], peaks[level]) for level in each), together
-    return None
+        priors = {n: weights_bytes(self.definition, PARTS[n + 1], placement) for n in TOGETHER[0]}
+        alone = {level: taken.peak(batches[level]) for level, taken in each.items()}
+        for together in TOGETHER:
+            beside = {n: sum(priors[other] for other in set(together) - {n}) if n in together else 0 for n in each}
+            peaks = {level: alone[level] + beside[level] for level in each}
+            if max(peaks.values()) <= room:
+                break
+        return tuple(LevelMemory(level, batches[level], peaks[level]) for level in each), together
 
 
 def _reason(
-    definition: ModelDefinition,
-    needed: list[tuple[int, int, str]],
-    device: torch.device,
-    free: int,
-    weights: str | None,
+    definition: ModelDefinition, least: tuple[int, int, str], device: torch.device, free: int, weights: str | None
 ) -> str:
-    """Return why a song does not fit, and what would; `needed`: bytes, level and kind of weights of what was tried."""
-    least, level, kind = min(needed)
+    """Return why a song does not fit and what would; `least`: bytes, level and weights of what takes least."""
+    needed, level, kind = least
     place = "this machine" if device.type == "cpu" else "this GPU"
-    spare = SPARE[device.type]
-    said = (
-        f"level {level} of {definition.name} takes {(least + spare) / GIB:.1f} GiB for one item with {kind} weights, "
-        f"and {place} has {free / GIB:.1f} GiB free"
+    others = [(definition, f"--weights {kind}") for kind in kinds(device) if weights not in (None, kind)]
+    others += [(load_definition(name), f"the model {name}") for name in shipped_models() if name != definition.name]
+    for other, choice in others:
+        work = _Work.of(other, song_samples(other, other.seconds_range[0]), 1, 1, LEVELS, None, (1, 1))
+        tried = (choice.removeprefix("--weights "),) if other is definition else kinds(device)
+        if any(work.fitted(Placement(device, each), free - SPARE[device.type]) for each in tried):
+            advice = f"or choose {choice}"
+            break
+    else:
+        advice = "or use a larger machine"
+    return (
+        f"level {level} of {definition.name} takes {(needed + SPARE[device.type]) / GIB:.1f} GiB for one item with "
+        f"{kind} weights, and {place} has {free / GIB:.1f} GiB free; free some, {advice}."
     )
-    return f"{said}; free some, {_other(definition, device, free, weights)}."
-
-
-def _other(definition: ModelDefinition, device: torch.device, free: int, weights: str | None) -> str:
-    """Return what else would fit: other weights of this model, or another model that ships."""
-    least = definition.seconds_range[0]
-    if weights and plan_memory(definition, least, 1, device, free).fits:
-        kind = plan_memory(definition, least, 1, device, free).weights
-        return f"or choose --weights {kind}"
-    for name in shipped_models():
-        other = load_definition(name)
-        found = plan_memory(other, other.seconds_range[0], 1, device, free, weights)
-        if other.name != definition.name and found.fits:
-            return f"or choose the model {name}"
-    return "or use a larger machine"

@@ -140,8 +140,9 @@ def measure(name: str, level: int, items: int, weights: str, folder: Path, devic
     model, plan = Model(name, definition, placement), planned(definition, level)
     taken = level_bytes(definition, placement, plan, items)
     peak = Peak(device)
-    assert model.vqvae
-    model.prior(level)
+    for module in (model.vqvae, model.prior(level)):
+        for value in (*module.parameters(), *module.buffers()):
+            assert value.flatten()[::512].isfinite().all()  # what lies in a mapped file counts once it is read
     loading = peak.bytes()
     sample(model, plan, items)
     return {

