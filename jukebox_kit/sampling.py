@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from jukebox_kit.codes import UNMADE
+from jukebox_kit.compiled_choice import CompiledNoise, choosing_step
 from jukebox_kit.errors import RequestError
 from jukebox_kit.labels import Labels, label_rows
 from jukebox_kit.model.decoding import CachedDecoder, Decoder, PlainDecoder
 from jukebox_kit.model.fusing import fuse
 from jukebox_kit.model.graphs import captured
 from jukebox_kit.model.prior import Conditioning, Prior
+from jukebox_kit.model.small import SmallDecoder, small
 from jukebox_kit.placement import Placement
 from jukebox_kit.step_noise import Noise, NoiseKernel, NoiseTable
 from jukebox_kit.windows import LevelPlan
@@ -43,6 +45,11 @@ class Choice:
             raise RequestError(f"top-k must be at least 1, not {self.top_k}.")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise RequestError(f"top-p must be above 0 and at most 1, not {self.top_p:g}.")
+
+    @property
+    def only_temperature(self) -> bool:
+        """Whether any code may be chosen."""
+        return self.top_k is None and self.top_p is None
 
     def filtered(self, logits: Tensor) -> Tensor:
         """Return logits / temperature with what may not be chosen at -inf, (N, bins)."""
@@ -127,10 +134,14 @@ def job_loop(prior: Prior, job: LevelJob, device: torch.device) -> TokenLoop:
 def make_decoder(prior: Prior, songs: int, placement: Placement, depth: int | None = None) -> Decoder:
     """Return the decoder for so many songs at once, with fused kernels where the placement has them and they are right.
 
+    On a CPU a small part is stepped by compiled code where the placement takes all that the device can.
+
     depth: run the first layers only, for measuring.
     """
     if placement.engine == "plain":
         return PlainDecoder(prior)
+    if placement.packed and small(prior):
+        return SmallDecoder(prior, songs, depth)
     decoder = CachedDecoder(prior, songs, depth=depth)
     if placement.fused:
         fuse(decoder)
@@ -164,10 +175,13 @@ def make_loop(
     """
     decoder = make_decoder(prior, len(rows.items), placement, depth)
     fused = isinstance(decoder, CachedDecoder) and decoder.operations.fused
-    noise = (NoiseKernel if fused else NoiseTable)(seed, prior.config.level, rows.items, prior.bins, rows.begins)
+    kind = CompiledNoise if isinstance(decoder, SmallDecoder) else NoiseKernel if fused else NoiseTable
+    noise = kind(seed, prior.config.level, rows.items, prior.bins, rows.begins)
     loop = TokenLoop(decoder, choice, noise, prior.config.n_ctx, rows.given)
     if placement.graphed:
         loop.capture()
+    elif isinstance(decoder, SmallDecoder) and isinstance(noise, CompiledNoise) and choice.only_temperature:
+        loop.advance = choosing_step(decoder, noise, choice.temperature, loop.codes, loop.chosen, loop.position)
     return loop
 
 

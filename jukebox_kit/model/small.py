@@ -11,11 +11,17 @@ from jukebox_kit.model.configuration import Pattern
 from jukebox_kit.model.decoding import CachedDecoder
 from jukebox_kit.model.packed import LARGE
 from jukebox_kit.model.prior import Prior
-from jukebox_kit.model.transformer import Layer, Linear
+from jukebox_kit.model.transformer import Layer, Linear, Map
+
+
+def small(prior: Prior) -> bool:
+    """Return whether the maps of a part are all so small, and plain, that a SmallDecoder steps it faster."""
+    maps = [to for layer in prior.prior.transformer.layers for to in _maps(layer)]
+    return all(isinstance(to, Linear) and to.w.dtype == torch.float32 and to.w.numel() < LARGE for to in maps)
 
 
 class SmallDecoder(CachedDecoder):
-    """For parts whose maps are all small and plain, in float32."""
+    """For parts that are `small`, on a CPU."""
 
     def __init__(self, prior: Prior, songs: int, depth: int | None = None) -> None:
         """Make one; depth as in CachedDecoder."""
@@ -29,7 +35,7 @@ class SmallDecoder(CachedDecoder):
             kv = kept[begin : begin + cache.kv.numel()].view(cache.kv.shape)
             begin, cache.kv = begin + cache.kv.numel(), kv
             weights += _weights(layer)
-            own += sum(value.numel() for value in _weights(layer))
+            own = sum(value.numel() for value in weights)
         # What the output map gives for unit vectors is its weights, in whatever form it keeps them.
         weights.append(self.model.x_out.forward(torch.eye(shape.width))[:, prior.shift :])
         lyrics = (-1, 0, prior.config.n_tokens)
@@ -39,7 +45,7 @@ class SmallDecoder(CachedDecoder):
         ]
         most = max(shape.width, 3 * shape.n_state, shape.n_mlp, *(cache.kv.shape[3] for cache in self.caches))
         self.arguments = (
-            np.array([shape.heads, shape.n_state, shape.n_mlp, not prior.config.merged_decoder]),
+            np.array([songs, shape.width, shape.heads, shape.n_state, shape.n_mlp, not prior.config.merged_decoder]),
             np.array(layers),
             np.array(places),
             torch.cat([value.detach().flatten() for value in weights]).numpy(),
@@ -53,17 +59,22 @@ class SmallDecoder(CachedDecoder):
 
     def next_logits(self) -> Tensor:
         """See Decoder."""
-        logits = torch.empty(len(self.last), self.prior.bins)
-        compiled.step_logits(*self.arguments, logits.numpy())
-        return logits
+        logits = np.empty(len(self.last) * self.prior.bins, np.float32)
+        compiled.step_logits(*self.arguments, logits)
+        return torch.from_numpy(logits).view(len(self.last), -1)
+
+
+def _maps(layer: Layer) -> tuple[Map, Map, Map, Map]:
+    return layer.attn.c_attn, layer.attn.c_proj, layer.mlp.c_fc, layer.mlp.c_proj
 
 
 def _weights(layer: Layer) -> list[Tensor]:
     """Return a layer's weights in the order in which a step needs them."""
+    c_attn, attn_proj, c_fc, mlp_proj = _maps(layer)
     found = list[Tensor]()
-    for norm, maps in ((layer.ln_0, (layer.attn.c_attn, layer.attn.c_proj)), (layer.ln_1, (layer.mlp.c_fc, layer.mlp.c_proj))):
+    for norm, maps in ((layer.ln_0, (c_attn, attn_proj)), (layer.ln_1, (c_fc, mlp_proj))):
         found += [norm.weight, norm.bias]
         for to in maps:
-            assert isinstance(to, Linear)
+            assert isinstance(to, Linear), "small parts have plain maps"
             found += [to.b, to.w]
     return found
