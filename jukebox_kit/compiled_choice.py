@@ -54,7 +54,8 @@ def log(x):
 def gumbel_into(values, words, facts, items, begins, position):
     """Write the noise of `position` and those after it to `values` (N, positions, bins) float32.
 
-    words: (≥ bins + 3,) uint32 to work in; facts: both words of the seed and the level, (3,) uint64; items, begins (N,).
+    words: (≥ bins + 3,) uint32, to work in; facts: the seed's low and high word, the level, (3,) uint64; items and
+    begins (N,) int64.
     """
     songs, made, bins = values.shape
     for song in range(songs):
@@ -102,11 +103,16 @@ def choose(logits, noise, index, temperature, codes, chosen, position, embedding
 class CompiledNoise(NoiseTable):
     """The same table, filled by compiled code."""
 
+    def __init__(self, seed: int, level: int, items: Tensor, bins: int, begins: Tensor) -> None:
+        """Make one, compiled where nothing is kept from before."""
+        super().__init__(seed, level, items, bins, begins)
+        words, facts = np.empty(bins + 3, np.uint32), np.array([seed & MASK, seed >> 32, level], np.uint64)
+        self.arguments = words, facts, items.numpy(), begins.numpy()
+        gumbel_into(self.values.numpy()[:0], *self.arguments, 0)
+
     def begin(self, position: int) -> int:
         """See Noise."""
-        facts = np.array([self.seed & MASK, self.seed >> 32, self.level], np.uint64)
-        words = np.empty(self.bins + 3, np.uint32)
-        gumbel_into(self.values.numpy(), words, facts, self.items.numpy(), self.begins.numpy(), position)
+        gumbel_into(self.values.numpy(), *self.arguments, position)
         self.index.zero_()
         return self.made
 
@@ -125,6 +131,10 @@ def choosing_step(
         decoder.model.x_emb.weight.detach().numpy()[decoder.prior.shift :],
         decoder.last.numpy(),
     )
+
+    values, _, *others = arguments
+    nothing = np.empty((0, noise.bins), np.float32)
+    choose(nothing, values, np.zeros(1, np.int64), *others[:3], np.zeros(1, np.int64), *others[4:])  # compiles it
 
     def step() -> None:
         choose(decoder.next_logits().numpy(), *arguments)

@@ -5,6 +5,7 @@ Shapes: N songs (items), L tokens. A token not made yet is -1, so that any state
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +13,6 @@ import torch
 from torch import Tensor
 
 from jukebox_kit.codes import UNMADE
-from jukebox_kit.compiled_choice import CompiledNoise, choosing_step
 from jukebox_kit.errors import RequestError
 from jukebox_kit.labels import Labels, label_rows
 from jukebox_kit.model.decoding import CachedDecoder, Decoder, PlainDecoder
@@ -23,6 +23,8 @@ from jukebox_kit.model.small import SmallDecoder, small
 from jukebox_kit.placement import Placement
 from jukebox_kit.step_noise import Noise, NoiseKernel, NoiseTable
 from jukebox_kit.windows import LevelPlan
+
+log = logging.getLogger(__name__)
 
 ON_CPU = Placement(torch.device("cpu"))
 READ_OUT = 16  # tokens of each song that a GPU makes before they are read
@@ -141,7 +143,11 @@ def make_decoder(prior: Prior, songs: int, placement: Placement, depth: int | No
     if placement.engine == "plain":
         return PlainDecoder(prior)
     if placement.packed and small(prior):
-        return SmallDecoder(prior, songs, depth)
+        try:
+            return SmallDecoder(prior, songs, depth)
+        except Exception as error:  # a compiler may fail in any way, and plain operations are there
+            short = " ".join(str(error).split())[:200]
+            log.warning("a small part's step could not be compiled (%s: %s)", type(error).__name__, short)
     decoder = CachedDecoder(prior, songs, depth=depth)
     if placement.fused:
         fuse(decoder)
@@ -174,14 +180,20 @@ def make_loop(
     RequestError where a step cannot be captured as a CUDA graph, torch.OutOfMemoryError where memory does not suffice.
     """
     decoder = make_decoder(prior, len(rows.items), placement, depth)
+    facts = seed, prior.config.level, rows.items, prior.bins, rows.begins
+    if isinstance(decoder, SmallDecoder):
+        from jukebox_kit.compiled_choice import CompiledNoise, choosing_step  # what it needs is there, as it was made
+
+        table = CompiledNoise(*facts)
+        loop = TokenLoop(decoder, choice, table, prior.config.n_ctx, rows.given)
+        if choice.only_temperature:
+            loop.advance = choosing_step(decoder, table, choice.temperature, loop.codes, loop.chosen, loop.position)
+        return loop
     fused = isinstance(decoder, CachedDecoder) and decoder.operations.fused
-    kind = CompiledNoise if isinstance(decoder, SmallDecoder) else NoiseKernel if fused else NoiseTable
-    noise = kind(seed, prior.config.level, rows.items, prior.bins, rows.begins)
+    noise = (NoiseKernel if fused else NoiseTable)(*facts)
     loop = TokenLoop(decoder, choice, noise, prior.config.n_ctx, rows.given)
     if placement.graphed:
         loop.capture()
-    elif isinstance(decoder, SmallDecoder) and isinstance(noise, CompiledNoise) and choice.only_temperature:
-        loop.advance = choosing_step(decoder, noise, choice.temperature, loop.codes, loop.chosen, loop.position)
     return loop
 
 

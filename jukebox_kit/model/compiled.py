@@ -25,20 +25,20 @@ def compiled(*fast: str, strict: bool = False) -> Callable[[Any], Any]:
 
     fast: in what LLVM may depart from the operations as written, beside fusing a product and a sum; strict: not at all.
     """
+    fastmath = set() if strict else {"contract", *fast}
 
     def kept(function: Any) -> Any:
-        options = {"fastmath": set() if strict else {"contract", *fast}, "error_model": "numpy", "nogil": True}
         try:
-            return numba.njit(cache=True, **options)(function)
-        except RuntimeError:  # neither beside the module nor in the user's cache folder
-            return numba.njit(**options)(function)
+            return numba.njit(cache=True, fastmath=fastmath, error_model="numpy", nogil=True)(function)
+        except RuntimeError:  # neither the module's folder nor the user's cache can be written
+            return numba.njit(fastmath=fastmath, error_model="numpy", nogil=True)(function)
 
     return kept
 
 
 @compiled()
 def exp(x):
-    """Return e to the power of a float32, within two units in the last place; by arithmetic alone, done many at once."""
+    """Return e to the power of a float32, by arithmetic alone, which is done on many at once."""
     x = x if x > float32(-87) else float32(-87)
     x = x if x < float32(88) else float32(88)
     twos = (x * float32(1.44269504) + NO_FRACTION) - NO_FRACTION
@@ -147,14 +147,15 @@ def mapped_added(h, weights, place, width, x, songs):
 def step_logits(sizes, layers, places, weights, kv, last, table, conditioning, position, work, logits):
     """Take a step: logits (N, bins), flat, of the token at `position` (1,), which is then the next one.
 
-    sizes: N, W, H, S, M, whether conditioning is added to what the output map reads; layers: (depth, 4): where a
-    layer's weights begin, its keys and values begin, how many slots they have, which of the places are its own; places (patterns,
-    positions, 3): slot that is written to, or -1, the first one seen and how many; weights: flat, a layer's in the
-    order in which they are used, the output map last; kv: flat, each layer's (N, 2, H, slots, D); last (N, W), table
-    (positions, W), conditioning (N, positions, W); work: (4, N · the most of W, 3·S, M and slots).
+    sizes: N, W, H, S, M, whether conditioning is added to what the output map reads. layers: (depth, 4), where a
+    layer's weights begin, where its keys and values begin, how many slots they have, which of the places are its own.
+    places: (patterns, positions, 3), the slot that is written to, or -1, the first that is seen, and how many. weights:
+    flat, a layer's in the order in which they are used, the output map last. kv: flat, each layer's (N, 2, H, slots,
+    D). last (N, W), table (positions, W), conditioning (N, positions, W). work: (4, N · the most of W, 3·S, M, slots).
     """
     songs, width, heads, state, hidden, conditioned = sizes
     size, at = state // heads, position[0]
+    assert at < len(table)
     x, normed, found = work[0, : songs * width], work[1, : songs * width], work[3, : songs * state]
     for n in range(songs):
         for i in range(width):

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jukebox_kit.model import compiled
 from jukebox_kit.model.configuration import Pattern
 from jukebox_kit.model.decoding import CachedDecoder
 from jukebox_kit.model.packed import LARGE
@@ -24,7 +23,9 @@ class SmallDecoder(CachedDecoder):
     """For parts that are `small`, on a CPU."""
 
     def __init__(self, prior: Prior, songs: int, depth: int | None = None) -> None:
-        """Make one; depth as in CachedDecoder."""
+        """Make one, compiled where nothing is kept from before, in some seconds; depth as in CachedDecoder."""
+        from jukebox_kit.model.compiled import step_logits  # the compiler is loaded where there is something for it
+
         super().__init__(prior, songs, depth=depth)
         shape = self.model.transformer.shape
         kept = torch.zeros(sum(cache.kv.numel() for cache in self.caches))
@@ -44,8 +45,9 @@ class SmallDecoder(CachedDecoder):
             for pattern in patterns
         ]
         most = max(shape.width, 3 * shape.n_state, shape.n_mlp, *(cache.kv.shape[3] for cache in self.caches))
+        sizes = [songs, shape.width, shape.heads, shape.n_state, shape.n_mlp, not prior.config.merged_decoder]
         self.arguments = (
-            np.array([songs, shape.width, shape.heads, shape.n_state, shape.n_mlp, not prior.config.merged_decoder]),
+            np.array(sizes),
             np.array(layers),
             np.array(places),
             torch.cat([value.detach().flatten() for value in weights]).numpy(),
@@ -54,13 +56,17 @@ class SmallDecoder(CachedDecoder):
             self.model.pos_emb.pos_emb.detach().numpy(),
             self.conditioning.numpy(),
             self.position.numpy(),
-            np.empty((4, songs * most), np.float32),
+            np.zeros((4, songs * most), np.float32),
         )
+        self.step_logits = step_logits
+        first, none, *others = self.arguments[0], self.arguments[1][:0], *self.arguments[2:]
+        step_logits(first, none, *others, np.empty(songs * prior.bins, np.float32))  # no layer: caches stay empty
+        self.position.zero_()
 
     def next_logits(self) -> Tensor:
         """See Decoder."""
         logits = np.empty(len(self.last) * self.prior.bins, np.float32)
-        compiled.step_logits(*self.arguments, logits)
+        self.step_logits(*self.arguments, logits)
         return torch.from_numpy(logits).view(len(self.last), -1)
 
 
