@@ -162,7 +162,9 @@ def test_kernels_that_fail_or_differ_are_not_used(
 
 
 def test_a_layer_is_five_kernels_and_nothing_else(fused: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused.FusedOperations, "_launch", lambda self, *_, **__: setattr(self, "launches", self.launches + 1))
+    monkeypatch.setattr(
+        fused.FusedOperations, "_launch", lambda self, *_, **__: setattr(self, "launches", self.launches + 1)
+    )
     found = []
     for depth in (3, 9):
         prior = turned("upsampler", torch.float16, prior_depth=depth)
