@@ -20,12 +20,12 @@ from torch.profiler import ProfilerActivity, profile
 
 from jukebox_kit.codes import UNMADE
 from jukebox_kit.definitions import load_definition
-from jukebox_kit.footprint import SPARE, needed_bytes, weights_bytes
+from jukebox_kit.footprint import level_bytes, weights_bytes
 from jukebox_kit.labels import Labels
 from jukebox_kit.model.prior import Conditioning, Prior
 from jukebox_kit.models import blank_prior, place, repack
 from jukebox_kit.placement import Placement
-from jukebox_kit.sampling import Choice, LevelJob, TokenLoop, make_loop, sample_level
+from jukebox_kit.sampling import Choice, LevelJob, Rows, TokenLoop, make_loop, sample_level
 from jukebox_kit.verify.golden import Golden
 from jukebox_kit.verify.run import verify_folder
 from jukebox_kit.windows import plan_level
@@ -67,7 +67,7 @@ def check_tokens() -> None:
                     above = golden.tensors.get(f"{name}.z_above")
                     with torch.no_grad():
                         given = prior.condition(y, None if above is None else above[:1].repeat(songs, 1).cuda())
-                    loop = make_loop(prior, torch.arange(songs).cuda(), 5, Choice(), golden.placement)
+                    loop = make_loop(prior, Rows.of(torch.arange(songs).cuda()), 5, Choice(), golden.placement)
                     codes = torch.full((songs, prior.config.n_ctx), UNMADE, device="cuda")
                     loop.window(given, codes, 0, range(prior.config.n_ctx))
                     differ += int((codes != wanted.setdefault(name, codes)).sum())
@@ -142,7 +142,7 @@ def time_part(model: str, prior: Prior, songs: int, placement: Placement, copyin
     definition, level, half = load_definition(model), prior.config.level, prior.config.n_ctx // 2
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    loop = make_loop(prior, torch.arange(songs).cuda(), 0, Choice(0.98), placement)
+    loop = make_loop(prior, Rows.of(torch.arange(songs).cuda()), 0, Choice(0.98), placement)
     shape, width = prior.prior.transformer.shape, prior.config.prior_width
     given = Conditioning(
         torch.zeros(songs, shape.positions, width, device="cuda"),
@@ -162,7 +162,9 @@ def time_part(model: str, prior: Prior, songs: int, placement: Placement, copyin
     taken = statistics.median(round_() for _ in range(ROUNDS))
     most = torch.cuda.max_memory_allocated()
     floor = weights_bytes(definition, f"level_{level}", placement) / copying
-    planned = needed_bytes(definition, level, placement, songs) - SPARE
+    samples = 2 * prior.config.n_ctx * definition.vqvae.hops[level]  # two windows, the second half full to begin with
+    plan = plan_level(prior.config, definition.vqvae, samples, definition.sampling.hop_fraction[level])
+    planned = level_bytes(definition, placement, plan, songs).peak(songs)
     name = f"{model} level {level} {placement.weights}" + ("" if loop.fused == placement.fused else " NOT FUSED")
     say(name, songs, placement.engine, f"{taken * 1e3:.3f}", f"{floor * 1e3:.3f}", f"{floor / taken:.0%}",
         kernels(loop), f"{reading * 1e3:.0f}", f"{most / 2**30:.2f}", f"{planned / 2**30:.2f}")  # fmt: skip
