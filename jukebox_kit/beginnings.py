@@ -39,7 +39,7 @@ def check_free(store: Store) -> None:
         name = f"level_{level}/codes.safetensors"
         content = store.read(name)
         found = None if content is None else unpack_codes(content, f"{root}/{name}")
-        if found is not None and found.made != found.given:
+        if found is not None and found.sampled:
             raise SongError(f"{root} holds codes but no song.json; put that file back, or choose another folder.")
 
 
@@ -71,9 +71,6 @@ def read_prompt(asked: Request, resolved: Resolved, model: Model) -> Audio:
     return audio[:samples]
 
 
-def write_given(store: Store, level: int, codes: Codes, resolved: Resolved) -> None:
-    """Keep codes (items, tokens) as the given beginning of a level."""
-    items, tokens = codes.shape
-    whole = LevelCodes.blank(items, resolved.plans[level].total).codes
-    whole[:, :tokens] = codes
-    store.write(f"level_{level}/codes.safetensors", pack_codes(LevelCodes(whole, (tokens,) * items)))
+def write_given(store: Store, level: int, codes: LevelCodes, resolved: Resolved) -> None:
+    """Keep codes as the given beginning of a level."""
+    store.write(f"level_{level}/codes.safetensors", pack_codes(codes.resized(resolved.plans[level].total)))

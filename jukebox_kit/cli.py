@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from jukebox_kit.cli_bench import bench
 from jukebox_kit.cli_edits import register
 from jukebox_kit.cli_export import export
 from jukebox_kit.cli_models import models
@@ -24,11 +25,13 @@ from jukebox_kit.cli_shared import (
     Engine,
     Folder,
     ModelName,
+    Pieces,
     SaveEvery,
     Until,
     Weights,
     level_of,
     number_or_numbers,
+    pieces_of,
     work,
 )
 from jukebox_kit.errors import JukeboxKitError, RequestError
@@ -42,6 +45,7 @@ app = typer.Typer(
 app.command("import")(import_old)
 app.command()(export)
 app.command()(overnight)
+app.command()(bench)
 app.add_typer(models, name="models")
 
 register(app)
@@ -66,6 +70,7 @@ def sample(
     hop_fraction: Annotated[
         str | None, typer.Option(help="Share of a window by which the next one starts later, for levels 0,1,2.")
     ] = None,
+    pieces: Pieces = None,
     seed: Annotated[int, typer.Option(help="Another seed, another song.")] = 0,
     prompt: Annotated[Path | None, typer.Option(help="A recording that the song starts with.")] = None,
     prompt_seconds: Annotated[float | None, typer.Option(help="How much of the recording.")] = None,
@@ -105,6 +110,7 @@ def sample(
         top_k=top_k,
         top_p=top_p,
         hop_fraction=number_or_numbers("hop-fraction", hop_fraction, (3,)),
+        pieces=pieces_of(pieces) or (1, 1),
         seed=seed,
         prompt=None if prompt is None else str(prompt),
         prompt_seconds=prompt_seconds,

@@ -15,11 +15,13 @@ from jukebox_kit.cli_shared import (
     Device,
     Engine,
     Folder,
+    Pieces,
     SaveEvery,
     Until,
     Weights,
     level_of,
     number_or_numbers,
+    pieces_of,
     report,
     whole_numbers,
     work,
@@ -42,6 +44,7 @@ def register(app: typer.Typer) -> None:
 def upsample(
     folder: Folder,
     items: Annotated[str | None, typer.Option(help="Which items, counted from 0, with commas between; all.")] = None,
+    pieces: Pieces = None,
     until: Until = "level_0",
     save_every: SaveEvery = 30.0,
     batch: Batch = 16,
@@ -54,10 +57,10 @@ def upsample(
     from jukebox_kit.song import Song
     from jukebox_kit.steps import upsample as do
 
-    chosen = None if items is None else whole_numbers("items", items)
+    chosen, counts = None if items is None else whole_numbers("items", items), pieces_of(pieces)
     song = Song.open(folder)
     loaded, last = load_planned(song, device, weights, engine, batch), level_of(until)
-    work(song, last, lambda options: do(song, chosen, last, loaded, options), save_every, batch)
+    work(song, last, lambda options: do(song, chosen, last, loaded, options, counts), save_every, batch)
 
 
 def extend(

@@ -24,7 +24,12 @@ Weights = Annotated[
     str, typer.Option(help="What weights are kept as: float32, float16 or int8; auto: as before, else by what fits.")
 ]
 Engine = Annotated[str, typer.Option(help="fast, cached, graph, fused or plain: which of the ways to compute.")]
-Batch = Annotated[int, typer.Option(min=1, help="Items sampled at once at most; fewer where memory is small.")]
+Batch = Annotated[
+    int, typer.Option(min=1, help="Items, or pieces of items, at once at most; fewer where memory is small.")
+]
+Pieces = Annotated[
+    str | None, typer.Option(help="Pieces made at once of levels 0 and 1, or two numbers 0,1; quicker, with joins.")
+]
 
 
 def work(song: Song, last: int, do: Callable[[Options], object], save_every: float, batch: int) -> None:
@@ -79,6 +84,14 @@ def whole_numbers(name: str, text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise RequestError(f"{name} takes whole numbers, with commas between, not {text!r}.") from None
+
+
+def pieces_of(text: str | None) -> tuple[int, ...] | None:
+    """Return how many pieces an option says, for levels 0 and 1, None for no text; RequestError where it is none."""
+    if text is None:
+        return None
+    values = whole_numbers("pieces", text)
+    return values * 2 if len(values) == 1 else values
 
 
 def number_or_numbers(name: str, text: str | None, counts: tuple[int, ...]) -> float | tuple[float, ...] | None:

@@ -13,9 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from jukebox_kit.codes import Codes, LevelCodes
+from jukebox_kit.codes import LevelCodes
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.manifest import Manifest
 from jukebox_kit.models import Model
@@ -55,10 +53,7 @@ def choose(song: Song, item: int) -> Song:
         raise SongError(f"{song.root} has items 0 to {items - 1}, not {item}; choose one of those.")
     with song.locked():
         before = {level: song.level(level) for level in LEVELS}
-        levels = {
-            level: LevelCodes(np.repeat(found.codes[item : item + 1], items, 0), (found.made[item],) * items)
-            for level, found in before.items()
-        }
+        levels = {level: found.repeated(item, items) for level, found in before.items()}
         _change(song, f"chose item {item}", song.manifest, levels)
     return song
 
@@ -71,7 +66,7 @@ def vary(song: Song) -> Song:
     """
     with song.locked():
         before = {level: song.level(level) for level in LEVELS}
-        if all(found.made == found.given for found in before.values()):
+        if not any(found.sampled for found in before.values()):
             raise SongError(
                 f"{song.root} has nothing sampled that could be varied; sample it first with: jukebox-kit resume "
                 f"{song.root}"
@@ -134,9 +129,9 @@ def _tokens(song: Song, level: int, at: float | None) -> int:
     return int(at * song.sr) // hops[-1] * (hops[-1] // hops[level])
 
 
-def _common(found: LevelCodes, limit: int) -> Codes:
-    """Return the first tokens that every item has, at most `limit`, (items, tokens)."""
-    return found.codes[:, : min(*found.made, limit, found.codes.shape[1])]
+def _common(found: LevelCodes, limit: int) -> LevelCodes:
+    """Return the first tokens that every item has, at most `limit`."""
+    return found.resized(min(*found.made, limit, found.codes.shape[1]))
 
 
 def _resized(song: Song, seconds: float, what: str, model: Model | None, changes: dict[str, Any]) -> Song:

@@ -10,6 +10,7 @@ from jukebox_kit.definitions import PARTS, ModelDefinition
 from jukebox_kit.footprint import weights_bytes
 from jukebox_kit.model.configuration import VQVAEConfig
 from jukebox_kit.pace import Pace, measure_decoding, measure_pace
+from jukebox_kit.pieces import Layout, lay_pieces
 from jukebox_kit.placement import Placement
 from jukebox_kit.plan import MemoryPlan, plan_memory, song_samples
 from jukebox_kit.sampling import Choice
@@ -18,9 +19,9 @@ from jukebox_kit.windows import LevelPlan, plan_level
 
 @dataclass(frozen=True)
 class LevelEstimate:
-    """One level of a song: tokens of all items together, items at once, and how long it takes.
+    """One level of a song: tokens of all items together, items or pieces at once, and how long it takes.
 
-    ms_per_token: milliseconds a step, which makes one token of each of the `batch` items; seconds: of the whole level.
+    ms_per_token: milliseconds a step, which makes one token of each of the `batch` rows; seconds: of the whole level.
     """
 
     level: int
@@ -73,17 +74,23 @@ def estimate(
     placement: Placement,
     batch: int | None = None,
     measured: Measured | None = None,
+    pieces: tuple[int, int] = (1, 1),
 ) -> SongEstimate:
     """Return what a song of `seconds` and `items` takes, made from its first token on as the model likes it.
 
-    batch: items at once at most, by default as many as the plan of memory says. measured: what earlier calls on this
-    device have measured, which is not measured again; what is new is added. Times are measured
-    here and now, in a few seconds, on parts without their weights: whatever keeps the machine busy counts. Left out:
-    reading the files, the conditioning of each window on the level above, pictures, previews, saving, and that songs
-    left over by the last full batch are faster. Raises RequestError for a length or a number that cannot be.
+    batch: items, or pieces of items, at once at most, by default as many as the plan of memory says. measured: what
+    earlier calls on this device have measured, which is not measured again; what is new is added. pieces: as in
+    `Request`.
+
+    Times are measured here and now, in a few seconds, on parts without their weights: whatever keeps the machine busy
+    counts. Left out: reading the files, the conditioning of each window on the level above, pictures, previews, saving,
+    and that songs left over by the last full batch are faster. Raises RequestError for a length or a number that cannot
+    be.
     """
     where = placement.device
-    plan = plan_memory(definition, seconds, items, where, None, placement.weights, batch, engine=placement.engine)
+    plan = plan_memory(
+        definition, seconds, items, where, None, placement.weights, batch, engine=placement.engine, pieces=pieces
+    )
     kept = {part: weights_bytes(definition, part, placement) for part in PARTS}
     if not plan.fits:
         return SongEstimate(plan, (), None, kept)
@@ -93,14 +100,14 @@ def estimate(
     paces = Measured() if measured is None else measured
     levels: list[LevelEstimate] = []
     for level, at_once in ((one.level, one.batch) for one in plan.levels):
-        prior = definition.priors[level]
+        prior, layout = definition.priors[level], lay_pieces(plans[level], (*pieces, 1)[level])
         sizes = (prior.patterns, prior.n_ctx, prior.prior_width, prior.heads, prior.m_attn, prior.m_mlp)
         alike = (*sizes, at_once, placement)
         if alike not in paces.steps:  # the upsamplers are alike in all that costs time
             choice = Choice(definition.sampling.temperature[level])
             paces.steps[alike] = measure_pace(prior, definition.vqvae, at_once, placement, choice)
         prefix = prior.positions - prior.n_ctx
-        levels.append(_level(plans[level], items, at_once, paces.steps[alike], prefix))
+        levels.append(_level(plans[level], layout, items, at_once, paces.steps[alike], prefix))
     if definition.vqvae not in paces.decoding:
         paces.decoding[definition.vqvae] = measure_decoding(definition.vqvae, placement.device)
     decoding = paces.decoding[definition.vqvae] * samples / definition.vqvae.sr * items
@@ -112,7 +119,8 @@ def read_positions(plan: LevelPlan, prefix: int) -> int:
     return sum(prefix + begin - start for start, begin, _ in plan.windows(0))
 
 
-def _level(plan: LevelPlan, items: int, batch: int, pace: Pace, prefix: int) -> LevelEstimate:
-    once = plan.total * pace.step + read_positions(plan, prefix) * pace.position
-    seconds = math.ceil(items / batch) * once
+def _level(plan: LevelPlan, layout: Layout, items: int, batch: int, pace: Pace, prefix: int) -> LevelEstimate:
+    windows = layout.plan(plan)
+    once = windows.total * pace.step + read_positions(windows, prefix) * pace.position
+    seconds = math.ceil(items * len(layout.starts) / batch) * once
     return LevelEstimate(plan.level, plan.total * items, batch, pace.step * 1000, seconds)

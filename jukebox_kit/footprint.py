@@ -18,12 +18,13 @@ from torch import nn
 from jukebox_kit.definitions import PARTS, ModelDefinition
 from jukebox_kit.model.caches import Cache, Layouts
 from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig
+from jukebox_kit.model.packed import LARGE
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.transformer import Linear
 from jukebox_kit.model.vqvae import VQVAE
 from jukebox_kit.models import linears, place
 from jukebox_kit.placement import Placement
-from jukebox_kit.sampling import NOISE_VALUES
+from jukebox_kit.step_noise import NOISE_VALUES
 from jukebox_kit.windows import LevelPlan
 
 META = torch.device("meta")
@@ -75,7 +76,7 @@ def level_bytes(definition: ModelDefinition, placement: Placement, plan: LevelPl
     passing = (
         math.ceil(PREFILL[placement.dtype] * position * read_at_once(plan, config.positions - config.n_ctx)),
         _conditioning_bytes(config, vqvae),
-        NOISE * NOISE_VALUES,
+        NOISE * NOISE_VALUES[placement.device.type],
         math.ceil(DECODED * _piece_bytes(vqvae, level)),
     )
     pieces = sum(_piece_bytes(vqvae, done) for done in range(level, top + 1))
@@ -84,7 +85,7 @@ def level_bytes(definition: ModelDefinition, placement: Placement, plan: LevelPl
         weights,
         counted.caches,
         counted.caches + position * (config.positions + 1) + counted.lyrics + tokens,
-        items * tokens + 4 * plan.total * vqvae.hops[level] + 4 * NOISE_VALUES + kept,
+        items * tokens + 4 * plan.total * vqvae.hops[level] + 4 * NOISE_VALUES[placement.device.type] + kept,
         max(passing),
         weights + MAPPED * counted.largest_map,
     )
@@ -155,11 +156,18 @@ def _prior_bytes(config: PriorConfig, vqvae: VQVAEConfig, placement: Placement) 
     maps = [linear for _, _, _, linear in linears(prior)]
     plain = sum(linear.w.nbytes + linear.b.nbytes for linear in maps)
     return _PriorBytes(
-        _held(prior) - plain + sum(_map_bytes(linear, placement) for linear in maps),
+        _held(prior) - plain + sum(_map_bytes(linear, placement) for linear in maps) + _output_bytes(prior, placement),
         caches,
         placement.dtype.itemsize * config.prior_width * lyrics,
         max(linear.w.numel() for linear in maps),
     )
+
+
+def _output_bytes(prior: Prior, placement: Placement) -> int:
+    """Return the bytes of the output map's packed form, where the table that it is made of stays for the input."""
+    table = prior.prior.x_out.weight
+    tied = table is prior.prior.x_emb.weight
+    return table.nbytes if placement.packed and tied and table.numel() >= LARGE else 0
 
 
 def _map_bytes(plain: Linear, placement: Placement) -> int:

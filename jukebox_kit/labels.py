@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,9 +169,16 @@ class Labels:
         return [self.total, offset, length, self.artist, *slots, *window]
 
 
-def label_rows(labels: list[Labels], config: PriorConfig, hop: int, start: int, device: torch.device) -> Tensor:
-    """Return the rows of several items for one window, (items, columns) int64."""
-    return torch.tensor([item.row(config, hop, start) for item in labels], dtype=torch.long, device=device)
+def label_rows(
+    labels: Sequence[Labels], config: PriorConfig, hop: int, start: int | Sequence[int], device: torch.device
+) -> Tensor:
+    """Return the rows of several items for one window, (items, columns) int64.
+
+    start: its first music token, the same for all items or one for each.
+    """
+    starts = [start] * len(labels) if isinstance(start, int) else start
+    rows = [item.row(config, hop, at) for item, at in zip(labels, starts, strict=True)]
+    return torch.tensor(rows, dtype=torch.long, device=device)
 
 
 def check_total(total_seconds: float, config: PriorConfig) -> None:

@@ -14,9 +14,10 @@ from jukebox_kit.definitions import PARTS, ModelDefinition, find_file, load_defi
 from jukebox_kit.errors import CheckpointError, ConfigurationError
 from jukebox_kit.labels import Tables
 from jukebox_kit.model.checkpoint import assign, brought, fingerprint, matched, read_shapes, read_state
-from jukebox_kit.model.packed import fast_form
-from jukebox_kit.model.prior import Prior
+from jukebox_kit.model.packed import fast_form, packed_output
+from jukebox_kit.model.prior import AutoregressiveTransformer, Prior
 from jukebox_kit.model.transformer import Linear, Map
+from jukebox_kit.model.turned import TurnedMap
 from jukebox_kit.model.vqvae import VQVAE
 from jukebox_kit.placement import Placement
 
@@ -122,7 +123,7 @@ class Model:
                 own = {key: state[key] for key in (f"{prefix}.w", f"{prefix}.b")}
                 values = brought(path, own, dict.fromkeys(own, where.dtype), self.device, mapped=False)
                 assign(plain, {key.removeprefix(f"{prefix}."): value for key, value in values.items()}, str(path))
-                form = fast_form(plain, where.weights, where.packed)
+                form = form_of(plain, where)
                 if form is not plain:
                     setattr(holder, attribute, form)
                     state = {key: value for key, value in state.items() if key not in own}
@@ -130,6 +131,7 @@ class Model:
         dtypes = {key: where.dtype if key in halved else torch.float32 for key in state}
         assign(blank, brought(path, state, dtypes, self.device), str(path))
         place(blank, self.device, where.dtype)
+        repack(blank, where)
         return blank
 
 
@@ -179,7 +181,18 @@ def repack(part: nn.Module, placement: Placement) -> None:
         maps = linears(part)
         while maps:  # as where a part is loaded
             _, holder, attribute, plain = maps.pop(0)
-            setattr(holder, attribute, fast_form(plain, placement.weights, placement.packed))
+            setattr(holder, attribute, form_of(plain, placement))
+    if placement.packed:
+        for module in part.modules():
+            if isinstance(module, AutoregressiveTransformer) and hasattr(module, "x_out"):
+                setattr(module, "x_out", packed_output(module.x_out))  # noqa: B010  # typed as the plain form
+
+
+def form_of(plain: Linear, placement: Placement) -> Map:
+    """Return a map in the form that a placement reads fastest."""
+    if placement.fused:
+        return TurnedMap(plain, placement.weights)
+    return fast_form(plain, placement.weights, placement.packed)
 
 
 def find_table(name: str, folder: Path, get: str | None = None) -> Path:

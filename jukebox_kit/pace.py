@@ -20,7 +20,7 @@ from jukebox_kit.model.prior import Conditioning, Prior
 from jukebox_kit.model.vqvae import VQVAE
 from jukebox_kit.models import place, repack
 from jukebox_kit.placement import Placement
-from jukebox_kit.sampling import Choice, Noise, TokenLoop
+from jukebox_kit.sampling import Choice, Rows, make_loop
 from jukebox_kit.threads import threads_for
 
 META = torch.device("meta")
@@ -53,7 +53,7 @@ def measure_pace(config: PriorConfig, vqvae: VQVAEConfig, items: int, placement:
     few = len(stacks) > 1 and device.type == "cpu"
     length = min(config.n_ctx // 2, FEW) if few else config.n_ctx // 2
     with threads_for(config), torch.no_grad():
-        runner = _Runner(prior, items, device, choice)
+        runner = _Runner(prior, items, placement, choice, stacks)
         readings = [[runner.read(layers, length) for layers in stacks] for _ in range(READINGS)]
         warm = sum(runner.step(layers, 1) for layers in stacks for _ in range(2)) / 2
         group = max(1, min(LONGEST, config.n_ctx, round(BUDGET / ROUNDS / warm)))
@@ -124,52 +124,54 @@ def _at_depth(seconds: list[float], depth: int) -> float:
 
 
 class _Runner:
-    """Steps the first layers of a part, as many as asked for."""
+    """Steps the first layers of a part, as many as asked for, by the loops that sample songs."""
 
-    def __init__(self, prior: Prior, items: int, device: torch.device, choice: Choice) -> None:
-        shape, config = prior.prior.transformer.shape, prior.config
+    def __init__(self, prior: Prior, items: int, placement: Placement, choice: Choice, stacks: tuple[int, ...]) -> None:
+        shape, config, device = prior.prior.transformer.shape, prior.config, placement.device
         lyrics = torch.full((items, config.n_tokens, shape.width), 0.01, device=device) if config.has_encoder else None
-        given = Conditioning(
+        self.given = Conditioning(
             torch.full((items, shape.positions, shape.width), 0.01, device=device),
             torch.full((items, 1, shape.width), 0.01, device=device),
             torch.zeros(items, 0, dtype=torch.long, device=device),
             lyrics,
         )
-        self.device, self.given, self.decoder = device, given, CachedDecoder(prior, items)
-        for cache in self.decoder.caches:
-            cache.kv.fill_(0.01)
-        self.layers, self.caches = self.decoder.layers, self.decoder.caches
-        self.noise = Noise(0, config.level, torch.arange(items, device=device), prior.bins)
-        self.loop = TokenLoop(self.decoder, choice, self.noise, config.n_ctx)
+        if placement.engine == "plain":  # whose time is no number a token
+            placement = replace(placement, engine="cached")
+        self.device, rows = device, Rows.of(torch.arange(items, device=device))
+        self.loops = {layers: make_loop(prior, rows, 0, choice, placement, layers) for layers in stacks}
+        for loop in self.loops.values():
+            assert isinstance(loop.decoder, CachedDecoder)
+            for cache in loop.decoder.caches:
+                cache.kv.fill_(0.01)
         self.codes = torch.zeros(items, config.n_ctx, dtype=torch.long, device=device)
-        self.at = 0
+        self.at = dict.fromkeys(stacks, 0)
 
     def read(self, layers: int, length: int) -> float:
         """Return the seconds of each of the positions of a window that begins with `length` of them."""
-        self.decoder.layers, self.decoder.caches = self.layers[:layers], self.caches[:layers]
-        self.at = length
-        self.loop.codes.fill_(UNMADE)
-        self.loop.position.fill_(length)
+        loop = self.loops[layers]
+        self.at[layers] = length
+        loop.codes.fill_(UNMADE)
+        loop.position.fill_(length)
         started = _now(self.device)
-        self.decoder.prefill(self.given, self.codes[:, :length])
+        loop.decoder.prefill(self.given, self.codes[:, :length])
         return (_now(self.device) - started) / max(1, length)
 
     def step(self, layers: int, count: int) -> float:
         """Return the seconds of a step, of so many; where the window ends a new one begins."""
-        if self.at + count > self.codes.shape[1]:
-            self.read(len(self.layers), 0)
-        self.decoder.layers, self.decoder.caches = self.layers[:layers], self.caches[:layers]
-        self.noise.index.zero_()
+        if self.at[layers] + count > self.codes.shape[1]:
+            self.read(layers, 0)
+        loop = self.loops[layers]
+        loop.noise.index.zero_()
         started = _now(self.device)
         for _ in range(count):
-            self.loop.step()
-        self.at += count
+            loop.advance()
+        self.at[layers] += count
         return (_now(self.device) - started) / count
 
     def noise_seconds(self) -> float:
-        """Return the seconds that a step's noise takes; it is made for many steps at once."""
+        """Return the seconds that a step's share of the noise takes that is made for many steps at once."""
         started = _now(self.device)
-        count = self.noise.begin(0)
+        count = next(iter(self.loops.values())).noise.begin(0)
         return (_now(self.device) - started) / count
 
 

@@ -178,7 +178,7 @@ def _sound(song: Song, level: int, item: int, tokens: int) -> Sound:
 def _state(song: Song, level: int, codes: LevelCodes, sounds: Container[tuple[int, int]]) -> LevelState:
     """Return how far a level is, and which of its audio is left out since it plays other codes than there are."""
     items, total = song.items(level), song.resolved.plans[level].total
-    share = sum(codes.made[item] for item in items) / (len(items) * total)
+    share = sum(codes.done[item] for item in items) / (len(items) * total)
     words = "whole" if share == 1 else f"{share:.0%} made" if share else "not begun"
     stale = [i for i in items if (level, i) not in sounds and (song.root / audio_name(level, i)).exists()]
     if stale:

@@ -62,7 +62,7 @@ class Placement:
     @property
     def repacked(self) -> bool:
         """Whether maps are kept in another form than the plain one."""
-        return self.packed or self.weights == "int8"
+        return self.packed or self.fused or self.weights == "int8"
 
     @property
     def graphed(self) -> bool:

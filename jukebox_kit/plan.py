@@ -14,6 +14,7 @@ from jukebox_kit.definitions import PARTS, ModelDefinition, load_definition, shi
 from jukebox_kit.errors import RequestError
 from jukebox_kit.footprint import LevelBytes, free_memory, level_bytes, weights_bytes
 from jukebox_kit.model.packed import can_pack
+from jukebox_kit.pieces import lay_pieces
 from jukebox_kit.placement import WEIGHTS, Placement
 from jukebox_kit.windows import LevelPlan, plan_level
 
@@ -70,19 +71,23 @@ def plan_memory(
     engine: str = "fast",
     levels: tuple[int, ...] = LEVELS,
     hop_fraction: tuple[float, ...] | None = None,
+    pieces: tuple[int, int] = (1, 1),
 ) -> MemoryPlan:
     """Return how the levels of a song of `seconds` and `items` are made in the memory of a device.
 
     free: bytes, by default what `free_memory` says, which must be before anything of the model is loaded. weights: by
     default the first of the device's kinds that fits: on a GPU float16, then int8; on the CPU float32, float16, int8.
-    batch: items at once at most, by default as many as fit of 16. Raises RequestError for a length or number that
-    cannot be.
+    batch: items at once at most, by default as many as fit of 16. pieces: as in `Request`; each counts as an item.
+    Raises RequestError for a length or number that cannot be.
     """
     samples = song_samples(definition, seconds)
     if items < 1 or (batch is not None and batch < 1):
         raise RequestError(f"items and batch must be at least 1, not {items if items < 1 else batch}.")
     there = free_memory(device) if free is None else free
-    work = _Work.of(definition, samples, items, min(items, batch or BUCKETS[-1]), levels, hop_fraction)
+    fractions = hop_fraction or definition.sampling.hop_fraction
+    plans = {n: plan_level(definition.priors[n], definition.vqvae, samples, fractions[n]) for n in levels}
+    rows = {n: items * len(lay_pieces(plan, (*pieces, 1)[n]).starts) for n, plan in plans.items()}
+    work = _Work(definition, plans, items, {n: min(count, batch or BUCKETS[-1]) for n, count in rows.items()})
     tried = (weights,) if weights else kinds(device, engine)
     for kind in tried:
         found = work.fitted(Placement(device, kind, engine), there - SPARE[device.type])
@@ -96,7 +101,7 @@ def kinds(device: torch.device, engine: str = "fast") -> tuple[str, ...]:
     """Return the kinds of weights that a device computes with, the one to take first where it fits first."""
     if device.type != "cpu":
         return WEIGHTS[1:]
-    return WEIGHTS if engine != "fast" or can_pack() else WEIGHTS[:1]
+    return tuple(kind for kind in WEIGHTS if kind == "float32" or engine != "fast" or can_pack(kind))
 
 
 def song_samples(definition: ModelDefinition, seconds: float) -> int:
@@ -110,27 +115,19 @@ def song_samples(definition: ModelDefinition, seconds: float) -> int:
 
 @dataclass(frozen=True)
 class _Work:
-    """The levels that are to be made of a song, by level, and items at once at most."""
+    """What is to be made of a song; by level: its plan, and items at once at most."""
 
     definition: ModelDefinition
     plans: dict[int, LevelPlan]
     items: int
-    most: int
+    most: dict[int, int]
 
     @classmethod
-    def of(
-        cls,
-        definition: ModelDefinition,
-        samples: int,
-        items: int,
-        most: int,
-        levels: tuple[int, ...],
-        hop_fraction: tuple[float, ...] | None,
-    ) -> _Work:
-        """Return the work of a song of so many samples and items."""
-        fractions, vqvae = hop_fraction or definition.sampling.hop_fraction, definition.vqvae
-        plans = {level: plan_level(definition.priors[level], vqvae, samples, fractions[level]) for level in levels}
-        return cls(definition, plans, items, most)
+    def least_of(cls, definition: ModelDefinition) -> _Work:
+        """Return the least that a model makes: one item of the shortest length that it likes."""
+        samples, fractions = song_samples(definition, definition.seconds_range[0]), definition.sampling.hop_fraction
+        plans = {n: plan_level(definition.priors[n], definition.vqvae, samples, fractions[n]) for n in LEVELS}
+        return cls(definition, plans, 1, dict.fromkeys(LEVELS, 1))
 
     def taken(self, placement: Placement) -> dict[int, LevelBytes]:
         """Return what each level takes."""
@@ -142,8 +139,9 @@ class _Work:
 
     def fitted(self, placement: Placement, room: int) -> tuple[tuple[LevelMemory, ...], tuple[int, ...]] | None:
         """Return the levels with as many items at once as fit, and which stay loaded; None where one does not fit."""
-        each, counts = self.taken(placement), sorted({min(bucket, self.most) for bucket in BUCKETS})
-        batches = {n: max((c for c in counts if taken.peak(c) <= room), default=0) for n, taken in each.items()}
+        each = self.taken(placement)
+        counts = {n: {min(bucket, most) for bucket in BUCKETS} for n, most in self.most.items()}
+        batches = {n: max((c for c in counts[n] if taken.peak(c) <= room), default=0) for n, taken in each.items()}
         if not all(batches.values()):
             return None
         priors = {n: weights_bytes(self.definition, PARTS[n + 1], placement) for n in TOGETHER[0]}
@@ -165,7 +163,7 @@ def _reason(
     others = [(definition, f"--weights {kind}") for kind in kinds(device) if weights not in (None, kind)]
     others += [(load_definition(name), f"the model {name}") for name in shipped_models() if name != definition.name]
     for other, choice in others:
-        work = _Work.of(other, song_samples(other, other.seconds_range[0]), 1, 1, LEVELS, None)
+        work = _Work.least_of(other)
         tried = (choice.removeprefix("--weights "),) if other is definition else kinds(device)
         if any(work.fitted(Placement(device, each), free - SPARE[device.type]) for each in tried):
             advice = f"or choose {choice}"

@@ -106,6 +106,7 @@ def plan_song(
         engine=engine,
         levels=left or LEVELS[::-1],
         hop_fraction=song.request.hop_fraction,
+        pieces=song.request.pieces,
     )
 
 

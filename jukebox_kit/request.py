@@ -11,17 +11,20 @@ from typing import Any
 from jukebox_kit.definitions import ModelDefinition, load_definition
 from jukebox_kit.errors import LabelError, RequestError
 from jukebox_kit.labels import Found, Labels, Tables, check_total, clean_lyrics, lyric_tokens
+from jukebox_kit.model.configuration import VQVAEConfig
+from jukebox_kit.pieces import pieces_note
 from jukebox_kit.sampling import Choice
 from jukebox_kit.windows import LevelPlan, plan_level
 
-MAX_ITEMS = 1024
+MAX_ITEMS, MAX_PIECES = 1024, 64
 
 
 @dataclass(frozen=True)
 class Request:
     """What a person asks for. Tuples of three are level 0, 1, 2; None leaves it to the model's defaults.
 
-    seconds: how much to make; total_seconds: how long the model believes the whole song to be.
+    seconds: how much to make; total_seconds: how long the model believes the whole song to be; pieces: how many are
+    made at once of levels 0 and 1.
     """
 
     model: str = "demo"
@@ -35,6 +38,7 @@ class Request:
     top_k: int | None = None
     top_p: float | None = None
     hop_fraction: tuple[float, float, float] | None = None
+    pieces: tuple[int, int] = (1, 1)
     seed: int = 0
     prompt: str | None = None
     prompt_seconds: float | None = None
@@ -53,6 +57,8 @@ class Request:
             raise RequestError("prompt-seconds needs a prompt; give a recording as well.")
         if not all(0 < fraction <= 1 for fraction in self.hop_fraction or ()):
             raise RequestError("hop-fraction must be above 0 and at most 1 at each level; 0.5,0.5,0.125 is usual.")
+        if len(self.pieces) != 2 or not all(1 <= count <= MAX_PIECES for count in self.pieces):
+            raise RequestError(f"pieces must be from 1 to {MAX_PIECES}, one number or two for levels 0 and 1.")
         for temperature in self.temperature or (1.0,):
             Choice(temperature, self.top_k, self.top_p)
 
@@ -75,13 +81,18 @@ class Resolved:
 
 
 def settled_request(fields: Mapping[str, Any]) -> Request:
-    """Return the request with what may be written shorter made whole: the top's temperature alone, relative paths."""
+    """Return the request with what may be written shorter made whole: the top's temperature alone, relative paths.
+
+    So is one number of pieces for both levels that are made of such.
+    """
     settled = dict(fields)
     temperature = settled.get("temperature")
     if isinstance(temperature, int | float):
         defaults = load_definition(settled.get("model", Request.model)).sampling.temperature
         settled["temperature"] = (*defaults[:2], float(temperature))
-    for name in ("temperature", "hop_fraction"):
+    if isinstance(settled.get("pieces"), int):
+        settled["pieces"] = (settled["pieces"],) * 2
+    for name in ("temperature", "hop_fraction", "pieces"):
         if isinstance(settled.get(name), list | tuple):
             settled[name] = tuple(settled[name])
     for name in ("model", "prompt"):
@@ -121,7 +132,13 @@ def resolve(request: Request, definition: ModelDefinition, tables: dict[str, Tab
     notes += _lyric_notes(request.lyrics, definition)
     fractions = request.hop_fraction or definition.sampling.hop_fraction
     plans = tuple(plan_level(p, vqvae, samples, fractions[p.level]) for p in definition.priors)
+    notes += _piece_notes(request, plans, vqvae)
     return Resolved(samples, tuple(labels), plans, tuple(notes))
+
+
+def _piece_notes(request: Request, plans: tuple[LevelPlan, ...], vqvae: VQVAEConfig) -> list[str]:
+    lower = zip(plans, request.pieces, vqvae.hops, strict=False)
+    return [note for plan, pieces, hop in lower if (note := pieces_note(plan, pieces, hop / vqvae.sr))]
 
 
 def _refuse_unknown(artist: Found, genre: Found) -> None:

@@ -15,11 +15,14 @@ from jukebox_kit.codes import UNMADE
 from jukebox_kit.errors import RequestError
 from jukebox_kit.labels import Labels, label_rows
 from jukebox_kit.model.decoding import CachedDecoder, Decoder, PlainDecoder
+from jukebox_kit.model.fusing import fuse
+from jukebox_kit.model.graphs import captured
 from jukebox_kit.model.prior import Conditioning, Prior
-from jukebox_kit.noise import gumbel
+from jukebox_kit.placement import Placement
+from jukebox_kit.step_noise import Noise, NoiseKernel, NoiseTable
 from jukebox_kit.windows import LevelPlan
 
-NOISE_VALUES = 2**21  # made at a time: 16 MB in float64, and few enough to make that nobody waits for them
+ON_CPU = Placement(torch.device("cpu"))
 READ_OUT = 16  # tokens of each song that a GPU makes before they are read
 
 
@@ -62,37 +65,13 @@ class Choice:
         return (self.filtered(logits) + noise).argmax(-1)
 
 
-class Noise:
-    """The Gumbel noise of some items of a level, made for many positions at once, given out one after another.
-
-    Which position is next is kept on the device, so that giving out noise can be part of a captured step.
-    """
-
-    def __init__(self, seed: int, level: int, items: Tensor, bins: int) -> None:
-        self.seed, self.level, self.items, self.bins = seed, level, items, bins
-        self.made = max(1, NOISE_VALUES // (len(items) * bins))  # positions at once
-        self.values = torch.zeros(len(items), self.made, bins, device=items.device)
-        self.index = torch.zeros(1, dtype=torch.long, device=items.device)
-
-    def begin(self, position: int) -> int:
-        """Make noise from a position, counted from the start of the level; returns for how many positions."""
-        positions = torch.arange(position, position + self.made, device=self.items.device)
-        self.values.copy_(gumbel(self.seed, self.level, self.items, positions, self.bins))
-        self.index.zero_()
-        return self.made
-
-    def next(self) -> Tensor:
-        """Return the next position's noise, (N, bins)."""
-        values = self.values.index_select(1, self.index)[:, 0]
-        self.index += 1
-        return values
-
-
 @dataclass(frozen=True)
 class LevelJob:
     """Everything the tokens of some items of a level depend on, beside the prior and what stands already.
 
-    items: the rows in the song; labels: one for each; above: upper codes (N, L / rate) int64, None at the top.
+    items: the rows in the song; labels: one for each; above: upper codes (N, L / rate) int64, None at the top. given:
+    for each how many tokens at its start were not sampled by this plan, none if left out. begins: for each where in the
+    level it begins, as the pieces of a level do; all else is counted from there.
     """
 
     plan: LevelPlan
@@ -101,52 +80,131 @@ class LevelJob:
     above: Tensor | None
     seed: int
     choice: Choice
-    engine: str = "fast"
-    given: int = 0
+    placement: Placement = ON_CPU
+    given: tuple[int, ...] = ()
+    begins: tuple[int, ...] = ()
 
 
 def _unwatched(_position: int) -> None:
     """Serve where nobody wants to know how far sampling is."""
 
 
-def sample_level(prior: Prior, job: LevelJob, codes: Tensor, made: Callable[[int], None] = _unwatched) -> list[int]:
-    """Fill `codes` (N, total) int64 in place wherever it holds UNMADE.
+def sample_level(
+    prior: Prior,
+    job: LevelJob,
+    codes: Tensor,
+    made: Callable[[int], None] = _unwatched,
+    loop: TokenLoop | None = None,
+) -> list[int]:
+    """Fill `codes` (N, total) int64 in place wherever it holds UNMADE, by the loop of `job_loop`.
 
     `made(position)` is called as tokens are read out, with the last one's position. A window that was left in the
     middle is run again as it was run: the same prefill, then the tokens that stand through the same steps, each of
     which must come out as it stands; the positions where one did not are returned.
     """
     device, strangers = codes.device, list[int]()
-    noise = Noise(job.seed, job.plan.level, torch.tensor(job.items, device=device), prior.bins)
-    loop = TokenLoop(make_decoder(prior, len(job.items), job.engine), job.choice, noise, job.plan.n_ctx)
-    for start, begin, end in job.plan.windows(job.given):
+    own, begins = loop or job_loop(prior, job, device), job.begins or (0,) * len(job.items)
+    for start, begin, end in job.plan.windows(min(job.given, default=0)):
         if not bool((codes[:, begin:end] == UNMADE).any()):
             continue
-        y = label_rows(list(job.labels), prior.config, prior.hop, start, device)
-        above = None if job.above is None else job.plan.above(job.above, start)
+        starts = [place + start for place in begins]
+        y = label_rows(job.labels, prior.config, prior.hop, starts, device)
+        above = None if job.above is None else job.plan.above(job.above, starts)
         with torch.no_grad():
-            given = prior.condition(y, above, loop.decoder.conditioning)
-        strangers += loop.window(given, codes, start, range(begin, end), made)
+            given = prior.condition(y, above, own.decoder.conditioning)
+        strangers += own.window(given, codes, start, range(begin, end), made)
     return strangers
 
 
-def make_decoder(prior: Prior, songs: int, engine: str) -> Decoder:
-    """Return the decoder of an engine for so many songs at once."""
-    return PlainDecoder(prior) if engine == "plain" else CachedDecoder(prior, songs)
+def job_loop(prior: Prior, job: LevelJob, device: torch.device) -> TokenLoop:
+    """Return the loop that samples a job."""
+    items, begins, given = (
+        torch.tensor(values or [0] * len(job.items), device=device) for values in (job.items, job.begins, job.given)
+    )
+    return make_loop(prior, Rows(items, begins, given), job.seed, job.choice, job.placement)
+
+
+def make_decoder(prior: Prior, songs: int, placement: Placement, depth: int | None = None) -> Decoder:
+    """Return the decoder for so many songs at once, with fused kernels where the placement has them and they are right.
+
+    depth: run the first layers only, for measuring.
+    """
+    if placement.engine == "plain":
+        return PlainDecoder(prior)
+    decoder = CachedDecoder(prior, songs, depth=depth)
+    if placement.fused:
+        fuse(decoder)
+    return decoder
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the rows of a batch are, (N,) int64 each.
+
+    items: of the song; begins: where in the level each begins; given: how many tokens at its start no choice is held
+    against.
+    """
+
+    items: Tensor
+    begins: Tensor
+    given: Tensor
+
+    @classmethod
+    def of(cls, items: Tensor) -> Rows:
+        """Return whole items, from the start of the level on, nothing given."""
+        return cls(items, torch.zeros_like(items), torch.zeros_like(items))
+
+
+def make_loop(
+    prior: Prior, rows: Rows, seed: int, choice: Choice, placement: Placement, depth: int | None = None
+) -> TokenLoop:
+    """Return the loop that samples windows of some rows the way that a placement says; depth as above.
+
+    RequestError where a step cannot be captured as a CUDA graph, torch.OutOfMemoryError where memory does not suffice.
+    """
+    decoder = make_decoder(prior, len(rows.items), placement, depth)
+    fused = isinstance(decoder, CachedDecoder) and decoder.operations.fused
+    noise = (NoiseKernel if fused else NoiseTable)(seed, prior.config.level, rows.items, prior.bins, rows.begins)
+    loop = TokenLoop(decoder, choice, noise, prior.config.n_ctx, rows.given)
+    if placement.graphed:
+        loop.capture()
+    return loop
 
 
 class TokenLoop:
-    """Samples the tokens of window after window; on the device alone, with tokens read out some at a time."""
+    """Samples the tokens of window after window; on the device alone, with tokens read out some at a time.
 
-    def __init__(self, decoder: Decoder, choice: Choice, noise: Noise, n_ctx: int) -> None:
+    given: (N,), how many tokens at the start of each row no choice of this loop's is held against; none if left out.
+    """
+
+    def __init__(self, decoder: Decoder, choice: Choice, noise: Noise, n_ctx: int, given: Tensor | None = None) -> None:
         songs, device = len(noise.items), noise.items.device
+        self.given = (torch.zeros_like(noise.items) if given is None else given)[:, None]
         self.decoder, self.choice, self.noise = decoder, choice, noise
         self.codes = torch.full((songs, n_ctx), UNMADE, device=device)
         self.chosen = torch.full((songs, n_ctx), UNMADE, device=device)  # also where another token stands
         self.position = torch.zeros(1, dtype=torch.long, device=device)
-        self.read_out = 1 if device.type == "cpu" else READ_OUT
+        self.device, self.read_out = device, 1 if device.type == "cpu" else READ_OUT
+        self.advance: Callable[[], None] = self.step  # or its replay
 
-    @torch.no_grad()
+    @property
+    def fused(self) -> bool:
+        """Whether fused kernels do the work."""
+        return isinstance(self.decoder, CachedDecoder) and self.decoder.operations.fused
+
+    def capture(self) -> None:
+        """Let steps from here on be replays of a CUDA graph; before the first window. RequestError where that fails."""
+        self.advance = captured(self.step, self.rewind, self.device)
+
+    def rewind(self) -> None:
+        """Go back to where no window was begun: nothing that a step wrote is seen by the windows to come."""
+        self.codes.fill_(UNMADE)
+        self.position.zero_()
+        self.noise.index.zero_()
+        if isinstance(self.decoder, CachedDecoder):
+            self.decoder.position.zero_()
+
+    @torch.inference_mode()
     def step(self) -> None:
         """Choose the current position's token of every song and feed it, or what stands there already."""
         chosen = self.choice.choose(self.decoder.next_logits(), self.noise.next())
@@ -177,7 +235,9 @@ class TokenLoop:
                 noisy += self.noise.begin(position)
             end = min(position + self.read_out, positions.stop, noisy)
             for _ in range(position, end):
-                self.step()
+                self.advance()
+            if self.device.type == "cuda":  # or the host would run far ahead, and nobody could stop it
+                torch.cuda.synchronize(self.device)
             if any(standing[position - positions.start : end - positions.start]):
                 strangers += self._strangers(codes, start, range(position, end))
             codes[:, position:end] = self.codes[:, position - start : end - start]
@@ -188,5 +248,6 @@ class TokenLoop:
     def _strangers(self, codes: Tensor, start: int, positions: range) -> list[int]:
         saved = codes[:, positions.start : positions.stop]
         chosen = self.chosen[:, positions.start - start : positions.stop - start]
-        found = ((saved != UNMADE) & (saved != chosen)).any(0).tolist()
+        sampled = torch.arange(positions.start, positions.stop, device=codes.device) >= self.given
+        found = (sampled & (saved != UNMADE) & (saved != chosen)).any(0).tolist()
         return [position for position, strange in zip(positions, found, strict=True) if strange]

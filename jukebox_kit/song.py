@@ -25,11 +25,12 @@ import torch
 
 from jukebox_kit.audio import Audio, wav_bytes
 from jukebox_kit.beginnings import check_codes, check_free, read_prompt, write_given
-from jukebox_kit.codes import Codes, LevelCodes, pack_codes, unpack_codes
+from jukebox_kit.codes import UNMADE, Codes, LevelCodes, pack_codes, unpack_codes
 from jukebox_kit.definitions import ModelDefinition, load_definition
 from jukebox_kit.errors import SongError
 from jukebox_kit.manifest import Manifest
 from jukebox_kit.models import Model
+from jukebox_kit.pieces import level_audio
 from jukebox_kit.request import Request, Resolved, resolve, settled_request
 from jukebox_kit.stores.base import Store
 from jukebox_kit.stores.disks import open_store
@@ -74,19 +75,20 @@ class Song:
                 store.write("prompt.wav", wav_bytes(prompt, model.definition.vqvae.sr))
                 audio = torch.from_numpy(prompt)[None, :, None].to(model.device)
                 for level, codes in enumerate(model.vqvae.encode(audio)):
-                    write_given(store, level, codes.cpu().numpy().astype(np.int16).repeat(asked.items, 0), resolved)
+                    rows = codes.cpu().numpy().astype(np.int16).repeat(asked.items, 0)
+                    write_given(store, level, LevelCodes.whole(rows), resolved)
             return cls._begun(store, Manifest.new(asked, resolved, model))
 
     @classmethod
     def adopt(
         cls,
         folder: str | Path,
-        codes: Mapping[int, Codes],
+        codes: Mapping[int, LevelCodes],
         came_from: dict[str, Any],
         loaded: Model | None = None,
         **request: Any,
     ) -> Song:
-        """Make a song folder around codes that were made elsewhere: by level (items, tokens), any number of tokens.
+        """Make a song folder around codes that were made elsewhere: by level, any number of tokens.
 
         They are kept as given, as a prompt is: never sampled again. `came_from` goes into song.json. Raises as `create`
         does, and SongError where the folder holds a song already, or for codes that are no codes of the model or do not
@@ -95,13 +97,13 @@ class Song:
         root, asked = Path(folder), settled_request(request)
         store = _store_at(root)
         model, resolved = _prepared(store, asked, loaded)
-        for level, rows in codes.items():
-            check_codes(rows, level, asked, resolved, model.definition)
+        for level, found in codes.items():
+            check_codes(found.codes, level, asked, resolved, model.definition)
         store.begin()
         with store.lock():
             check_free(store)
-            for level, rows in codes.items():
-                write_given(store, level, rows, resolved)
+            for level, found in codes.items():
+                write_given(store, level, found, resolved)
             return cls._begun(store, Manifest.new(asked, resolved, model, came_from))
 
     @classmethod
@@ -193,18 +195,38 @@ class Song:
     def status(self) -> tuple[LevelStatus, ...]:
         """Return how far each level is, level 2 first."""
         found = ((level, self.codes(level)[list(self.items(level))]) for level in reversed(LEVELS))
-        return tuple(LevelStatus(level, int((codes >= 0).sum()), codes.size) for level, codes in found)
+        return tuple(LevelStatus(level, int((codes != UNMADE).sum()), codes.size) for level, codes in found)
 
     def audio(self, level: int = 0, item: int = 0, model: Model | None = None) -> Audio:
         """Return an item's audio decoded from a level's codes so far, (samples,) float32, not clipped."""
         if level not in LEVELS or not 0 <= item < self.request.items:
             raise SongError(f"{self.root} has levels 0 to 2 and items 0 to {self.request.items - 1}.")
-        found = self.level(level)
-        made = found.codes[item, : found.made[item]]
-        vqvae = (model or Model.load(self.request.model)).vqvae
-        device = vqvae.codebook(level).k.device
-        audio = vqvae.decode(torch.from_numpy(made.astype(np.int64))[None].to(device), level)
-        return audio[0, :, 0].cpu().numpy()
+        return level_audio((model or Model.load(self.request.model)).vqvae, level, self.level(level), item)
+
+    def in_pieces(self, pieces: int | tuple[int, ...], model: Model) -> Manifest:
+        """Return song.json with another number of pieces, one or two for levels 0 and 1; a whole level keeps its own.
+
+        Raises SongError where a level is begun otherwise, RequestError for a number that cannot be.
+        """
+        asked = settled_request(dataclasses.asdict(self.request) | {"pieces": pieces})
+        counts = list(asked.pieces)
+        for level, before in enumerate(self.request.pieces):
+            found = self.level(level)
+            if not (found.codes == UNMADE).any():
+                counts[level] = before
+            elif found.sampled and counts[level] != before:
+                raise SongError(
+                    f"level {level} of {self.root} is begun with pieces {before}, not {counts[level]}; go on with it "
+                    f"by: jukebox-kit resume {self.root}"
+                )
+        request = dataclasses.replace(asked, pieces=(counts[0], counts[1]))
+        if request == self.request:
+            return self.manifest
+        notes = resolve(request, self.definition, model.tables).notes
+        manifest = dataclasses.replace(
+            self.manifest, request=request, resolved=dataclasses.replace(self.resolved, notes=notes)
+        )
+        return manifest.noted(f"level 0 is to be made with pieces {counts[0]}, level 1 with pieces {counts[1]}")
 
     def check_model(self, model: Model) -> None:
         """Raise SongError where a part's file is not the one that the song was made with."""

@@ -18,8 +18,9 @@ from jukebox_kit.audio import SampledAudio
 from jukebox_kit.codes import UNMADE, LevelCodes
 from jukebox_kit.errors import SongError, StoppedError
 from jukebox_kit.models import Model
+from jukebox_kit.pieces import layout_of
 from jukebox_kit.planned import load_planned, plan_step
-from jukebox_kit.sampling import LevelJob, sample_level
+from jukebox_kit.sampling import LevelJob, job_loop, sample_level
 from jukebox_kit.song import LEVELS, Song
 from jukebox_kit.sounds import finish_sounds, write_sounds
 from jukebox_kit.threads import threads_for
@@ -43,8 +44,8 @@ class Options:
     """How the work is done; none of it changes which song comes out.
 
     save_every: seconds of work that may be lost; preview_every: seconds of work after which the audio so far is written
-    anew; batch: items sampled at once at most, fewer where memory is small; progress: called a few times a second;
-    stop: asked at every token whether to save and raise StoppedError.
+    anew; batch: items, or pieces of items, sampled at once at most, fewer where memory is small; progress: called a few
+    times a second; stop: asked at every token whether to save and raise StoppedError.
     """
 
     save_every: float = 30.0
@@ -54,8 +55,11 @@ class Options:
     stop: Callable[[], bool] | None = None
 
 
-def run_facts(model: Model, batch: int) -> dict[str, Any]:
-    """Return what the bits of sampled tokens depend on beside the song and its checkpoints."""
+def run_facts(model: Model, batch: int, fused: bool) -> dict[str, Any]:
+    """Return what the bits of sampled tokens depend on beside the song and its checkpoints.
+
+    fused: whether fused kernels are really used, which the device decides.
+    """
     on_gpu = model.device.type == "cuda"
     device = torch.cuda.get_device_name(model.device) if on_gpu else torch.backends.cpu.get_cpu_capability()
     return {
@@ -64,7 +68,7 @@ def run_facts(model: Model, batch: int) -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": 0 if on_gpu else torch.get_num_threads(),
         "batch": batch,
-        "engine": model.placement.engine,
+        "engine": model.placement.engine + (" without fused kernels" if model.placement.fused and not fused else ""),
     }
 
 
@@ -114,14 +118,20 @@ def upsample(
     until: int = 0,
     model: Model | None = None,
     options: Options | None = None,
+    pieces: int | tuple[int, ...] | None = None,
 ) -> Song:
-    """Upsample chosen items, or all, down to level `until`; `resume` keeps to the choice. Returns the song."""
+    """Upsample chosen items, or all, down to level `until`; `resume` keeps to the choice. Returns the song.
+
+    pieces: how many are made at once of each level, or of levels 0 and 1, as the song's request says if left out.
+    SongError where a level is begun otherwise.
+    """
     wrong = [item for item in items or () if not 0 <= item < song.request.items]
     if wrong or items == ():
         raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {wrong or 'none'}; choose of those.")
-    with song.locked():
-        song.keep(replace(song.manifest, upsample=None if items is None else tuple(sorted(set(items)))))
     loaded = model or load_planned(song)
+    with song.locked():
+        manifest = song.manifest if pieces is None else song.in_pieces(pieces, loaded)
+        song.keep(replace(manifest, upsample=None if items is None else tuple(sorted(set(items)))))
     for level in (1, 0):
         if level >= until:
             _step(song, level, loaded, options or Options())
@@ -137,64 +147,62 @@ def _step(song: Song, level: int, model: Model, options: Options) -> Song:
         song.check_model(model)
         above = _upper_codes(song, level, model)
         plan = plan_step(song, level, model, options.batch)
-        model.together, batch = plan.together, plan.batch(level)
-        _note_seam(song, level, found, run_facts(model, batch))
-        keeper = _Keeper(song, level, found, options, model)
-        queue = _batches(wanted, found.given, batch)
+        model.together = plan.together
+        keeper = _Keeper(song, level, found, replace(options, batch=plan.batch(level)), model)
+        if keeper.pieces > 1 and not found.sampled:
+            song.keep(song.manifest.noted(f"level {level} is made in {keeper.pieces} pieces"))
+        what = "item" if keeper.pieces == 1 else "piece"
+        queue = keeper.batches()
         while queue:
-            items = queue.pop(0)
-            if not _sampled(keeper, items, above):
-                if len(items) == 1:
+            rows = queue.pop(0)
+            if not _sampled(keeper, rows, above):
+                if len(rows) == 1:
                     raise SongError(
-                        f"there is not memory enough for one item of {song.root}; free some, or use a smaller model. "
+                        f"there is not memory enough for one {what} of {song.root}; free some, or use a smaller model. "
                         f"What is made is saved."
                     )
-                queue[:0] = [items[: len(items) // 2], items[len(items) // 2 :]]
-                song.keep(song.manifest.noted(f"level {level}: out of memory, {len(items)} items at once were halved"))
+                queue[:0] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+                song.keep(song.manifest.noted(f"level {level}: out of memory, {len(rows)} {what}s at once were halved"))
         if level == LEVELS[-1]:  # while the top prior is there
             try_alignments(song, model.prior(level), keeper.check_stop)
         finish_sounds(song, level, model)
     return song
 
 
-def _sampled(keeper: _Keeper, items: tuple[int, ...], above: torch.Tensor | None) -> bool:
-    """Sample some items of a level to its end; False where memory did not suffice, with what was made saved."""
-    song, level = keeper.song, keeper.level
+def _sampled(keeper: _Keeper, rows: tuple[int, ...], above: torch.Tensor | None) -> bool:
+    """Sample some rows of a level to their end; False where memory did not suffice, with what was made saved."""
+    song, level, layout = keeper.song, keeper.level, keeper.layout
+    items = tuple(row // keeper.pieces for row in rows)
     job = LevelJob(
-        song.resolved.plans[level],
+        layout.plan(song.resolved.plans[level]),
         items,
-        (song.resolved.labels[level],) * len(items),
+        (song.resolved.labels[level],) * len(rows),
         None if above is None else above[list(items)],
         song.request.seed,
         song.request.choice(level, song.definition),
-        keeper.model.placement.engine,
-        keeper.found.given[items[0]],
+        keeper.model.placement,
+        tuple(keeper.given[row] for row in rows),
+        tuple(layout.starts[row % keeper.pieces] for row in rows),
     )
     prior = keeper.model.prior(level)
-    rows = keeper.begin(items)
+    tokens = keeper.begin(rows)
     strangers: list[int] | None = None
     try:
         with threads_for(prior.config):
-            strangers = sample_level(prior, job, rows, keeper.made)
+            loop = job_loop(prior, job, tokens.device)
+            _note_seam(song, level, keeper.found, run_facts(keeper.model, keeper.options.batch, loop.fused))
+            strangers = sample_level(prior, job, tokens, keeper.made, loop)
     except (torch.OutOfMemoryError, MemoryError) as error:
-        log.warning("out of memory with %d items at once", len(items))
+        log.warning("out of memory with %d items at once", len(rows))
         error.__traceback__ = None  # it holds on to what filled the memory
     finally:
         keeper.save()  # Ctrl-C, out of memory, anything: what is made is kept
     if strangers is None and torch.cuda.is_available():
         torch.cuda.empty_cache()
     if strangers:
-        song.keep(song.manifest.noted(f"level {level}: tokens came out differently when replayed", tokens=strangers))
+        where = {"tokens" if keeper.pieces == 1 else "tokens_of_pieces": strangers}
+        song.keep(song.manifest.noted(f"level {level}: tokens came out differently when replayed", **where))
     return strangers is not None
-
-
-def _batches(items: tuple[int, ...], given: tuple[int, ...], size: int) -> list[tuple[int, ...]]:
-    """Return the items in batches, each of items that have as many given tokens."""
-    found: list[tuple[int, ...]] = []
-    for _, alike in groupby(items, key=lambda item: given[item]):
-        group = tuple(alike)
-        found += [group[first : first + size] for first in range(0, len(group), size)]
-    return found
 
 
 def _note_seam(song: Song, level: int, found: LevelCodes, now: dict[str, Any]) -> None:
@@ -204,26 +212,46 @@ def _note_seam(song: Song, level: int, found: LevelCodes, now: dict[str, Any]) -
         return
     manifest = song.manifest
     at = min((made for made in found.made if made < found.codes.shape[1]), default=0)
-    if before is not None and any(made > given for made, given in zip(found.made, found.given, strict=True)):
+    if before is not None and found.sampled:
         changed = {name: [before.get(name), value] for name, value in now.items() if before.get(name) != value}
         manifest = manifest.noted(f"level {level} goes on at token {at} on something else", changed=changed)
     song.keep(replace(manifest, runs={**manifest.runs, str(level): now}))
 
 
 class _Keeper:
-    """Saves a level's codes every so often, writes previews, and reports progress."""
+    """Saves a level's codes every so often, writes previews, and reports progress.
+
+    Its rows are the song's items, or the pieces of each in turn.
+    """
 
     def __init__(self, song: Song, level: int, found: LevelCodes, options: Options, model: Model) -> None:
         self.song, self.level, self.found, self.options, self.model = song, level, found, options, model
-        self.work = torch.from_numpy(found.codes.astype(np.int64)).to(model.device)
+        pieces = 1 if level == LEVELS[-1] else song.request.pieces[level]
+        self.layout = layout_of(song.resolved.plans[level], found, pieces)
+        self.given = self.layout.given(found)
+        self.work = torch.from_numpy(self.layout.rows(found).astype(np.int64)).to(model.device)
         self.saved = self.reported = self.previewed = time.monotonic()
-        self.items: tuple[int, ...] = ()
-        self.rows = self.work[:0]
+        self.wanted = [item * self.pieces + piece for item in song.items(level) for piece in range(self.pieces)]
+        self.rows: tuple[int, ...] = ()
+        self.tokens = self.work[:0]
 
-    def begin(self, items: tuple[int, ...]) -> torch.Tensor:
-        """Go to the next batch of items; returns their rows, to be filled in place."""
-        self.items, self.rows = items, self.work[list(items)]
-        return self.rows
+    @property
+    def pieces(self) -> int:
+        """How many rows an item is made as."""
+        return len(self.layout.starts)
+
+    def batches(self) -> list[tuple[int, ...]]:
+        """Return the rows to be sampled in batches; items that are whole are alike in how many tokens were given."""
+        found, size = list[tuple[int, ...]](), self.options.batch
+        for _, alike in groupby(self.wanted, key=lambda row: self.given[row] if self.pieces == 1 else None):
+            group = tuple(alike)
+            found += [group[first : first + size] for first in range(0, len(group), size)]
+        return found
+
+    def begin(self, rows: tuple[int, ...]) -> torch.Tensor:
+        """Go to the next batch of rows; returns their tokens, to be filled in place."""
+        self.rows, self.tokens = rows, self.work[list(rows)]
+        return self.tokens
 
     def check_stop(self) -> None:
         """Raise StoppedError where a person asked for it."""
@@ -231,16 +259,15 @@ class _Keeper:
             raise StoppedError(f"{self.song.root} was stopped; all is saved, and it goes on where it was.")
 
     def made(self, position: int) -> None:
-        """Take note of a token, made or replayed, at a position of the current items."""
+        """Take note of a token, made or replayed, at a position of the current rows."""
         self.check_stop()
         now = time.monotonic()
-        total = self.work.shape[1]
-        if now - self.reported >= 1 / REPORTS_A_SECOND or position == total - 1:
+        if now - self.reported >= 1 / REPORTS_A_SECOND or position == self.work.shape[1] - 1:
             self.reported = now
-            wanted = self.song.items(self.level)
-            done = wanted.index(self.items[0]) * total + len(self.items) * (position + 1)
             if self.options.progress:
-                self.options.progress(Progress(self.level, done, len(wanted) * total))
+                before = self.wanted[: self.wanted.index(self.rows[0])]
+                done = self.layout.shown(before) + self.layout.shown(self.rows, position + 1)
+                self.options.progress(Progress(self.level, done, self.layout.shown(self.wanted)))
         if now - self.saved >= self.options.save_every:
             self.save()
         if now - self.previewed >= self.options.preview_every:
@@ -250,10 +277,10 @@ class _Keeper:
 
     def save(self) -> None:
         """Keep the codes so far."""
-        self.work[list(self.items)] = self.rows
-        codes = self.work.cpu().numpy().astype(np.int16)
-        if not np.array_equal(codes, self.found.codes):  # tokens that are only replayed stand already
-            found = LevelCodes(codes, self.found.given)
+        self.work[list(self.rows)] = self.tokens
+        rows = self.work.cpu().numpy().astype(np.int16)
+        if not np.array_equal(rows, self.layout.rows(self.found)):  # tokens that are only replayed stand already
+            found = self.layout.level(self.found, rows)
             self.song.write_level(self.level, found)
             self.found = found  # only now: a write that was interrupted is done again
         self.saved = time.monotonic()

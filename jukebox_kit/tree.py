@@ -56,7 +56,7 @@ class _State:
     @property
     def made(self) -> int:
         """Tokens that are made, of all levels and items together."""
-        return sum(sum(found.made) for found in self.levels.values())
+        return sum(sum(found.done) for found in self.levels.values())
 
 
 def tree(song: Song) -> tuple[Node, ...]:
@@ -91,7 +91,7 @@ def _furthest(names: list[str], states: Mapping[str, _State]) -> str:
 def _node(song: Song, name: str, parent: str | None, states: Mapping[str, _State], names: list[str]) -> Node:
     state = states[NOW if NOW in names else name]
     made = min(state.levels[LEVELS[-1]].made) * song.definition.vqvae.hops[-1]
-    shares = tuple(sum(found.made) / found.codes.size for found in (state.levels[level] for level in LEVELS))
+    shares = tuple(sum(found.done) / found.codes.size for found in (state.levels[level] for level in LEVELS))
     label = _label(states[names[0]].manifest, states)
     return Node(name, parent, label, made / song.sr, state.manifest.request.items, NOW in names, shares)
 

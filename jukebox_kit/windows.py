@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,14 +44,14 @@ class LevelPlan:
                 begin = end
         return found
 
-    def above(self, codes: Tensor, start: int) -> Tensor:
-        """Return the upper codes of the window at `start`: (N, L) → (N, n_ctx // rate).
+    def above(self, codes: Tensor, start: int | Sequence[int]) -> Tensor:
+        """Return the upper codes of the window at `start`, the same for all rows or each its own: (N, L) → (N, n).
 
-        Where the song is shorter than a window the last upper code is repeated.
+        n is n_ctx // rate. Where the song is shorter than a window the last upper code is repeated.
         """
-        first, count = start // self.rate, self.n_ctx // self.rate
-        piece = codes[:, first : first + count]
-        return torch.cat([piece, piece[:, -1:].expand(-1, count - piece.shape[1])], 1)
+        first = torch.as_tensor(start, device=codes.device).reshape(-1, 1) // self.rate
+        places = first + torch.arange(self.n_ctx // self.rate, device=codes.device)
+        return codes.gather(1, places.clamp(max=codes.shape[1] - 1).expand(len(codes), -1))
 
 
 def plan_level(prior: PriorConfig, vqvae: VQVAEConfig, samples: int, hop_fraction: float) -> LevelPlan:

@@ -103,7 +103,7 @@ def sample(model: Model, plan: LevelPlan, items: int) -> None:
     rows = tuple(range(items))
     above = torch.zeros(items, plan.total // plan.rate, dtype=torch.long, device=model.device)
     labels = Labels(1, (1,), (3, 4, 5), 60 * model.definition.vqvae.sr)
-    job = LevelJob(plan, rows, (labels,) * items, None if prior.top else above, 0, Choice(0.98), model.placement.engine)
+    job = LevelJob(plan, rows, (labels,) * items, None if prior.top else above, 0, Choice(0.98), model.placement)
 
     def preview(position: int) -> None:
         if position < plan.total - 1:

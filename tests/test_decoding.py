@@ -65,7 +65,7 @@ def test_cached_equals_full_at_every_position(prior: Prior, songs: int, data: st
     # From nothing, every position; then from some primer, the positions after it.
     with torch.no_grad():
         conditioning = prior.condition(y)
-    assert torch.allclose(teacher_forced(prior, conditioning, codes), whole, atol=1e-5)
+    assert torch.allclose(teacher_forced(CachedDecoder(prior, songs), conditioning, codes), whole, atol=1e-5)
     primed = data.draw(st.integers(0, n_ctx - 1))
     cached, plain = CachedDecoder(prior, songs), PlainDecoder(prior)
     cached.prefill(conditioning, codes[:, :primed])

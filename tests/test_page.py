@@ -215,7 +215,7 @@ def manifest_values(text: str) -> dict[str, Any]:
 
 def asked_by_shell(command: str) -> Request:
     """Return the request that the shell's `sample` makes of a command, by its own parser."""
-    from jukebox_kit.cli_shared import number_or_numbers
+    from jukebox_kit.cli_shared import number_or_numbers, pieces_of
 
     program, name, *arguments = shlex.split(command)
     assert (program, name) == ("jukebox-kit", "sample")
@@ -223,6 +223,7 @@ def asked_by_shell(command: str) -> Request:
     fields = {field: parsed[field] for field in asdict(Request())}
     fields["temperature"] = number_or_numbers("temperature", fields["temperature"], (1, 3))
     fields["hop_fraction"] = number_or_numbers("hop-fraction", fields["hop_fraction"], (3,))
+    fields["pieces"] = pieces_of(fields["pieces"]) or (1, 1)
     return settled_request({**fields, "prompt": fields["prompt"] and str(fields["prompt"])})
 
 
@@ -237,6 +238,7 @@ def asked_by_shell(command: str) -> Request:
         Request(
             temperature=(0.1, 0.2, 1 / 3), top_k=5, hop_fraction=(0.5, 0.25, 0.125), total_seconds=60.5, seconds=20.25
         ),
+        Request(pieces=(4, 2)),
         Request(top_p=0.9, prompt="/music/a riff's.mp3", prompt_seconds=4.5, lyrics="ünïcödé 歌"),
     ],
 )

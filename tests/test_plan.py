@@ -97,10 +97,9 @@ def test_the_cpu_keeps_float32_where_it_fits(monkeypatch: pytest.MonkeyPatch) ->
     found = [plan_memory(definition, 60, 1, CPU, int(free * GIB)).weights for free in (8, 4, 3.2)]
     assert found == ["float32", "float16", "int8"]
     assert kinds(GPU) == ("float16", "int8")
-    monkeypatch.setattr("jukebox_kit.plan.can_pack", lambda: False)
+    monkeypatch.setattr("jukebox_kit.plan.can_pack", lambda _: False)
     assert kinds(CPU) == ("float32",)
     assert kinds(CPU, "cached") == ("float32", "float16", "int8")
-    assert packed.can_pack() in (True, False)
 
 
 @pytest.mark.parametrize("wrong", [(0.0, 1, None), (8.0, 0, None), (8.0, 1, -1)])

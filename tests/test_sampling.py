@@ -12,6 +12,7 @@ from jukebox_kit.codes import UNMADE
 from jukebox_kit.errors import RequestError
 from jukebox_kit.labels import Labels
 from jukebox_kit.model.prior import Prior
+from jukebox_kit.placement import Placement
 from jukebox_kit.sampling import Choice, LevelJob, sample_level
 from jukebox_kit.windows import LevelPlan, plan_level, window_starts
 from tests.conftest import SMALL_VQVAE, small_prior
@@ -97,7 +98,8 @@ def test_batch_splits_do_not_change_a_song(level: int, upsampler: tuple[Prior, T
 
 def test_the_cached_engine_samples_what_the_plain_one_does(upsampler: tuple[Prior, Tensor]) -> None:
     prior, above = upsampler
-    assert torch.equal(sampled(prior, (0, 1), above), sampled(prior, (0, 1), above, engine="plain"))
+    plain = Placement(torch.device("cpu"), engine="plain")
+    assert torch.equal(sampled(prior, (0, 1), above), sampled(prior, (0, 1), above, placement=plain))
 
 
 @settings(max_examples=20, deadline=None)

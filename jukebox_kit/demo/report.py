@@ -132,7 +132,7 @@ def sample_pairs(
         read = [lab if prior.use_tokens else Labels(lab.artist, lab.genres, (), lab.total) for lab in labels]
         choice = Choice(definition.sampling.temperature[level])
         codes = torch.full((len(PAIRS), plan.total), UNMADE)
-        job = LevelJob(plan, tuple(range(len(PAIRS))), tuple(read), above, seed, choice)
+        job = LevelJob(plan, tuple(range(len(PAIRS))), tuple(read), above, seed, choice, model.placement)
         sample_level(model.prior(level), job, codes)
         found[level] = above = codes
     return found

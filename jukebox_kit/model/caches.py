@@ -8,6 +8,7 @@ Shapes: N songs, H heads, D values a head.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,14 @@ class Layout:
     seen: Tensor | None
     n_groups: int
     group_size: int
+
+    @cached_property
+    def places(self) -> list[tuple[int, int, int]]:
+        """Return for each position its slot, the first slot that it sees, and how many."""
+        groups = torch.zeros_like(self.slots) if self.groups is None else self.groups
+        seen = torch.full_like(self.slots, self.group_size) if self.seen is None else self.seen
+        first = groups * self.group_size
+        return list(zip(self.slots.tolist(), first.tolist(), seen.tolist(), strict=True))
 
     def kept(self, length: int) -> tuple[Tensor, Tensor]:
         """Return the positions below `length` still kept when that many are written, and their slots."""
@@ -59,12 +68,16 @@ class Layouts:
         own = sorted(set(shape.patterns) - {Pattern.ENCODER})
         self.by_pattern = {pattern: make_layout(pattern, shape, device) for pattern in own}
         self.indices = {p: torch.arange(layout.group_size, device=device) for p, layout in self.by_pattern.items()}
+        self.at: int | None = None  # the position, where the host may know it
         self.slot: dict[Pattern, Tensor] = {}
         self.group: dict[Pattern, Tensor] = {}
         self.seen: dict[Pattern, Tensor] = {}
 
     def move_to(self, position: Tensor) -> None:
-        """Look up each pattern's slot, group and hidden slots for a position, (1,) int64."""
+        """Look up each pattern's slot, group and what is seen of it for a position, (1,) int64."""
+        if self.device.type == "cpu":  # reading it stalls nothing
+            self.at = int(position)
+            return
         for pattern, layout in self.by_pattern.items():
             self.slot[pattern] = layout.slots.index_select(0, position)
             if layout.groups is not None:
@@ -80,22 +93,20 @@ class Cache:
         self.pattern, self.layouts = attention.pattern, layouts
         self.heads = attention.shape.heads
         self.head_dim = attention.shape.n_state // self.heads
-        slots = lyrics
-        if self.pattern is not Pattern.ENCODER:
-            self.layout = layouts.by_pattern[self.pattern]
-            slots = self.layout.n_groups * self.layout.group_size
+        self.layout = layouts.by_pattern.get(self.pattern)  # None where the layer reads the lyric encoder
+        slots = lyrics if self.layout is None else self.layout.n_groups * self.layout.group_size
         dtype, device = attention.c_attn.computes, layouts.device
         self.kv = torch.zeros(songs, 2, self.heads, slots, self.head_dim, dtype=dtype, device=device)
 
     def read_lyrics(self, attention: Attention, lyrics: Tensor) -> None:
         """Keep the keys and values of the lyric encoder's states (N, n_lyric, W), where the layer reads them."""
-        if self.pattern is Pattern.ENCODER:
+        if self.layout is None:
             kv = attention.c_enc_kv(lyrics).unflatten(-1, (2, self.heads, self.head_dim))
             self.kv.copy_(kv.permute(0, 2, 3, 1, 4))
 
     def fill(self, song: int, k: Tensor, v: Tensor) -> None:
         """Take a song's keys and values of positions 0 … L-1, each (1, H, L, D); lyrics are kept already."""
-        if self.pattern is not Pattern.ENCODER:
+        if self.layout is not None:
             positions, slots = self.layout.kept(k.shape[2])
             for kept, values in zip(self.kv[song], (k, v), strict=True):
                 kept.index_copy_(1, slots, values[0].index_select(1, positions))
@@ -105,13 +116,25 @@ class Cache:
 
         mapped: what `c_attn` gave, (N, 3·H·D), in the encoder pattern (N, H·D). Returns (N, H·D).
         """
-        songs = len(mapped)
+        if self.layouts.at is not None:
+            return self._attend_here(mapped, self.layouts.at)
+        songs, kv = len(mapped), self.kv
         parts = mapped.view(songs, -1, self.heads, 1, self.head_dim)
-        kv = self.kv
-        if self.pattern is not Pattern.ENCODER:
+        if self.layout is not None:
             kv.index_copy_(3, self.layouts.slot[self.pattern], parts[:, 1:])
             if self.layout.groups is not None:
                 kv = kv.view(*kv.shape[:3], self.layout.n_groups, -1, self.head_dim)
                 kv = kv.index_select(3, self.layouts.group[self.pattern]).squeeze(3)
         seen = self.layouts.seen.get(self.pattern)
         return F.scaled_dot_product_attention(parts[:, 0], kv[:, 0], kv[:, 1], seen).view(songs, -1)
+
+    def _attend_here(self, mapped: Tensor, at: int) -> Tensor:
+        """Do the same at a position that the host knows: what is seen is a view, nothing is copied or masked."""
+        songs, kv = mapped.shape[0], self.kv
+        parts = mapped.view(songs, -1, self.heads, self.head_dim)
+        if self.layout is not None:
+            slot, first, seen = self.layout.places[at]
+            kv.select(3, slot).copy_(parts.narrow(1, 1, 2))
+            kv = kv.narrow(3, first, seen)
+        q = parts.select(1, 0).unsqueeze(2)
+        return F.scaled_dot_product_attention(q, kv.select(1, 0), kv.select(1, 1)).view(songs, -1)

@@ -70,13 +70,21 @@ class CachedDecoder:
     A step changes buffers in place and reads nothing back, so that it can be captured as a CUDA graph.
     """
 
-    def __init__(self, prior: Prior, songs: int, operations: Operations | None = None) -> None:
+    def __init__(
+        self, prior: Prior, songs: int, operations: Operations | None = None, depth: int | None = None
+    ) -> None:
+        """Make one; depth: run the first layers only, for measuring."""
         self.prior, self.operations = prior, operations or Operations()
         self.model, shape = prior.prior, prior.prior.transformer.shape
         table = self.model.pos_emb.pos_emb
-        self.layers = self.model.transformer.layers
+        self.layers = self.model.transformer.layers[:depth]
         self.layouts = Layouts(shape, table.device)
         self.caches = [Cache(layer.attn, self.layouts, songs, prior.config.n_tokens) for layer in self.layers]
+        # Looked up once: modules find their attributes slowly, and a step needs seven of them a layer.
+        self.steps = [
+            (cache, layer.ln_0, layer.attn.c_attn, layer.attn.c_proj, layer.ln_1, layer.mlp.c_fc, layer.mlp.c_proj)
+            for layer, cache in zip(self.layers, self.caches, strict=True)
+        ]
         self.position = torch.zeros(1, dtype=torch.long, device=table.device)
         self.last = table.new_zeros(songs, shape.width)  # layer 0's next input, without position and conditioning
         self.conditioning = table.new_zeros(songs, shape.positions, shape.width)
@@ -118,17 +126,16 @@ class CachedDecoder:
                 rows.copy_(layer.attn.c_proj.added(seen, rows))
                 rows.copy_(layer.mlp.added(layer.ln_1(rows), rows))
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def next_logits(self) -> Tensor:
         """See Decoder."""
         conditioning = self.conditioning.index_select(1, self.position)[:, 0]
         x = self.last + self.model.pos_emb.pos_emb.index_select(0, self.position) + conditioning
-        self.layouts.move_to(self.position)
         do = self.operations
-        for layer, cache in zip(self.layers, self.caches, strict=True):
-            found = do.attend(cache, do.norm_map(layer.ln_0, layer.attn.c_attn, x))
-            x = do.map_added(layer.attn.c_proj, found, x)
-            x = do.map_added(layer.mlp.c_proj, do.norm_map_gelu(layer.ln_1, layer.mlp.c_fc, x), x)
+        do.begin(self.layouts, self.position)
+        for cache, ln_0, c_attn, attn_proj, ln_1, c_fc, mlp_proj in self.steps:
+            x = do.attend_added(cache, attn_proj, do.norm_map(ln_0, c_attn, x), x)
+            x = do.map_added(mlp_proj, do.norm_map_gelu(ln_1, c_fc, x), x)
         self.position += 1
         return self.prior.output(x, conditioning)[:, self.prior.shift :].float()
 

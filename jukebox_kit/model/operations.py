@@ -1,32 +1,41 @@
-"""The five operations that a decoding step is made of, a layer at a time, in torch's own; fused kernels replace them.
+"""The operations that a decoding step is made of, a layer at a time, in torch's own; fused kernels replace them.
 
-Shapes: N songs, W width.
+Modules are run by their `forward`: calling one looks for hooks first, which at six modules a layer costs a CPU more
+than the smaller operations do. Shapes: N songs, W width.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from jukebox_kit.model.caches import Cache
+from jukebox_kit.model.caches import Cache, Layouts
 from jukebox_kit.model.transformer import LayerNorm, Map
 
 
 class Operations:
     """Plain operations: on a CPU and on GPUs without kernels of our own."""
 
+    fused = False
+
+    def begin(self, layouts: Layouts, position: Tensor) -> None:
+        """Begin a step at a position, (1,) int64, which does not change until the last layer is done."""
+        layouts.move_to(position)
+
     def norm_map(self, norm: LayerNorm, to: Map, x: Tensor) -> Tensor:
         """Return to(norm(x)): (N, W) float32 → (N, out) in the map's dtype."""
-        out: Tensor = to(norm(x))
-        return out
+        return to.forward(norm.forward(x))
+
+    def attend_added(self, cache: Cache, to: Map, mapped: Tensor, x: Tensor) -> Tensor:
+        """Keep the position's keys and values, and return x + to(what its query finds).
+
+        mapped as in `Cache.attend`, x (N, W) float32 → (N, W) float32.
+        """
+        return to.added(cache.attend(mapped), x)
 
     def norm_map_gelu(self, norm: LayerNorm, to: Map, x: Tensor) -> Tensor:
         """Return the quick-GELU of to(norm(x)): (N, W) float32 → (N, out) in the map's dtype."""
-        return to.gelu(norm(x))
+        return to.gelu(norm.forward(x))
 
     def map_added(self, to: Map, h: Tensor, x: Tensor) -> Tensor:
         """Return x + to(h): (N, in), (N, W) float32 → (N, W) float32."""
         return to.added(h, x)
-
-    def attend(self, cache: Cache, mapped: Tensor) -> Tensor:
-        """Keep the current position's keys and values, and return what its query finds: as `Cache.attend`."""
-        return cache.attend(mapped)

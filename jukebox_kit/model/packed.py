@@ -6,10 +6,11 @@ FBGEMM for float16 (half the bytes, summed in float32) and int8 (a quarter; what
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.transformer import Linear, Map
@@ -28,12 +29,11 @@ class PackedMap(Map):
 
     def added(self, x: Tensor, to: Tensor) -> Tensor:
         """See Map."""
-        out: Tensor = self(x).add_(to)
-        return out
+        return self.forward(x).add_(to)
 
     def gelu(self, x: Tensor) -> Tensor:
         """See Map."""
-        h = self(x)
+        h = self.forward(x)
         return torch.sigmoid(h * 1.702).mul_(h)
 
 
@@ -43,11 +43,25 @@ class Float32Map(PackedMap):
     def __init__(self, plain: Linear) -> None:
         super().__init__(plain)
         self.b = plain.b.detach()
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(plain.w.detach().t().contiguous(), None)
+        self.packed = _reordered(plain.w.detach().t().contiguous())
 
     def forward(self, x: Tensor) -> Tensor:
         """See Map."""
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.b, "none", [], "")
+        return out
+
+
+class PackedOutput(nn.Module):
+    """The output map packed by oneDNN, float32; the table that it may share with the input stays beside it."""
+
+    def __init__(self, plain: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = plain.in_features, plain.out_features
+        self.packed = _reordered(plain.weight.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (…, W) → (…, bins)."""
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, None, "none", [], "")
         return out
 
 
@@ -72,8 +86,10 @@ class Int8Map(PackedMap):
         super().__init__(plain)
         codes, scale = in_int8(plain.w.detach())
         zeros = torch.zeros(self.n_out, dtype=torch.long)
-        w = torch._make_per_channel_quantized_tensor(codes.t().contiguous(), scale.double(), zeros, 0)
-        self.packed: Any = torch.ops.quantized.linear_prepack(w, plain.b.detach().float())
+        with warnings.catch_warnings():  # torch means to drop tensors of this kind; `packed` asks whether it has
+            warnings.filterwarnings("ignore", ".*quantiz.*", UserWarning)
+            w = torch._make_per_channel_quantized_tensor(codes.t().contiguous(), scale.double(), zeros, 0)
+            self.packed: Any = torch.ops.quantized.linear_prepack(w, plain.b.detach().float())
         # Without VNNI, sums of two products are kept in 16 bits, which only seven bits of input cannot overflow.
         self.seven_bits = not getattr(torch.cpu, "_is_vnni_supported", bool)()
 
@@ -115,14 +131,20 @@ def packed(plain: Linear, weights: str) -> Map:
     """Return the form in which this CPU multiplies a map fastest; `weights` is float32, float16 or int8."""
     if weights == "float32":
         return Float32Map(plain) if plain.w.numel() >= LARGE and _onednn_packs() else plain
-    if not can_pack():
-        raise RequestError(f"torch keeps no weights in {weights} on this kind of CPU; choose float32.")
+    if not can_pack(weights):
+        raise RequestError(f"this torch keeps no weights in {weights} on this kind of CPU; choose float32.")
     return Float16Map(plain) if weights == "float16" else Int8Map(plain)
 
 
-def can_pack() -> bool:
-    """Return whether this CPU multiplies by weights in float16 or int8."""
-    return bool({"x86", "fbgemm"} & set(torch.backends.quantized.supported_engines))
+def can_pack(weights: str) -> bool:
+    """Return whether this CPU and this torch multiply by weights in float16 or int8."""
+    missing = weights == "int8" and not hasattr(torch, "_make_per_channel_quantized_tensor")
+    return not missing and bool({"x86", "fbgemm"} & set(torch.backends.quantized.supported_engines))
+
+
+def packed_output(plain: nn.Linear) -> nn.Module:
+    """Return the form in which this CPU multiplies the output map fastest."""
+    return PackedOutput(plain) if plain.weight.numel() >= LARGE and _onednn_packs() else plain
 
 
 def fast_form(plain: Linear, weights: str, to_pack: bool) -> Map:
@@ -130,6 +152,15 @@ def fast_form(plain: Linear, weights: str, to_pack: bool) -> Map:
     if to_pack:
         return packed(plain, weights)
     return Int8Linear(plain) if weights == "int8" else plain
+
+
+def _reordered(w: Tensor) -> Tensor:
+    """Return weights (out, in) as oneDNN lays them, for any number of rows."""
+    try:
+        out: Tensor = torch.ops.mkldnn._reorder_linear_weight(w, None)
+    except NotImplementedError:  # older versions of torch take their own kind of tensor here
+        out = torch.ops.mkldnn._reorder_linear_weight(w.to_mkldnn(), None)
+    return out
 
 
 def _onednn_packs() -> bool:

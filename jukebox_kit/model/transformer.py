@@ -52,12 +52,11 @@ class Map(nn.Module):
 
     def added(self, x: Tensor, to: Tensor) -> Tensor:
         """Return `to` (…, out) plus what x maps to."""
-        out: Tensor = to + self(x)
-        return out
+        return to + self.forward(x)
 
     def gelu(self, x: Tensor) -> Tensor:
         """Return the quick-GELU of what x maps to."""
-        return quick_gelu(self(x))
+        return quick_gelu(self.forward(x))
 
 
 class Linear(Map):
@@ -85,7 +84,7 @@ class LayerNorm(nn.LayerNorm):
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (…, W)."""
         if input.dtype == torch.float32:
-            return super().forward(input)
+            return torch.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
         gain, bias = self.weight.float(), self.bias.float()
         return F.layer_norm(input.float(), self.normalized_shape, gain, bias, self.eps).to(input.dtype)
 

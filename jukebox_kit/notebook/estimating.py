@@ -8,6 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from jukebox_kit.bench.plans import words as said
 from jukebox_kit.definitions import ModelDefinition, load_definition
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.estimates import Measured, estimate
@@ -15,7 +16,6 @@ from jukebox_kit.notebook.fields import told
 from jukebox_kit.notebook.session import Session
 from jukebox_kit.placement import Placement, usable_device
 from jukebox_kit.plan import BUCKETS, plan_memory
-from jukebox_kit.progress import duration
 
 
 class EstimateLine:
@@ -61,9 +61,7 @@ def words(definition: ModelDefinition, seconds: float, items: int) -> str:
     plan = plan_memory(definition, seconds, items, device)
     if not plan.fits:
         return plan.reason
-    found = estimate(definition, seconds, items, Placement(device, plan.weights), measured=_measured())
-    levels = ", ".join(f"level {one.level} {duration(one.seconds)} ({one.batch} at once)" for one in found.levels)
-    return f"about {duration(found.seconds)}: {levels}, {plan.weights} weights, as measured on this machine."
+    return said(estimate(definition, seconds, items, Placement(device, plan.weights), measured=_measured()))
 
 
 def room(definition: ModelDefinition) -> str:

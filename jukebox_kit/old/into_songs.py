@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jukebox_kit.codes import Codes
+from jukebox_kit.codes import Codes, LevelCodes
 from jukebox_kit.definitions import ModelDefinition, load_definition, shipped_models
 from jukebox_kit.errors import JukeboxKitError, RequestError, SongError
 from jukebox_kit.models import Model
@@ -110,7 +110,8 @@ def _imported(
     codes, fitted, notes = _fitted(old, model.definition, answers.seconds)
     if answers.total_seconds is not None:
         fitted["total_seconds"] = answers.total_seconds
-    song = Song.adopt(folder, codes, came_from, model, seed=answers.seed, **known, **fitted)
+    given = {level: LevelCodes.whole(rows) for level, rows in codes.items()}
+    song = Song.adopt(folder, given, came_from, model, seed=answers.seed, **known, **fitted)
     return Outcome(old.path, song, notes=(*old.notes, *notes, *song.resolved.notes, *_other_labels(old, song)))
 
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from jukebox_kit.codes import UNMADE
 from jukebox_kit.model.configuration import VQVAEConfig
-from jukebox_kit.model.decoding import CachedDecoder
+from jukebox_kit.model.decoding import Decoder
 from jukebox_kit.model.prior import Conditioning, Prior
 from jukebox_kit.noise import uniforms
-from jukebox_kit.sampling import Choice, Noise, TokenLoop, make_decoder
+from jukebox_kit.sampling import Choice, Rows, make_decoder, make_loop
 from jukebox_kit.verify.entries import Entry, close, same
 from jukebox_kit.verify.golden import Golden
 
@@ -66,7 +66,7 @@ def check_prior(golden: Golden, name: str, from_file: bool) -> Iterator[Entry]:
         given = prior.condition(y, above)
         logits = prior.logits(z, y, above)
         yield close(f"{prefix}.logits", logits, golden.tensors[f"{name}.logits"], golden.tolerance)
-        stepped = teacher_forced(prior, given, z)
+        stepped = teacher_forced(make_decoder(prior, len(z), golden.placement), given, z)
         want = golden.tensors[f"{name}.logits"][:, prior.prefix_length :, prior.shift :]
         yield close(f"{prefix}.logits.step_by_step", stepped, want, golden.tolerance)
         if not golden.exact:
@@ -85,9 +85,8 @@ def check_prior(golden: Golden, name: str, from_file: bool) -> Iterator[Entry]:
             yield same(f"{prefix}.sampled.{kind}.{start}", sampled, golden.tensors[f"{name}.sampled.{kind}.{start}"])
 
 
-def teacher_forced(prior: Prior, given: Conditioning, codes: Tensor) -> Tensor:
-    """Return the music logits of every position by cached steps through known codes, (N, L, bins)."""
-    decoder = CachedDecoder(prior, len(codes))
+def teacher_forced(decoder: Decoder, given: Conditioning, codes: Tensor) -> Tensor:
+    """Return the music logits of every position by a decoder's steps through known codes, (N, L, bins)."""
     decoder.prefill(given, codes[:, :0])
     found: list[Tensor] = []
     for position in range(codes.shape[1]):
@@ -100,7 +99,6 @@ def _sampled(golden: Golden, prior: Prior, given: Conditioning, choice: Choice, 
     songs, n_ctx = len(given.start), prior.config.n_ctx
     codes = torch.full((songs, n_ctx), UNMADE, device=golden.device)
     codes[:, : primer.shape[1]] = primer
-    noise = Noise(golden.seed, prior.config.level, torch.arange(songs, device=golden.device), prior.bins)
-    loop = TokenLoop(make_decoder(prior, songs, golden.placement.engine), choice, noise, n_ctx)
+    loop = make_loop(prior, Rows.of(torch.arange(songs, device=golden.device)), golden.seed, choice, golden.placement)
     loop.window(given, codes, 0, range(primer.shape[1], n_ctx))
     return codes

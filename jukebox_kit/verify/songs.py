@@ -32,7 +32,7 @@ def check_song(golden: Golden, name: str) -> Iterator[Entry]:
             yield same(f"song.{name}.window_y", torch.stack(rows), golden.tensors[f"song.{name}.window_y"])
         choice = Choice(song["temps"][level], song.get("top_k"), song.get("top_p"))
         items = tuple(range(song["n_samples"]))
-        job = LevelJob(plan, items, tuple(labels), codes, song["noise_seed"], choice, golden.placement.engine)
+        job = LevelJob(plan, items, tuple(labels), codes, song["noise_seed"], choice, golden.placement)
         codes = torch.full((len(items), plan.total), UNMADE, device=golden.device)
         sample_level(prior, job, codes)
         yield same(f"song.{name}.codes_{level}", codes, golden.tensors[f"song.{name}.codes_{level}"])

@@ -1,0 +1,170 @@
+"""Not a test: `python tests/gains.py [WIDTHxDEPTH …]` shows what each optimisation of decoding on a CPU brings here.
+
+Each is switched off alone, everything else as it is, and both ways are stepped in turn in one process; the medians of
+what a step takes with it off and with it on are printed. The parts are upsamplers (n_ctx 8192, 128 blocks, one head)
+with random weights in the middle of a window; threads as torch has them (OMP_NUM_THREADS).
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+
+from jukebox_kit import noise
+from jukebox_kit.codes import UNMADE
+from jukebox_kit.model.caches import Layouts
+from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig
+from jukebox_kit.model.operations import Operations
+from jukebox_kit.model.prior import Conditioning, Prior
+from jukebox_kit.model.transformer import LayerNorm, Map
+from jukebox_kit.models import place, repack
+from jukebox_kit.placement import Placement
+from jukebox_kit.sampling import Choice, Rows, TokenLoop, make_loop
+from jukebox_kit.threads import threads_for
+
+CPU, AT, STEPS, ROUNDS = torch.device("cpu"), 4096, 12, 15
+Off = Callable[[], AbstractContextManager[object]]
+
+
+def upsampler(width: int, depth: int, weights: str, engine: str) -> Prior:
+    """Return an upsampler of that width and depth, its weights random, its conditioner without memory."""
+    sizes = {"n_ctx": 8192, "heads": 1, "blocks": 128, "cond_width": 32, "cond_depth": 1}
+    config = PriorConfig(level=0, prior_width=width, prior_depth=depth, y_bins=(2, 2), **sizes)  # type: ignore[arg-type]
+    with torch.device("meta"):
+        prior = Prior(config, VQVAEConfig())
+    where = Placement(CPU, weights, engine)
+    prior.prior.to_empty(device=CPU)
+    for value in prior.prior.parameters():
+        value.data.normal_(0, 0.02) if value.dim() > 1 else value.data.fill_(1)
+    place(prior.prior, CPU, where.dtype)
+    repack(prior.prior, where)
+    return prior
+
+
+def stepper(prior: Prior, songs: int) -> Callable[[int], float]:
+    """Return what steps a part in the middle of a window, as songs are sampled, and says how long a step took."""
+    shape = prior.prior.transformer.shape
+    with patch("jukebox_kit.step_noise.NOISE_VALUES", {"cpu": songs * STEPS * prior.bins}):
+        loop = make_loop(prior, Rows.of(torch.arange(songs)), 0, Choice(0.98), Placement(CPU))
+    given = Conditioning(
+        torch.randn(songs, shape.positions, shape.width),
+        torch.randn(songs, 1, shape.width),
+        torch.zeros(songs, 0, dtype=torch.long),
+        None,
+    )
+    loop.decoder.prefill(given, torch.zeros(songs, 1, dtype=torch.long))
+    for cache in loop.decoder.caches:  # type: ignore[attr-defined]  # a cached decoder, as asked for
+        cache.kv.normal_()
+
+    def step(count: int) -> float:
+        loop.position.fill_(AT)
+        loop.decoder.position.fill_(AT)  # type: ignore[attr-defined]
+        loop.codes.fill_(UNMADE)
+        begun = time.perf_counter()
+        loop.noise.begin(AT)
+        for _ in range(count):
+            loop.step()
+        return (time.perf_counter() - begun) / count
+
+    return step
+
+
+@contextmanager
+def tables() -> Iterator[None]:
+    """Attend by tables that copy a group of slots and mask it, as a GPU does."""
+
+    def move_to(layouts: Layouts, position: Tensor) -> None:
+        layouts.device = torch.device("meta")
+        moved(layouts, position)
+
+    moved = Layouts.move_to
+    with patch.object(Layouts, "move_to", move_to):
+        yield
+
+
+@contextmanager
+def called() -> Iterator[None]:
+    """Call modules, which look for hooks, instead of running them."""
+
+    def norm_map(_: Operations, norm: LayerNorm, to: Map, x: Tensor) -> Tensor:
+        out: Tensor = to(norm(x))
+        return out
+
+    def added(to: Map, x: Tensor, base: Tensor) -> Tensor:
+        out: Tensor = to(x).add_(base)
+        return out
+
+    with (
+        patch.object(Operations, "norm_map", norm_map),
+        patch.object(Operations, "map_added", lambda _, to, h, x: added(to, h, x)),
+    ):
+        yield
+
+
+@contextmanager
+def halves() -> Iterator[None]:
+    """Multiply 32-bit words of the noise in two halves."""
+
+    def multiply(constant: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        low, high = constant * (x & 0xFFFF), constant * (x >> 16)
+        total = high + (low >> 16)
+        return total >> 16, ((total << 16) | (low & 0xFFFF)) & noise.MASK
+
+    with patch.object(noise, "_multiply", multiply):
+        yield
+
+
+@contextmanager
+def graded() -> Iterator[None]:
+    """Step under no_grad, which keeps versions of tensors, instead of in inference mode."""
+    with patch.object(TokenLoop, "step", torch.no_grad()(TokenLoop.step.__wrapped__)):  # type: ignore[attr-defined]
+        yield
+
+
+def compared(name: str, before: tuple[Prior, Off], after: Prior, songs: int) -> None:
+    """Print what a step takes with and without one optimisation."""
+    off, on = stepper(before[0], songs), stepper(after, songs)
+    with before[1]():
+        off(2)
+    on(2)
+    slow, fast = list[float](), list[float]()
+    for _ in range(ROUNDS):
+        with before[1]():
+            slow.append(off(STEPS))
+        fast.append(on(STEPS))
+    was, now = statistics.median(slow) * 1000, statistics.median(fast) * 1000
+    sys.stdout.write(f"  batch {songs}  {name:<52} {was:8.3f} ms  {now:8.3f} ms  {was / now - 1:+6.1%}\n")
+    sys.stdout.flush()
+
+
+def main(shape: str) -> None:
+    """Print all gains for one shape."""
+    width, depth = (int(part) for part in shape.split("x"))
+    sys.stdout.write(f"{shape}, {torch.get_num_threads()} threads: off, on, gain\n")
+    fast = upsampler(width, depth, "float32", "fast")
+    plain = upsampler(width, depth, "float32", "cached")
+    output = upsampler(width, depth, "float32", "fast")
+    output.prior.x_out = nn.Linear(width, output.bins, bias=False)
+    with threads_for(fast.config):
+        for songs in (1, 4):
+            compared("maps packed by oneDNN", (plain, nullcontext), fast, songs)
+            compared("output map packed by oneDNN", (output, nullcontext), fast, songs)
+            compared("what is seen is a view, not copied and masked", (fast, tables), fast, songs)
+            compared("modules run, not called", (fast, called), fast, songs)
+            compared("inference mode", (fast, graded), fast, songs)
+            compared("noise multiplied in 64 bits", (fast, halves), fast, songs)
+            for weights in ("float16", "int8"):
+                packed = upsampler(width, depth, weights, "fast")
+                compared(f"weights in {weights} instead of float32", (fast, nullcontext), packed, songs)
+
+
+if __name__ == "__main__":
+    for asked in sys.argv[1:] or ("1024x24", "256x6"):
+        main(asked)
