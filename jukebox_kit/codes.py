@@ -19,15 +19,23 @@ UNMADE = -1
 
 @dataclass(frozen=True)
 class Join:
-    """Where two pieces of a level meet: both have the tokens from `begin` to `end`; the level changes over at `cut`."""
+    """Where two pieces of a level meet: both have the tokens from `begin` to `end`; the level changes over at `cut`.
+
+    Its audio is faded as long before the cut as after it, from `heard` to `end`.
+    """
 
     begin: int
     cut: int
     end: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.begin < self.cut < self.end:
-            raise ValueError(f"a join must have its cut inside, got {self}")
+        if not 0 <= self.begin <= self.heard < self.cut:
+            raise ValueError(f"a join must have its cut inside, not before its middle, got {self}")
+
+    @property
+    def heard(self) -> int:
+        """The first token at which the second piece is heard."""
+        return 2 * self.cut - self.end
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from jukebox_kit.model.transformer import Linear
 from jukebox_kit.model.vqvae import VQVAE
 from jukebox_kit.models import linears, place
 from jukebox_kit.placement import Placement
-from jukebox_kit.step_noise import NOISE_VALUES
+from jukebox_kit.step_noise import noise_values
 from jukebox_kit.windows import LevelPlan
 
 META = torch.device("meta")
@@ -76,7 +76,7 @@ def level_bytes(definition: ModelDefinition, placement: Placement, plan: LevelPl
     passing = (
         math.ceil(PREFILL[placement.dtype] * position * read_at_once(plan, config.positions - config.n_ctx)),
         _conditioning_bytes(config, vqvae),
-        NOISE * NOISE_VALUES[placement.device.type],
+        NOISE * noise_values(placement.device),
         math.ceil(DECODED * _piece_bytes(vqvae, level)),
     )
     pieces = sum(_piece_bytes(vqvae, done) for done in range(level, top + 1))
@@ -85,7 +85,7 @@ def level_bytes(definition: ModelDefinition, placement: Placement, plan: LevelPl
         weights,
         counted.caches,
         counted.caches + position * (config.positions + 1) + counted.lyrics + tokens,
-        items * tokens + 4 * plan.total * vqvae.hops[level] + 4 * NOISE_VALUES[placement.device.type] + kept,
+        items * tokens + 4 * plan.total * vqvae.hops[level] + 4 * noise_values(placement.device) + kept,
         max(passing),
         weights + MAPPED * counted.largest_map,
     )

@@ -2,8 +2,8 @@
 
 The upper codes are known before a lower level is begun, so that it can be sampled from several places at once, each
 piece a row of the batch with windows of its own. Neighbours overlap: both make the tokens there, each after what came
-before in its own piece. The level's codes change from one to the other in the middle of the overlap; its audio is
-faded over all of it. Shapes: P pieces of L tokens each.
+before in its own piece. What a piece makes first, with nothing before it, is not shown: it warms up. Then the level's
+codes change over to it, and the audio is faded from one to the other around that place. Shapes: P pieces of L tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from jukebox_kit.codes import UNMADE, Codes, Join, LevelCodes
 from jukebox_kit.model.vqvae import VQVAE
 from jukebox_kit.windows import LevelPlan, window_starts
 
-OVERLAP = 8  # a window holds as many overlaps
+WARM_UP = 8  # a piece makes an eighth of a window before the level shows it; with less its tokens are less likely
+FADE = 16  # a sixteenth of a window to each side
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,13 @@ class Layout:
     """The rows that a level's items are sampled as: each `length` tokens from one of `starts`, the last to the end.
 
     A level that is made as a whole is one row from its start. A first piece that begins later begins with tokens that
-    stand already, its context.
+    stand already, its context. fade: tokens to each side of where pieces meet.
     """
 
     starts: tuple[int, ...]
     length: int
     total: int
+    fade: int = 1
 
     def __post_init__(self) -> None:
         ends = [start + self.length for start in self.starts]
@@ -47,7 +49,7 @@ class Layout:
     def joins(self) -> tuple[Join, ...]:
         """Where neighbours meet."""
         pairs = [(right, left + self.length) for left, right in pairwise(self.starts)]
-        return tuple(Join(begin, (begin + end) // 2, end) for begin, end in pairs)
+        return tuple(Join(begin, end - self.fade, end) for begin, end in pairs)
 
     @cached_property
     def shares(self) -> tuple[tuple[int, int], ...]:
@@ -108,9 +110,10 @@ class Layout:
 def lay_pieces(plan: LevelPlan, pieces: int, given: int = 0) -> Layout:
     """Return a level in so many pieces, or in as many as are a window long at least; what is given is not made again.
 
-    All are as long, and neighbours overlap by an eighth of a window or a few tokens more.
+    All are as long, and neighbours overlap by three sixteenths of a window or a few tokens more.
     """
-    overlap = _up(max(plan.n_ctx // OVERLAP, 2), plan.rate)
+    fade = max(plan.n_ctx // FADE, 1)
+    overlap = _up(max(plan.n_ctx // WARM_UP, fade) + fade, plan.rate)
     first = max(0, given - plan.n_ctx // 2) // plan.rate * plan.rate  # half a window of context, as windows have
     room = plan.total - first
     count = min(pieces, (room - overlap) // (plan.n_ctx - overlap))
@@ -119,7 +122,7 @@ def lay_pieces(plan: LevelPlan, pieces: int, given: int = 0) -> Layout:
     length = _up(-(-(room + (count - 1) * overlap) // count), plan.rate)
     spare = room - length
     starts = tuple(first + piece * spare // (count - 1) // plan.rate * plan.rate for piece in range(count))
-    return Layout(starts, length, plan.total)
+    return Layout(starts, length, plan.total, fade)
 
 
 def layout_of(plan: LevelPlan, level: LevelCodes, pieces: int) -> Layout:
@@ -130,7 +133,8 @@ def layout_of(plan: LevelPlan, level: LevelCodes, pieces: int) -> Layout:
     if not growing:
         return Layout((0,), plan.total, plan.total)
     length = plan.total - growing[-1].begin
-    return Layout((growing[0].end - length, *(join.begin for join in growing)), length, plan.total)
+    starts = (growing[0].end - length, *(join.begin for join in growing))
+    return Layout(starts, length, plan.total, growing[0].end - growing[0].cut)
 
 
 def pieces_note(plan: LevelPlan, pieces: int, seconds: float) -> str | None:
@@ -147,8 +151,8 @@ def pieces_note(plan: LevelPlan, pieces: int, seconds: float) -> str | None:
 def level_audio(vqvae: VQVAE, level: int, found: LevelCodes, item: int) -> Audio:
     """Return the audio of an item as far as its codes are made from the start, (samples,) float32, not clipped.
 
-    Where pieces meet, what the two of them decode to is faded from one to the other; elsewhere it is what the codes
-    decode to as a whole.
+    Where pieces meet, what the two of them decode to is faded from one to the other, at equal gain: with the same codes
+    above they are much alike. Elsewhere it is what the codes decode to as a whole.
     """
     made, hop = found.made[item], vqvae.config.hops[level]
     audio = _decoded(vqvae, level, found.codes[item, :made])
@@ -157,23 +161,23 @@ def level_audio(vqvae: VQVAE, level: int, found: LevelCodes, item: int) -> Audio
             continue
         ending, beginning = both_sides(vqvae, level, found, item, join)
         share = (np.arange(len(ending), dtype=np.float32) + 0.5) / len(ending)
-        audio[join.begin * hop : join.end * hop] = (1 - share) * ending + share * beginning
+        audio[join.heard * hop : join.end * hop] = (1 - share) * ending + share * beginning
     return audio
 
 
 def both_sides(vqvae: VQVAE, level: int, found: LevelCodes, item: int, join: Join) -> tuple[Audio, Audio]:
-    """Return what the two pieces that meet at a join decode to from its begin to its end, (samples,) each.
+    """Return what the two pieces that meet at a join decode to where both are heard, (samples,) each.
 
     What lies around is the level's codes for both.
     """
     assert found.others is not None, "joins have others"
     hop, margin = vqvae.config.hops[level], vqvae.margin(level)
-    low, high = max(0, join.begin - margin), min(join.end + margin, found.made[item])
-    begin, cut, end = join.begin - low, join.cut - low, join.end - low
-    shown, others = found.codes[item, low:high], found.others[item, low:high]
-    first = np.concatenate([shown[:cut], others[cut:end], shown[end:]])
-    second = np.concatenate([shown[:begin], others[begin:cut], shown[cut:]])
-    ending, beginning = (_decoded(vqvae, level, codes)[begin * hop : end * hop] for codes in (first, second))
+    low, high = max(0, join.heard - margin), min(join.end + margin, found.made[item])
+    first, second = found.codes[item].copy(), found.codes[item].copy()
+    first[join.cut : join.end] = found.others[item, join.cut : join.end]
+    second[join.begin : join.cut] = found.others[item, join.begin : join.cut]
+    samples = slice((join.heard - low) * hop, (join.end - low) * hop)
+    ending, beginning = (_decoded(vqvae, level, codes[low:high])[samples] for codes in (first, second))
     return ending, beginning
 
 

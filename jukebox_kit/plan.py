@@ -84,10 +84,7 @@ def plan_memory(
     if items < 1 or (batch is not None and batch < 1):
         raise RequestError(f"items and batch must be at least 1, not {items if items < 1 else batch}.")
     there = free_memory(device) if free is None else free
-    fractions = hop_fraction or definition.sampling.hop_fraction
-    plans = {n: plan_level(definition.priors[n], definition.vqvae, samples, fractions[n]) for n in levels}
-    rows = {n: items * len(lay_pieces(plan, (*pieces, 1)[n]).starts) for n, plan in plans.items()}
-    work = _Work(definition, plans, items, {n: min(count, batch or BUCKETS[-1]) for n, count in rows.items()})
+    work = _Work.of(definition, samples, items, batch or BUCKETS[-1], levels, hop_fraction, pieces)
     tried = (weights,) if weights else kinds(device, engine)
     for kind in tried:
         found = work.fitted(Placement(device, kind, engine), there - SPARE[device.type])
@@ -115,7 +112,7 @@ def song_samples(definition: ModelDefinition, seconds: float) -> int:
 
 @dataclass(frozen=True)
 class _Work:
-    """What is to be made of a song; by level: its plan, and items at once at most."""
+    """The levels that are to be made of a song, by level, and for each how many items, or pieces, at once at most."""
 
     definition: ModelDefinition
     plans: dict[int, LevelPlan]
@@ -123,11 +120,21 @@ class _Work:
     most: dict[int, int]
 
     @classmethod
-    def least_of(cls, definition: ModelDefinition) -> _Work:
-        """Return the least that a model makes: one item of the shortest length that it likes."""
-        samples, fractions = song_samples(definition, definition.seconds_range[0]), definition.sampling.hop_fraction
-        plans = {n: plan_level(definition.priors[n], definition.vqvae, samples, fractions[n]) for n in LEVELS}
-        return cls(definition, plans, 1, dict.fromkeys(LEVELS, 1))
+    def of(
+        cls,
+        definition: ModelDefinition,
+        samples: int,
+        items: int,
+        most: int,
+        levels: tuple[int, ...],
+        hop_fraction: tuple[float, ...] | None,
+        pieces: tuple[int, int],
+    ) -> _Work:
+        """Return the work of a song of so many samples and items."""
+        fractions, vqvae = hop_fraction or definition.sampling.hop_fraction, definition.vqvae
+        plans = {level: plan_level(definition.priors[level], vqvae, samples, fractions[level]) for level in levels}
+        rows = {n: items * len(lay_pieces(plan, (*pieces, 1)[n]).starts) for n, plan in plans.items()}
+        return cls(definition, plans, items, {n: min(count, most) for n, count in rows.items()})
 
     def taken(self, placement: Placement) -> dict[int, LevelBytes]:
         """Return what each level takes."""
@@ -140,7 +147,7 @@ class _Work:
     def fitted(self, placement: Placement, room: int) -> tuple[tuple[LevelMemory, ...], tuple[int, ...]] | None:
         """Return the levels with as many items at once as fit, and which stay loaded; None where one does not fit."""
         each = self.taken(placement)
-        counts = {n: {min(bucket, most) for bucket in BUCKETS} for n, most in self.most.items()}
+        counts = {level: {min(bucket, most) for bucket in BUCKETS} for level, most in self.most.items()}
         batches = {n: max((c for c in counts[n] if taken.peak(c) <= room), default=0) for n, taken in each.items()}
         if not all(batches.values()):
             return None
@@ -163,7 +170,7 @@ def _reason(
     others = [(definition, f"--weights {kind}") for kind in kinds(device) if weights not in (None, kind)]
     others += [(load_definition(name), f"the model {name}") for name in shipped_models() if name != definition.name]
     for other, choice in others:
-        work = _Work.least_of(other)
+        work = _Work.of(other, song_samples(other, other.seconds_range[0]), 1, 1, LEVELS, None, (1, 1))
         tried = (choice.removeprefix("--weights "),) if other is definition else kinds(device)
         if any(work.fitted(Placement(device, each), free - SPARE[device.type]) for each in tried):
             advice = f"or choose {choice}"

@@ -9,8 +9,12 @@ from torch import Tensor
 
 from jukebox_kit.noise import gumbel
 
-# Noise is made for so many codes at a time: on a CPU few enough to stay in its caches, on a GPU enough to fill it.
 NOISE_VALUES = {"cpu": 2**18, "cuda": 2**21}
+
+
+def noise_values(device: torch.device) -> int:
+    """Return for how many codes noise is made at a time: on a CPU so few as its caches hold, elsewhere many."""
+    return NOISE_VALUES.get(device.type, NOISE_VALUES["cuda"])
 
 
 class Noise(Protocol):
@@ -33,12 +37,12 @@ class Noise(Protocol):
 
 
 class NoiseTable:
-    """Noise made for many positions at once; begins: (N,), where each row begins in the level; at its start if left out."""
+    """Noise made for many positions at once; begins: (N,), where in the level each row begins, 0 if left out."""
 
     def __init__(self, seed: int, level: int, items: Tensor, bins: int, begins: Tensor | None = None) -> None:
         self.seed, self.level, self.items, self.bins = seed, level, items, bins
         self.begins = torch.zeros_like(items) if begins is None else begins
-        self.made = max(1, NOISE_VALUES[items.device.type] // (len(items) * bins))  # positions at once
+        self.made = max(1, noise_values(items.device) // (len(items) * bins))  # positions at once
         self.values = torch.zeros(len(items), self.made, bins, device=items.device)
         self.index = torch.zeros(1, dtype=torch.long, device=items.device)
 
@@ -57,7 +61,7 @@ class NoiseTable:
 
 
 class NoiseKernel:
-    """Noise made inside the step, by a kernel; begins: (N,), where each row begins in the level; at its start if left out."""
+    """Noise made inside the step, by a kernel; begins: (N,), where in the level each row begins, 0 if left out."""
 
     def __init__(self, seed: int, level: int, items: Tensor, bins: int, begins: Tensor | None = None) -> None:
         self.items, self.bins = items, bins

@@ -3,9 +3,10 @@
 Makes songs of the demo model below the folder, levels 1 and 0 once as a whole and once for each number of pieces, from
 the same level 2, and prints
 
-- the bits a token that the model gives, with its whole context as it has it in a song made as a whole, to the tokens
-  after each place where pieces meet, in the song in pieces and at the same places of the whole one; with the standard
-  error of the mean difference;
+- the bits a token that the model gives, with half a window of the song before them at least, to the tokens after each
+  place where pieces meet, and to those of the whole song at the same places: each in windows that lie as those did in
+  which they were made; with the standard error of the mean difference. Then the other way round, both in the other's
+  windows: tokens of either song are less likely where the windows lie otherwise, so that this is no cost of pieces;
 - how alike the two pieces' own decodings are where both are heard, as their correlation, which says how to fade;
 - the speed of a step with as many rows as pieces, taken in turns with that of one row.
 
@@ -26,12 +27,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
+from matplotlib.figure import Figure
 
 import jukebox_kit as jk
-from jukebox_kit.audio import Audio
 from jukebox_kit.codes import UNMADE, Join
 from jukebox_kit.labels import label_rows
-from jukebox_kit.pictures import spectrogram_png
 from jukebox_kit.pieces import both_sides, lay_pieces
 from jukebox_kit.sampling import LevelJob, sample_level
 from jukebox_kit.song import Song
@@ -45,27 +45,40 @@ Numbers = dict[int, list[float]]
 
 @dataclass
 class Found:
-    """Bits a token after the joins of one level, in pieces and as a whole, by how many tokens after; and more."""
+    """Bits a token after the joins of one level, by how many tokens after; and how alike both sides of a join are.
+
+    The song in pieces and the whole one, each in windows of its own and in those of the other.
+    """
 
     pieced: Numbers = field(default_factory=lambda: {n: [] for n in AFTER})
     whole: Numbers = field(default_factory=lambda: {n: [] for n in AFTER})
-    everywhere: list[tuple[float, float]] = field(default_factory=list)
+    pieced_elsewhere: Numbers = field(default_factory=lambda: {n: [] for n in AFTER})
+    whole_elsewhere: Numbers = field(default_factory=lambda: {n: [] for n in AFTER})
     alike: list[float] = field(default_factory=list)
 
 
 @torch.no_grad()
-def bits(song: Song, model: jk.Model, level: int) -> torch.Tensor:
-    """Return the bits of each token of a level, (items, tokens), in the windows that make it as a whole."""
+def bits(song: Song, model: jk.Model, level: int, start: int) -> torch.Tensor:
+    """Return the bits of each token of a level in the window at `start`, (items, n_ctx)."""
     plan, prior = song.resolved.plans[level], model.prior(level)
     codes, above = (torch.from_numpy(song.codes(k).astype(np.int64)) for k in (level, level + 1))
-    labels = [song.resolved.labels[level]] * len(codes)
-    found = torch.empty(codes.shape)
-    for start, begin, end in plan.windows(0):
-        y = label_rows(labels, prior.config, prior.hop, start, codes.device)
-        logits = prior.logits(codes[:, start:end], y, plan.above(above, start))
-        each = F.cross_entropy(logits.transpose(1, 2), codes[:, start:end], reduction="none") / math.log(2)
-        found[:, begin:end] = each[:, begin - start :]
-    return found
+    window = codes[:, start : start + plan.n_ctx]
+    y = label_rows([song.resolved.labels[level]] * len(codes), prior.config, prior.hop, start, codes.device)
+    logits = prior.logits(window, y, plan.above(above, start))
+    return F.cross_entropy(logits.transpose(1, 2), window, reduction="none") / math.log(2)
+
+
+@torch.no_grad()
+def bits_after(song: Song, model: jk.Model, level: int, cut: int, starts: list[int]) -> torch.Tensor:
+    """Return the bits of the tokens after a place, (items, max(AFTER)), in the first windows that reach each."""
+    n_ctx, last = song.resolved.plans[level].n_ctx, cut + max(AFTER)
+    found, at = list[torch.Tensor](), cut
+    for start in starts:
+        end = min(start + n_ctx, last)
+        if end > at:
+            found.append(bits(song, model, level, start)[:, at - start : end - start])
+            at = end
+    return torch.cat(found, 1)
 
 
 def song_of(folder: Path, base: Song | None, model: jk.Model, pieces: int) -> Song:
@@ -83,28 +96,33 @@ def correlation(song: Song, model: jk.Model, level: int, item: int, join: Join) 
 
 def compare(whole: Song, pieced: Song, model: jk.Model, level: int, found: Found) -> None:
     """Take one song into account."""
-    ours, theirs = bits(pieced, model, level), bits(whole, model, level)
-    found.everywhere += list(zip(ours.mean(1).tolist(), theirs.mean(1).tolist(), strict=True))
+    plan = whole.resolved.plans[level]
     for join in pieced.level(level).joins:
-        for count in AFTER:
-            after = slice(join.cut, join.cut + count)
-            found.pieced[count] += ours[:, after].mean(1).tolist()
-            found.whole[count] += theirs[:, after].mean(1).tolist()
-        for item in range(len(ours)):
-            found.alike.append(correlation(pieced, model, level, item, join))
+        grids = [join.begin - plan.n_ctx // 2], list(plan.starts)  # the piece's windows, gone on with to the left
+        sides = (
+            (pieced, grids[0], found.pieced),
+            (whole, grids[1], found.whole),
+            (pieced, grids[1], found.pieced_elsewhere),
+            (whole, grids[0], found.whole_elsewhere),
+        )
+        for song, starts, into in sides:
+            each = bits_after(song, model, level, join.cut, starts)
+            for count in AFTER:
+                into[count] += each[:, :count].mean(1).tolist()
+        found.alike += [correlation(pieced, model, level, item, join) for item in range(pieced.request.items)]
 
 
 def told(level: int, pieces: int, found: Found) -> None:
+    name = f"level {level} in {pieces} pieces"
     for count in AFTER:
         ours, theirs = np.array(found.pieced[count]), np.array(found.whole[count])
         error = (ours - theirs).std(ddof=1) / math.sqrt(len(ours))
         typer.echo(
-            f"level {level} in {pieces} pieces, {count:3} tokens after {len(ours)} joins: {ours.mean():.3f} bits a "
-            f"token, as a whole {theirs.mean():.3f}; difference {(ours - theirs).mean():+.3f} ± {error:.3f}"
+            f"{name}, {count:3} tokens after {len(ours)} joins: {ours.mean():.3f} bits a token, as a whole "
+            f"{theirs.mean():.3f}; difference {(ours - theirs).mean():+.3f} ± {error:.3f}; in the other's windows "
+            f"{np.mean(found.pieced_elsewhere[count]):.3f} and {np.mean(found.whole_elsewhere[count]):.3f}"
         )
-    ours, theirs = np.array(found.everywhere).T
-    typer.echo(f"level {level} in {pieces} pieces, all tokens: {ours.mean():.3f}, as a whole {theirs.mean():.3f}")
-    typer.echo(f"level {level} in {pieces} pieces, correlation of the two decodings: {np.mean(found.alike):.2f}")
+    typer.echo(f"{name}, correlation of the two decodings: {np.mean(found.alike):.2f}")
 
 
 def picture(whole: Song, pieced: Song, model: jk.Model, path: Path) -> None:
@@ -112,9 +130,18 @@ def picture(whole: Song, pieced: Song, model: jk.Model, path: Path) -> None:
     join = pieced.level(0).joins[0]
     middle, half = join.cut * whole.definition.vqvae.hops[0], whole.sr // 2
     around = slice(max(0, middle - half), middle + half)
-    parts: list[Audio] = [song.audio(0, 0, model)[around] for song in (whole, pieced)]
-    title = f"level 0 as a whole (above) and in pieces that meet at {half / whole.sr} s (below)"
-    path.write_bytes(spectrogram_png({1: parts[0], 0: parts[1]}, whole.sr, title))
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    axes = figure.subplots(2, 1, sharex=True)
+    for axis, song, title in zip(
+        axes, (whole, pieced), ("as a whole", "in pieces that meet in the middle"), strict=True
+    ):
+        axis.specgram(
+            song.audio(0, 0, model)[around] + 1e-9, NFFT=512, Fs=whole.sr, noverlap=448, cmap="magma", vmin=-120
+        )
+        axis.set_title(f"level 0 {title}")
+        axis.set_ylabel("Hz")
+    axes[1].set_xlabel(f"seconds from {around.start / whole.sr:.2f} on")
+    figure.savefig(path, dpi=80)
 
 
 def step_seconds(song: Song, model: jk.Model, pieces: int) -> float:

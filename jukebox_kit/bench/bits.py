@@ -68,7 +68,7 @@ def bits_by_weights(
         unknown = [replace(labels, artist=0, genres=(0,)) for labels in windows.labels]
         windows = replace(windows, labels=unknown)
     asked = [(kind, engine) for kind in weights or kinds(first.device) for engine in engines]
-    corpora = {level: _corpus(first, windows, level) for level in levels}
+    corpora = {level: bits_corpus(first, windows, level) for level in levels}
     found: list[BitsRow] = []
     for level in levels:
         for kind, engine in asked:
@@ -94,14 +94,13 @@ def as_text(rows: Iterable[BitsRow]) -> str:
     return "\n".join(table(heads, cells))
 
 
-def _corpus(model: Model, windows: Windows, level: int) -> CodeCorpus:
+def bits_corpus(model: Model, windows: Windows, level: int) -> CodeCorpus:
     """Return the codes of windows at a level, and at the one above."""
     heard = replace(windows, audio=windows.audio.to(model.device))
+    codes = encode_windows(model.vqvae, heard, level)
     top = level == len(model.definition.priors) - 1
     above = None if top else encode_windows(model.vqvae, heard, level + 1)
-    return CodeCorpus(
-        blank_prior(model.definition, level), encode_windows(model.vqvae, heard, level), above, heard.labels
-    )
+    return CodeCorpus(blank_prior(model.definition, level), codes, above, heard.labels)
 
 
 @torch.no_grad()
