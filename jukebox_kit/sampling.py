@@ -211,7 +211,8 @@ class TokenLoop:
         self.chosen = torch.full((songs, n_ctx), UNMADE, device=device)  # also where another token stands
         self.position = torch.zeros(1, dtype=torch.long, device=device)
         self.device, self.read_out = device, 1 if device.type == "cpu" else READ_OUT
-        self.advance: Callable[[], None] = self.step  # or its replay
+        # Not the bound method `step`: a loop that holds itself stays, caches and all, until garbage is collected.
+        self._replay: Callable[[], None] | None = None
 
     @property
     def fused(self) -> bool:
@@ -220,7 +221,11 @@ class TokenLoop:
 
     def capture(self) -> None:
         """Let steps from here on be replays of a CUDA graph; before the first window. RequestError where that fails."""
-        self.advance = captured(self.step, self.rewind, self.device)
+        self._replay = captured(self.step, self.rewind, self.device)
+
+    def advance(self) -> None:
+        """Do a step, captured or not."""
+        (self._replay or self.step)()
 
     def rewind(self) -> None:
         """Go back to where no window was begun: nothing that a step wrote is seen by the windows to come."""

@@ -12,17 +12,20 @@ import torch
 
 import jukebox_kit as jk
 from jukebox_kit import models, planned, sampling
+from jukebox_kit.codes import UNMADE
 from jukebox_kit.definitions import PARTS, load_definition
 from jukebox_kit.errors import RequestError
 from jukebox_kit.footprint import level_bytes, weights_bytes
+from jukebox_kit.labels import Labels
 from jukebox_kit.model import packed
 from jukebox_kit.models import Model
 from jukebox_kit.placement import Placement
 from jukebox_kit.plan import BUCKETS, SPARE, LevelMemory, MemoryPlan, kinds, plan_memory
 from jukebox_kit.planned import load_for, load_planned
+from jukebox_kit.sampling import Choice, LevelJob, job_loop, sample_level
 from jukebox_kit.song import Song
 from jukebox_kit.windows import plan_level
-from tests.conftest import shell
+from tests.conftest import SMALL_VQVAE, shell
 
 CPU, GPU, GIB = torch.device("cpu"), torch.device("cuda"), 2**30
 
@@ -193,7 +196,6 @@ def test_no_map_is_held_twice_while_a_part_is_loaded(tiny: Path, monkeypatch: py
     form = packed.fast_form
 
     def watched(plain: torch.nn.Module, *how: object) -> torch.nn.Module:
-        gc.collect()
         alive = [one for one in seen if one() is not None]
         assert len(alive) <= 1, "the one whose form was made last may still be in the loop's hands"
         seen.append(weakref.ref(plain))
@@ -202,3 +204,21 @@ def test_no_map_is_held_twice_while_a_part_is_loaded(tiny: Path, monkeypatch: py
     monkeypatch.setattr(models, "fast_form", watched)
     assert Model.load(tiny, "cpu", "float16").top
     assert len(seen) > 10
+
+
+def test_caches_are_given_back_when_a_batch_is_done(tiny: Path) -> None:
+    """At once, not when garbage happens to be collected: the next batch's caches are as large."""
+    prior = Model.load(tiny, "cpu").top
+    plan = plan_level(prior.config, SMALL_VQVAE, 128 * 4, 0.5)
+    labels = Labels(1, (1,), (3, 4, 5), 4 * 16000)
+    job = LevelJob(plan, (0,), (labels,), None, 0, Choice())
+    loop = job_loop(prior, job, CPU)
+    held = weakref.ref(loop.decoder)
+    gc.collect()
+    gc.disable()
+    try:
+        sample_level(prior, job, torch.full((1, plan.total), UNMADE), loop=loop)
+        del loop
+        assert held() is None
+    finally:
+        gc.enable()
