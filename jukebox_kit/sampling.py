@@ -187,7 +187,8 @@ def make_loop(
         table = CompiledNoise(*facts)
         loop = TokenLoop(decoder, choice, table, prior.config.n_ctx, rows.given)
         if choice.only_temperature:
-            loop.advance = choosing_step(decoder, table, choice.temperature, loop.codes, loop.chosen, loop.position)
+            step = choosing_step(decoder, table, choice.temperature, loop.codes, loop.chosen, loop.position)
+            loop.step_by(step)
         return loop
     fused = isinstance(decoder, CachedDecoder) and decoder.operations.fused
     noise = (NoiseKernel if fused else NoiseTable)(*facts)
@@ -212,7 +213,7 @@ class TokenLoop:
         self.position = torch.zeros(1, dtype=torch.long, device=device)
         self.device, self.read_out = device, 1 if device.type == "cpu" else READ_OUT
         # Not the bound method `step`: a loop that holds itself stays, caches and all, until garbage is collected.
-        self._replay: Callable[[], None] | None = None
+        self._other: Callable[[], None] | None = None
 
     @property
     def fused(self) -> bool:
@@ -221,11 +222,15 @@ class TokenLoop:
 
     def capture(self) -> None:
         """Let steps from here on be replays of a CUDA graph; before the first window. RequestError where that fails."""
-        self._replay = captured(self.step, self.rewind, self.device)
+        self.step_by(captured(self.step, self.rewind, self.device))
+
+    def step_by(self, other: Callable[[], None]) -> None:
+        """Let steps from here on be done by something else that does the same to the loop's tensors."""
+        self._other = other
 
     def advance(self) -> None:
-        """Do a step, captured or not."""
-        (self._replay or self.step)()
+        """Do a step."""
+        (self._other or self.step)()
 
     def rewind(self) -> None:
         """Go back to where no window was begun: nothing that a step wrote is seen by the windows to come."""

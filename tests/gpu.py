@@ -154,9 +154,13 @@ def time_part(model: str, prior: Prior, songs: int, placement: Placement, copyin
     reading = statistics.median(timed(lambda: loop.decoder.prefill(given, codes)) for _ in range(3))
     loop.position.fill_(half)
 
+    def steps() -> None:
+        for _ in range(STEPS):
+            loop.advance()
+
     def round_() -> float:
         loop.noise.begin(0)
-        return timed(lambda: [loop.advance() for _ in range(STEPS)]) / STEPS
+        return timed(steps) / STEPS
 
     round_()
     taken = statistics.median(round_() for _ in range(ROUNDS))
