@@ -190,11 +190,11 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     enough = sample_level
     sizes: list[int] = []
 
-    def scarce(prior: Any, job: Any, codes: torch.Tensor, made: Any) -> list[int]:
+    def scarce(prior: Any, job: Any, codes: torch.Tensor, made: Any, loop: Any) -> list[int]:
         sizes.append(len(job.items))
         if len(job.items) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return enough(prior, job, codes, made)
+        return enough(prior, job, codes, made, loop)
 
     monkeypatch.setattr("jukebox_kit.steps.sample_level", scarce)
     song = jk.sample(Song.create(tmp_path / "song", model=tiny, **REQUEST))
@@ -222,7 +222,7 @@ def test_what_bits_depend_on_is_recorded_where_it_changes(
         jk.sample(song, options=jk.Options(progress=at_half_of_level_1(stop, monkeypatch)))
     jk.sample(Song.open(song.root), options=jk.Options(batch=1))
     seams = [line for line in Song.open(song.root).manifest.history if "goes on at token" in line["what"]]
-    assert [seam["changed"] for seam in seams] == [{"batch": [16, 1]}]
+    assert [seam["changed"] for seam in seams] == [{"batch": [2, 1]}]
     assert_same(song, whole)
     assert whole.manifest.runs["2"]["weights"] == "float32"
     assert len(whole.manifest.history) == 1
