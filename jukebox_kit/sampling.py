@@ -5,6 +5,7 @@ Shapes: N songs (items), L tokens. A token not made yet is -1, so that any state
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,9 +19,12 @@ from jukebox_kit.model.decoding import CachedDecoder, Decoder, PlainDecoder
 from jukebox_kit.model.fusing import fuse
 from jukebox_kit.model.graphs import captured
 from jukebox_kit.model.prior import Conditioning, Prior
+from jukebox_kit.model.small import SmallDecoder, small
 from jukebox_kit.placement import Placement
 from jukebox_kit.step_noise import Noise, NoiseKernel, NoiseTable
 from jukebox_kit.windows import LevelPlan
+
+log = logging.getLogger(__name__)
 
 ON_CPU = Placement(torch.device("cpu"))
 READ_OUT = 16  # tokens of each song that a GPU makes before they are read
@@ -43,6 +47,11 @@ class Choice:
             raise RequestError(f"top-k must be at least 1, not {self.top_k}.")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise RequestError(f"top-p must be above 0 and at most 1, not {self.top_p:g}.")
+
+    @property
+    def only_temperature(self) -> bool:
+        """Whether any code may be chosen."""
+        return self.top_k is None and self.top_p is None
 
     def filtered(self, logits: Tensor) -> Tensor:
         """Return logits / temperature with what may not be chosen at -inf, (N, bins)."""
@@ -127,10 +136,18 @@ def job_loop(prior: Prior, job: LevelJob, device: torch.device) -> TokenLoop:
 def make_decoder(prior: Prior, songs: int, placement: Placement, depth: int | None = None) -> Decoder:
     """Return the decoder for so many songs at once, with fused kernels where the placement has them and they are right.
 
+    On a CPU a small part is stepped by compiled code where the placement takes all that the device can.
+
     depth: run the first layers only, for measuring.
     """
     if placement.engine == "plain":
         return PlainDecoder(prior)
+    if placement.packed and small(prior):
+        try:
+            return SmallDecoder(prior, songs, depth)
+        except Exception as error:  # a compiler may fail in any way, and plain operations are there
+            short = " ".join(str(error).split())[:200]
+            log.warning("a small part's step could not be compiled (%s: %s)", type(error).__name__, short)
     decoder = CachedDecoder(prior, songs, depth=depth)
     if placement.fused:
         fuse(decoder)
@@ -163,8 +180,18 @@ def make_loop(
     RequestError where a step cannot be captured as a CUDA graph, torch.OutOfMemoryError where memory does not suffice.
     """
     decoder = make_decoder(prior, len(rows.items), placement, depth)
+    facts = seed, prior.config.level, rows.items, prior.bins, rows.begins
+    if isinstance(decoder, SmallDecoder):
+        from jukebox_kit.compiled_choice import CompiledNoise, choosing_step  # what it needs is there, as it was made
+
+        table = CompiledNoise(*facts)
+        loop = TokenLoop(decoder, choice, table, prior.config.n_ctx, rows.given)
+        if choice.only_temperature:
+            step = choosing_step(decoder, table, choice.temperature, loop.codes, loop.chosen, loop.position)
+            loop.step_by(step)
+        return loop
     fused = isinstance(decoder, CachedDecoder) and decoder.operations.fused
-    noise = (NoiseKernel if fused else NoiseTable)(seed, prior.config.level, rows.items, prior.bins, rows.begins)
+    noise = (NoiseKernel if fused else NoiseTable)(*facts)
     loop = TokenLoop(decoder, choice, noise, prior.config.n_ctx, rows.given)
     if placement.graphed:
         loop.capture()
@@ -186,7 +213,7 @@ class TokenLoop:
         self.position = torch.zeros(1, dtype=torch.long, device=device)
         self.device, self.read_out = device, 1 if device.type == "cpu" else READ_OUT
         # Not the bound method `step`: a loop that holds itself stays, caches and all, until garbage is collected.
-        self._replay: Callable[[], None] | None = None
+        self._other: Callable[[], None] | None = None
 
     @property
     def fused(self) -> bool:
@@ -195,11 +222,15 @@ class TokenLoop:
 
     def capture(self) -> None:
         """Let steps from here on be replays of a CUDA graph; before the first window. RequestError where that fails."""
-        self._replay = captured(self.step, self.rewind, self.device)
+        self.step_by(captured(self.step, self.rewind, self.device))
+
+    def step_by(self, other: Callable[[], None]) -> None:
+        """Let steps from here on be done by something else that does the same to the loop's tensors."""
+        self._other = other
 
     def advance(self) -> None:
-        """Do a step, captured or not."""
-        (self._replay or self.step)()
+        """Do a step."""
+        (self._other or self.step)()
 
     def rewind(self) -> None:
         """Go back to where no window was begun: nothing that a step wrote is seen by the windows to come."""

@@ -23,6 +23,7 @@ from jukebox_kit.model.caches import Layouts
 from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig
 from jukebox_kit.model.operations import Operations
 from jukebox_kit.model.prior import Conditioning, Prior
+from jukebox_kit.model.small import small
 from jukebox_kit.model.transformer import LayerNorm, Map
 from jukebox_kit.models import place, repack
 from jukebox_kit.placement import Placement
@@ -70,7 +71,7 @@ def stepper(prior: Prior, songs: int) -> Callable[[int], float]:
         begun = time.perf_counter()
         loop.noise.begin(AT)
         for _ in range(count):
-            loop.step()
+            loop.advance()
         return (time.perf_counter() - begun) / count
 
     return step
@@ -86,6 +87,13 @@ def tables() -> Iterator[None]:
 
     moved = Layouts.move_to
     with patch.object(Layouts, "move_to", move_to):
+        yield
+
+
+@contextmanager
+def not_compiled() -> Iterator[None]:
+    """Step small parts by torch's operations."""
+    with patch("jukebox_kit.sampling.small", lambda _: False):
         yield
 
 
@@ -130,7 +138,9 @@ def graded() -> Iterator[None]:
 
 def compared(name: str, before: tuple[Prior, Off], after: Prior, songs: int) -> None:
     """Print what a step takes with and without one optimisation."""
-    off, on = stepper(before[0], songs), stepper(after, songs)
+    with before[1]():
+        off = stepper(before[0], songs)
+    on = stepper(after, songs)
     with before[1]():
         off(2)
     on(2)
@@ -154,15 +164,18 @@ def main(shape: str) -> None:
     output.prior.x_out = nn.Linear(width, output.bins, bias=False)
     with threads_for(fast.config):
         for songs in (1, 4):
-            compared("maps packed by oneDNN", (plain, nullcontext), fast, songs)
-            compared("output map packed by oneDNN", (output, nullcontext), fast, songs)
-            compared("what is seen is a view, not copied and masked", (fast, tables), fast, songs)
-            compared("modules run, not called", (fast, called), fast, songs)
-            compared("inference mode", (fast, graded), fast, songs)
-            compared("noise multiplied in 64 bits", (fast, halves), fast, songs)
-            for weights in ("float16", "int8"):
-                packed = upsampler(width, depth, weights, "fast")
-                compared(f"weights in {weights} instead of float32", (fast, nullcontext), packed, songs)
+            if small(fast):
+                compared("a small part's step compiled", (fast, not_compiled), fast, songs)
+            with not_compiled():
+                compared("maps packed by oneDNN", (plain, nullcontext), fast, songs)
+                compared("output map packed by oneDNN", (output, nullcontext), fast, songs)
+                compared("what is seen is a view, not copied and masked", (fast, tables), fast, songs)
+                compared("modules run, not called", (fast, called), fast, songs)
+                compared("inference mode", (fast, graded), fast, songs)
+                compared("noise multiplied in 64 bits", (fast, halves), fast, songs)
+                for weights in ("float16", "int8"):
+                    packed = upsampler(width, depth, weights, "fast")
+                    compared(f"weights in {weights} instead of float32", (fast, nullcontext), packed, songs)
 
 
 if __name__ == "__main__":

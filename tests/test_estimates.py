@@ -20,6 +20,7 @@ from jukebox_kit.labels import Labels
 from jukebox_kit.model.configuration import Pattern, PriorConfig, layer_patterns
 from jukebox_kit.model.decoding import CachedDecoder
 from jukebox_kit.model.prior import Conditioning, Prior
+from jukebox_kit.model.small import SmallDecoder
 from jukebox_kit.models import Model, place
 from jukebox_kit.pace import Pace, measure_decoding, measure_pace
 from jukebox_kit.placement import Placement
@@ -65,9 +66,8 @@ def test_weights_take_the_bytes_that_they_take_when_loaded(weights: str) -> None
 
 
 def test_a_full_size_upsampler_takes_what_its_converted_file_has() -> None:
-    assert weights_bytes(load_definition("5b"), "level_0", Placement(CPU, "float16", "cached")) / GIB == pytest.approx(
-        2.17, abs=0.01
-    )
+    taken = weights_bytes(load_definition("5b"), "level_0", Placement(CPU, "float16", "cached"))
+    assert taken / GIB == pytest.approx(2.17, abs=0.01)
 
 
 @pytest.mark.parametrize("weights", ["float32", "float16"])
@@ -155,18 +155,18 @@ def test_a_plan_counts_the_steps_and_positions_that_sampling_does(
     prior, definition = model.prior(level), model.definition
     plan = plan_level(prior.config, definition.vqvae, 150 * 128 if level else 1920, (0.5, 0.5, 0.125)[level])
     done = {"steps": 0, "read": 0}
-    prefill, step = CachedDecoder.prefill, CachedDecoder.next_logits
+    prefill, step = CachedDecoder.prefill, SmallDecoder.next_logits
 
     def counted_prefill(decoder: CachedDecoder, given: Conditioning, codes: Tensor) -> None:
         done["read"] += decoder.prior.sequence(codes, given).shape[1]
         prefill(decoder, given, codes)
 
-    def counted_step(decoder: CachedDecoder) -> Tensor:
+    def counted_step(decoder: SmallDecoder) -> Tensor:
         done["steps"] += 1
         return step(decoder)
 
     monkeypatch.setattr(CachedDecoder, "prefill", counted_prefill)
-    monkeypatch.setattr(CachedDecoder, "next_logits", counted_step)
+    monkeypatch.setattr(SmallDecoder, "next_logits", counted_step)
     above = None if level else torch.zeros(1, plan.total // plan.rate, dtype=torch.long)
     labels = Labels(1, (1,), (3, 4, 5), 4 * 16000)
     job = LevelJob(plan, (0,), (labels,), above, 0, Choice())
@@ -258,14 +258,14 @@ def test_real_parts_are_stepped(monkeypatch: pytest.MonkeyPatch, tiny: Path, nam
     monkeypatch.setattr(pace, "WHOLE", most)
     monkeypatch.setattr(pace, "BUDGET", 0.05)
     layers: set[int] = set()
-    step = CachedDecoder.next_logits
+    step = SmallDecoder.next_logits
 
-    def watched(decoder: CachedDecoder) -> Tensor:
+    def watched(decoder: SmallDecoder) -> Tensor:
         layers.add(len(decoder.steps))
         assert int(decoder.position) < decoder.model.transformer.shape.positions
         return step(decoder)
 
-    monkeypatch.setattr(CachedDecoder, "next_logits", watched)
+    monkeypatch.setattr(SmallDecoder, "next_logits", watched)
     definition = encoder_model() if name == "encoder" else load_definition(tiny if name == "tiny" else name)
     found = measure_pace(definition.top, definition.vqvae, 2, Placement(CPU), Choice())
     depth = definition.top.prior_depth

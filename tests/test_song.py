@@ -143,7 +143,7 @@ def test_previews_can_be_heard_on_the_way_and_give_way_to_the_whole(
             raise ThrownError
 
     with pytest.raises(ThrownError):
-        jk.level_1(song, options=jk.Options(progress=stop, preview_every=0.05))
+        jk.level_1(song, options=jk.Options(progress=stop, preview_every=0.01))
     preview = soundfile.info(song.root / "level_1" / "item_1.wav").frames
     assert 0 < preview < song.resolved.samples
     song.write_level(1, whole.level(1))  # as if it had been stopped after the last token and before the audio

@@ -79,7 +79,7 @@ class FusedOperations(Operations):
             (parts, heads, songs),
             (mapped, cache.kv, self.position, *tables, found, lse, cache.kv.shape[3], group, 1 / math.sqrt(size)),
             {"HEADS": heads, "HEAD": size, "PARTS": parts, "SPAN": span, "KEYS": keys, "DIMS": dims},
-            warps=8 if keys * dims > 2**13 else 4,
+            warps=8 if keys * dims > 2**12 else 4,
         )
         return self._map(to, found, residual=x, lse=lse)
 

@@ -87,4 +87,4 @@ def difference(decoder: CachedDecoder, other: Operations) -> float:
         decoder.operations = plain
         for tensor in [*changed, decoder.position]:
             tensor.zero_()
-    return float((found[0] - found[1]).abs().max() / found[0].abs().max())
+    return float((found[0] - found[1]).abs().max() / found[0].abs().max().clamp(min=1e-30))

@@ -39,9 +39,10 @@ def captured(step: Callable[[], None], rewind: Callable[[], None], device: torch
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
                 step()
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:
+        for cause in (error, error.__context__):  # the end of a capture that broke off raises something else
+            if isinstance(cause, torch.OutOfMemoryError):
+                raise cause from None
         raise RequestError(
             f"a step could not be captured as a CUDA graph ({' '.join(str(error).split())[:200]}); go on without, by "
             f"--engine fused, or cached."

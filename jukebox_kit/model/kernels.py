@@ -163,7 +163,8 @@ def found_in(
     highest = tl.full((), float("-inf"), tl.float32)
     total = tl.zeros((), tl.float32)
     sums = tl.zeros((DIMS,), tl.float32)
-    for first in range(start, end, KEYS):
+    first = start
+    while first < end:
         slots = first + tl.arange(0, KEYS)
         places = slots[:, None] * HEAD + dims[None, :]
         own = (slots == slot)[:, None]
@@ -178,6 +179,7 @@ def found_in(
         total = total * before + tl.sum(shares, 0)
         sums = sums * before + tl.sum(shares[:, None] * v.to(tl.float32), 0)
         highest = higher
+        first += KEYS
     return highest, total, sums
 
 

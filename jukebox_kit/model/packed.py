@@ -116,7 +116,8 @@ class Int8Linear(Map):
     def forward(self, x: Tensor) -> Tensor:
         """See Map."""
         rows = x.reshape(-1, self.n_in).to(self.computes)
-        out = (rows @ self.codes.to(self.computes)) * self.scale.to(self.computes) + self.b
+        w = (self.codes * self.scale).to(self.computes)  # first: sums of unscaled codes would pass what float16 holds
+        out = torch.addmm(self.b, rows, w)
         return out.view(*x.shape[:-1], -1)
 
 

@@ -19,7 +19,8 @@ from jukebox_kit.model.transformer import LayerNorm, Linear, Map
 from jukebox_kit.model.turned import TurnedMap
 from jukebox_kit.models import linears, place
 from jukebox_kit.noise import gumbel
-from jukebox_kit.sampling import Choice, NoiseKernel, NoiseTable, TokenLoop
+from jukebox_kit.sampling import Choice, TokenLoop
+from jukebox_kit.step_noise import NoiseKernel, NoiseTable
 from tests.conftest import small_prior
 from tests.counting import dispatched
 from tests.kernels.conftest import filled

@@ -224,7 +224,7 @@ def test_what_bits_depend_on_is_recorded_where_it_changes(
     seams = [line for line in Song.open(song.root).manifest.history if "goes on at token" in line["what"]]
     assert [seam["changed"] for seam in seams] == [{"batch": [16, 1]}]
     assert_same(song, whole)
-    assert whole.manifest.runs["2"]["dtype"] == "float32"
+    assert whole.manifest.runs["2"]["weights"] == "float32"
     assert len(whole.manifest.history) == 1
 
 
