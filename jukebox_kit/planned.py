@@ -14,6 +14,7 @@ from jukebox_kit.footprint import free_memory, weights_bytes
 from jukebox_kit.models import Model
 from jukebox_kit.placement import Placement, usable_device
 from jukebox_kit.plan import MemoryPlan, kinds, plan_memory
+from jukebox_kit.request import settled_request
 from jukebox_kit.song import LEVELS, Song
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ def load_for(
     batch: int | None = None,
     held: Model | None = None,
 ) -> Model:
-    """Return the model for a song that is to be begun; arguments and errors as in `load_planned`."""
+    """Return the model for a song that is to be begun; arguments and errors as in `load_planned` and `Request`."""
+    settled_request({"seconds": seconds, "items": items})
     where = usable_device(device)
     if weights in (None, AUTO):
         free = free_memory(where) + loaded_bytes(held)
