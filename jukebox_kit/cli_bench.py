@@ -33,6 +33,7 @@ Peer = Annotated[Path | None, typer.Option("--peer-python", help="A python that 
 Seconds = Annotated[float | None, typer.Option(help="Length of the songs that are estimated; 20.")]
 Plan = Annotated[str | None, typer.Option(help="Only estimate a song of this model, as the notebook does.")]
 Items = Annotated[int | None, typer.Option(help="With --plan: how many songs.")]
+Bits = Annotated[bool, typer.Option(help="Show what fewer bits a weight cost, in bits a token. Some minutes.")]
 Flat = Annotated[bool, typer.Option(help="Show that neither a window nor a song makes tokens slower. A minute.")]
 
 
@@ -53,6 +54,7 @@ def bench(
     plan: Plan = None,
     items: Items = None,
     flat: Flat = False,
+    bits: Bits = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure decoding against the device's copy bandwidth, its bare matrix products, and other programs."""
@@ -61,8 +63,10 @@ def bench(
 
     forms: list[str | None] = [form.strip() for form in weights.split(",")] if weights else [None]
     placements = tuple(Placement.of(device, form, engine) for form in forms)
-    _check_modes(plan, flat, items, part, at, against)
-    if plan is not None:
+    _check_modes(plan, flat, bits, items, part, at, against)
+    if bits:
+        found = _bits(model or "demo", placements, weights is not None)
+    elif plan is not None:
         found = _plan(plan, 20.0 if seconds is None else seconds, 1 if items is None else items, placements)
     elif flat:
         found = _flat(model or "demo", shape or "256x6", 8.0 if seconds is None else seconds, placements[0])
@@ -85,14 +89,14 @@ def bench(
 
 
 def _check_modes(
-    plan: str | None, flat: bool, items: int | None, part: str | None, at: str | None, against: str | None
+    plan: str | None, flat: bool, bits: bool, items: int | None, part: str | None, at: str | None, against: str | None
 ) -> None:
-    if plan is not None and flat:
-        raise RequestError("plan and flat are two things to ask for; give one of them.")
+    if (plan is not None) + flat + bits > 1:
+        raise RequestError("plan, flat and bits are three things to ask for; give one of them.")
     if items is not None and plan is None:
         raise RequestError("items goes with --plan; elsewhere --batch says how many at once.")
-    if (plan is not None or flat) and (part or at or against):
-        raise RequestError("--part, --at and --against say what to measure; leave them out with --plan and --flat.")
+    if (plan is not None or flat or bits) and (part or at or against):
+        raise RequestError("--part, --at and --against say what to measure; leave them out with plan, flat and bits.")
 
 
 def _measured(asked: Bench, definition: ModelDefinition | None, seconds: float) -> Found:
@@ -115,6 +119,14 @@ def _plan(model: str, seconds: float, items: int, placements: tuple[Placement, .
     what = f"{model}, {items} of {seconds:g} s"
     text = "\n\n".join(f"{what}, {weights}\n{as_text(one)}" for weights, one in found.items())
     return {weights: as_json(one) for weights, one in found.items()}, text
+
+
+def _bits(model: str, placements: tuple[Placement, ...], these: bool) -> Found:
+    from jukebox_kit.bench.bits import as_json, as_text, bits_by_weights
+
+    kinds = tuple(one.weights for one in placements) if these else None  # else all that the device computes with
+    rows = bits_by_weights(model, device=placements[0].device, weights=kinds, say=_say)
+    return {"bits": as_json(rows)}, as_text(rows)
 
 
 def _flat(model: str, shape: str, seconds: float, placement: Placement) -> Found:
