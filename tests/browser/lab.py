@@ -18,6 +18,18 @@ from playwright.sync_api import Page, TimeoutError
 from tests.conftest import TESTS
 
 NOTEBOOKS = TESTS.parent / "notebooks"
+# Openings of the demo are made in a second; a person has to be able to look on, and to press Stop in the middle.
+SLOWER = """
+import time
+from jukebox_kit.sampling import TokenLoop
+
+def advance(loop, quickly=TokenLoop.advance):
+    quickly(loop)
+    if len(loop.codes) > 1:  # openings side by side, not what is upsampled alone
+        time.sleep(0.008)
+
+TokenLoop.advance = advance
+"""
 
 
 @contextmanager
@@ -34,6 +46,7 @@ def jupyter_lab(folder: Path) -> Iterator[str]:
         "PYTHONPATH": str(TESTS.parent),
         "OMP_NUM_THREADS": "1",
         **{f"JUPYTER_{kind}_DIR": str(own / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")},
+        "IPYTHONDIR": str(own / "ipython"),
         "JUPYTERLAB_SETTINGS_DIR": str(own / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(own / "workspaces"),
     }
@@ -41,6 +54,9 @@ def jupyter_lab(folder: Path) -> Iterator[str]:
     quiet = own / "settings" / "@jupyterlab" / "apputils-extension"  # no questions about news
     quiet.mkdir(parents=True)
     (quiet / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    startup = own / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "slower.py").write_text(SLOWER)
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", f"--notebook-dir={folder}"]
     log = folder / "lab.log"
     with log.open("wb") as out:
