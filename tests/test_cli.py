@@ -134,7 +134,7 @@ def test_progress_is_shown_for_each_level(run: Run, tiny: Path, tmp_path: Path) 
 
 def test_ctrl_c_saves_and_is_130(tiny: Path, tmp_path: Path, run: Run) -> None:
     folder = tmp_path / "song"
-    command = [sys.executable, "-m", "jukebox_kit", "sample", str(folder), "--model", str(tiny), "--seconds", "3"]
+    command = [sys.executable, "-m", "jukebox_kit", "sample", str(folder), "--model", str(tiny), "--seconds", "30"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     while process.poll() is None and not (folder / "level_2" / "item_0.wav").exists():
         time.sleep(0.01)

@@ -167,7 +167,7 @@ def test_a_process_told_to_end_saves_and_says_how_to_go_on(
     tiny: Path, tmp_path: Path, run: Run, number: signal.Signals
 ) -> None:
     folder = tmp_path / "song"
-    longer = ["--seconds", "6", "--total-seconds", "8"]
+    longer = ["--seconds", "30", "--total-seconds", "40"]
     command = [sys.executable, "-m", "jukebox_kit", "sample", str(folder), "--model", str(tiny), *longer]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*command, "--save-every", "0.2"], env=environment, stderr=subprocess.PIPE, text=True)
