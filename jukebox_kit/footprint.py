@@ -18,7 +18,7 @@ from torch import nn
 from jukebox_kit.definitions import PARTS, ModelDefinition
 from jukebox_kit.model.caches import Cache, Layouts
 from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig
-from jukebox_kit.model.packed import LARGE
+from jukebox_kit.model.packed import worth_packing
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.transformer import Linear
 from jukebox_kit.model.vqvae import VQVAE
@@ -167,7 +167,7 @@ def _output_bytes(prior: Prior, placement: Placement) -> int:
     """Return the bytes of the output map's packed form, where the table that it is made of stays for the input."""
     table = prior.prior.x_out.weight
     tied = table is prior.prior.x_emb.weight
-    return table.nbytes if placement.packed and tied and table.numel() >= LARGE else 0
+    return table.nbytes if placement.packed and tied and worth_packing(table) else 0
 
 
 def _map_bytes(plain: Linear, placement: Placement) -> int:

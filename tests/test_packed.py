@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from jukebox_kit.codes import UNMADE
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import packed
-from jukebox_kit.model.packed import Float16Map, Float32Map, Int8Linear, Int8Map, in_int8
+from jukebox_kit.model.packed import Float16Map, Float32Map, Int8Map, in_int8
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.transformer import Linear, Map
+from jukebox_kit.model.turned import TurnedMap
 from jukebox_kit.models import Model, linears, repack
 from jukebox_kit.placement import Placement
 from jukebox_kit.sampling import Choice, Rows, make_loop
@@ -45,13 +46,13 @@ def in_8_bits(plain: Linear) -> Linear:
 
 
 @pytest.mark.parametrize("rows", [1, 3, 16, 200])
-@pytest.mark.parametrize("form", [Float32Map, Float16Map, Int8Linear])
+@pytest.mark.parametrize("form", [Float32Map, Float16Map, TurnedMap])
 def test_a_form_computes_what_the_plain_map_of_its_weights_does(form: type[Map], rows: int) -> None:
     plain = linear()
-    kept = {Float32Map: plain, Float16Map: with_weights(plain, plain.w.half().float()), Int8Linear: in_8_bits(plain)}
+    kept = {Float32Map: plain, Float16Map: with_weights(plain, plain.w.half().float()), TurnedMap: in_8_bits(plain)}
     x = torch.randn(2, rows, 40, generator=torch.Generator().manual_seed(1))
     to = torch.randn(2, rows, 24, generator=torch.Generator().manual_seed(2))
-    found, same = form(plain), kept[form]
+    found, same = TurnedMap(plain, "int8") if form is TurnedMap else form(plain), kept[form]
     assert torch.allclose(found(x), same(x), atol=2e-5)
     assert torch.allclose(found.added(x, to.clone()), same.added(x, to), atol=2e-5)
     assert torch.allclose(found.gelu(x), same.gelu(x), atol=2e-5)
@@ -112,7 +113,7 @@ def test_packed_parts_are_read_map_by_map(monkeypatch: pytest.MonkeyPatch) -> No
         prior = Model.load("demo", "cpu", weights).prior(0)
         assert not linears(prior)
         assert {type(m) for m in prior.modules() if isinstance(m, Map)} == {form}
-    assert isinstance(Model.load("demo", "cpu", "int8", "plain").top.prior.transformer.layers[0].mlp.c_fc, Int8Linear)
+    assert isinstance(Model.load("demo", "cpu", "int8", "plain").top.prior.transformer.layers[0].mlp.c_fc, TurnedMap)
 
 
 def test_a_cpu_that_cannot_pack_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from jukebox_kit.definitions import PARTS, load_definition
 from jukebox_kit.errors import RequestError
 from jukebox_kit.footprint import level_bytes, weights_bytes
 from jukebox_kit.labels import Labels
-from jukebox_kit.model import packed
 from jukebox_kit.models import Model
 from jukebox_kit.placement import Placement
 from jukebox_kit.plan import BUCKETS, SPARE, LevelMemory, MemoryPlan, kinds, plan_memory
@@ -193,7 +192,7 @@ def test_a_level_goes_on_with_as_many_items_at_once_as_it_was_begun_with(tiny: P
 def test_no_map_is_held_twice_while_a_part_is_loaded(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each plain map is let go of before the next is read."""
     seen: list[weakref.ref[torch.nn.Module]] = []
-    form = packed.fast_form
+    form = models.form_of
 
     def watched(plain: torch.nn.Module, *how: object) -> torch.nn.Module:
         alive = [one for one in seen if one() is not None]
@@ -201,7 +200,7 @@ def test_no_map_is_held_twice_while_a_part_is_loaded(tiny: Path, monkeypatch: py
         seen.append(weakref.ref(plain))
         return form(plain, *how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(models, "fast_form", watched)
+    monkeypatch.setattr(models, "form_of", watched)
     assert Model.load(tiny, "cpu", "float16").top
     assert len(seen) > 10
 

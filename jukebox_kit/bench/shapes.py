@@ -14,9 +14,8 @@ from jukebox_kit.errors import ConfigurationError, RequestError
 from jukebox_kit.model.caches import Layouts
 from jukebox_kit.model.checkpoint import recipe_tensor
 from jukebox_kit.model.configuration import Pattern, PriorConfig, VQVAEConfig
-from jukebox_kit.model.packed import fast_form
 from jukebox_kit.model.prior import AutoregressiveTransformer, Conditioning, Prior
-from jukebox_kit.models import linears, repack
+from jukebox_kit.models import form_of, linears, pack_output
 from jukebox_kit.placement import Placement
 
 META = torch.device("meta")
@@ -79,9 +78,9 @@ def build(subject: Subject, placement: Placement) -> Prior:
             placed = values.to(placement.device, placement.dtype, copy=True)
             setattr(plain, own, nn.Parameter(placed, requires_grad=False))
         if placement.repacked:
-            setattr(holder, attribute, fast_form(plain, placement.weights, placement.packed))
+            setattr(holder, attribute, form_of(plain, placement))
     _fill_rest(part, tied=not subject.config.merged_decoder, device=placement.device)
-    repack(part, placement)
+    pack_output(part, placement)
     prior.requires_grad_(False).eval()
     return prior
 

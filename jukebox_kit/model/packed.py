@@ -1,4 +1,4 @@
-"""Maps in other forms than the released one: packed as a CPU multiplies them fastest, or with weights of one byte.
+"""Maps packed as a CPU multiplies them fastest, and weights rounded to a byte.
 
 The weights of a map are read once a token, so that their bytes are the time. Packing is torch's: oneDNN for float32,
 FBGEMM for float16 (half the bytes, summed in float32) and int8 (a quarter; what goes in is rounded to eight bits too).
@@ -99,28 +99,6 @@ class Int8Map(PackedMap):
         return out
 
 
-class Int8Linear(Map):
-    """A byte a weight with a scale for each output; computes in `computes`, which the weights are brought to."""
-
-    def __init__(self, plain: Linear) -> None:
-        super().__init__()
-        self.n_in, self.n_out, self.computes = plain.n_in, plain.n_out, plain.w.dtype
-        codes, scale = in_int8(plain.w.detach())
-        self.register_buffer("codes", codes, persistent=False)
-        self.register_buffer("scale", scale, persistent=False)
-        self.register_buffer("b", plain.b.detach(), persistent=False)
-        self.codes: Tensor
-        self.scale: Tensor
-        self.b: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:
-        """See Map."""
-        rows = x.reshape(-1, self.n_in).to(self.computes)
-        w = (self.codes * self.scale).to(self.computes)  # first: sums of unscaled codes would pass what float16 holds
-        out = torch.addmm(self.b, rows, w)
-        return out.view(*x.shape[:-1], -1)
-
-
 def in_int8(w: Tensor) -> tuple[Tensor, Tensor]:
     """Return weights (in, out) as int8 and the float32 scale of each output, (out,): w ≈ codes · scale."""
     w = w.float()
@@ -131,7 +109,7 @@ def in_int8(w: Tensor) -> tuple[Tensor, Tensor]:
 def packed(plain: Linear, weights: str) -> Map:
     """Return the form in which this CPU multiplies a map fastest; `weights` is float32, float16 or int8."""
     if weights == "float32":
-        return Float32Map(plain) if plain.w.numel() >= LARGE and _onednn_packs() else plain
+        return Float32Map(plain) if worth_packing(plain.w) else plain
     if not can_pack(weights):
         raise RequestError(f"this torch keeps no weights in {weights} on this kind of CPU; choose float32.")
     return Float16Map(plain) if weights == "float16" else Int8Map(plain)
@@ -145,14 +123,13 @@ def can_pack(weights: str) -> bool:
 
 def packed_output(plain: nn.Linear) -> nn.Module:
     """Return the form in which this CPU multiplies the output map fastest."""
-    return PackedOutput(plain) if plain.weight.numel() >= LARGE and _onednn_packs() else plain
+    return PackedOutput(plain) if worth_packing(plain.weight) else plain
 
 
-def fast_form(plain: Linear, weights: str, to_pack: bool) -> Map:
-    """Return a map in the form that its device reads fastest; `to_pack`: in a layout of the CPU's own."""
-    if to_pack:
-        return packed(plain, weights)
-    return Int8Linear(plain) if weights == "int8" else plain
+def worth_packing(w: Tensor) -> bool:
+    """Return whether this torch packs float32 weights, and these are so many that it pays."""
+    packs = hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    return packs and w.numel() >= LARGE
 
 
 def _reordered(w: Tensor) -> Tensor:
@@ -162,7 +139,3 @@ def _reordered(w: Tensor) -> Tensor:
     except NotImplementedError:  # older versions of torch take their own kind of tensor here
         out = torch.ops.mkldnn._reorder_linear_weight(w.to_mkldnn(), None)
     return out
-
-
-def _onednn_packs() -> bool:
-    return hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")

@@ -5,6 +5,7 @@ Shapes: N songs, L positions, W width, S attention state. This is the path that 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -39,16 +40,16 @@ def quick_gelu(x: Tensor) -> Tensor:
     return x * torch.sigmoid(1.702 * x)
 
 
-class Map(nn.Module):
+class Map(nn.Module, ABC):
     """x·w + b, whatever form its weights are kept in; `computes` is the dtype of what it gives."""
 
     n_in: int
     n_out: int
     computes: torch.dtype
 
+    @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Map (…, in) → (…, out)."""
-        raise NotImplementedError
 
     def added(self, x: Tensor, to: Tensor) -> Tensor:
         """Return `to` (…, out) plus what x maps to."""

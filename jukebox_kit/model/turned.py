@@ -1,6 +1,7 @@
-"""Maps turned for the fused kernels: what goes into one output lies side by side, so that it is read in one long run.
+"""Maps turned as the fused kernels read them: what goes into one output lies side by side, in one long run.
 
-torch multiplies them as fast as the released form, so that prefill and plain operations use them too.
+torch multiplies them as fast as the released form, so that prefill and plain operations use them too. So does all that
+keeps weights as bytes without a packing of its own.
 """
 
 from __future__ import annotations
