@@ -18,7 +18,6 @@ from torch import nn
 from jukebox_kit.definitions import PARTS, ModelDefinition
 from jukebox_kit.model.caches import Cache, Layouts
 from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig
-from jukebox_kit.model.packed import worth_packing
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.transformer import Linear
 from jukebox_kit.model.vqvae import VQVAE
@@ -156,18 +155,11 @@ def _prior_bytes(config: PriorConfig, vqvae: VQVAEConfig, placement: Placement) 
     maps = [linear for _, _, _, linear in linears(prior)]
     plain = sum(linear.w.nbytes + linear.b.nbytes for linear in maps)
     return _PriorBytes(
-        _held(prior) - plain + sum(_map_bytes(linear, placement) for linear in maps) + _output_bytes(prior, placement),
+        _held(prior) - plain + sum(_map_bytes(linear, placement) for linear in maps),
         caches,
         placement.dtype.itemsize * config.prior_width * lyrics,
         max(linear.w.numel() for linear in maps),
     )
-
-
-def _output_bytes(prior: Prior, placement: Placement) -> int:
-    """Return the bytes of the output map's packed form, where the table that it is made of stays for the input."""
-    table = prior.prior.x_out.weight
-    tied = table is prior.prior.x_emb.weight
-    return table.nbytes if placement.packed and tied and worth_packing(table) else 0
 
 
 def _map_bytes(plain: Linear, placement: Placement) -> int:

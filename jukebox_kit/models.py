@@ -14,8 +14,8 @@ from jukebox_kit.definitions import PARTS, ModelDefinition, find_file, load_defi
 from jukebox_kit.errors import CheckpointError, ConfigurationError
 from jukebox_kit.labels import Tables
 from jukebox_kit.model.checkpoint import assign, brought, fingerprint, matched, read_shapes, read_state
-from jukebox_kit.model.packed import packed, packed_output
-from jukebox_kit.model.prior import AutoregressiveTransformer, Prior
+from jukebox_kit.model.packed import packed
+from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.transformer import Linear, Map
 from jukebox_kit.model.turned import TurnedMap
 from jukebox_kit.model.vqvae import VQVAE
@@ -131,7 +131,6 @@ class Model:
         dtypes = {key: where.dtype if key in halved else torch.float32 for key in state}
         assign(blank, brought(path, state, dtypes, self.device), str(path))
         place(blank, self.device, where.dtype)
-        pack_output(blank, where)
         return blank
 
 
@@ -182,15 +181,6 @@ def repack(part: nn.Module, placement: Placement) -> None:
         while maps:  # as where a part is loaded
             _, holder, attribute, plain = maps.pop(0)
             setattr(holder, attribute, form_of(plain, placement))
-    pack_output(part, placement)
-
-
-def pack_output(part: nn.Module, placement: Placement) -> None:
-    """Turn the output map of a part into the form that a placement reads fastest."""
-    if placement.packed:
-        for module in part.modules():
-            if isinstance(module, AutoregressiveTransformer) and hasattr(module, "x_out"):
-                setattr(module, "x_out", packed_output(module.x_out))  # noqa: B010  # typed as the plain form
 
 
 def form_of(plain: Linear, placement: Placement) -> Map:

@@ -60,9 +60,14 @@ class Placement:
         return self.on_cpu and self.engine == "fast"
 
     @property
+    def own(self) -> bool:
+        """Whether code of our own takes the place of torch's operations where it can."""
+        return self.packed or self.fused
+
+    @property
     def repacked(self) -> bool:
         """Whether maps are kept in another form than the plain one."""
-        return self.packed or self.fused or self.weights == "int8"
+        return self.own or self.weights == "int8"
 
     @property
     def graphed(self) -> bool:

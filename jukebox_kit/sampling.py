@@ -18,6 +18,7 @@ from jukebox_kit.labels import Labels, label_rows
 from jukebox_kit.model.decoding import CachedDecoder, Decoder, PlainDecoder
 from jukebox_kit.model.fusing import fuse
 from jukebox_kit.model.graphs import captured
+from jukebox_kit.model.large import LargeDecoder
 from jukebox_kit.model.prior import Conditioning, Prior
 from jukebox_kit.model.small import SmallDecoder, small
 from jukebox_kit.placement import Placement
@@ -136,18 +137,19 @@ def job_loop(prior: Prior, job: LevelJob, device: torch.device) -> TokenLoop:
 def make_decoder(prior: Prior, songs: int, placement: Placement, depth: int | None = None) -> Decoder:
     """Return the decoder for so many songs at once, with fused kernels where the placement has them and they are right.
 
-    On a CPU a small part is stepped by compiled code where the placement takes all that the device can.
+    On a CPU compiled code does a small part's step, and what lies between the products of a large one's, where the
+    placement takes all that the device can.
 
     depth: run the first layers only, for measuring.
     """
     if placement.engine == "plain":
         return PlainDecoder(prior)
-    if placement.packed and small(prior):
+    if placement.packed:
         try:
-            return SmallDecoder(prior, songs, depth)
+            return (SmallDecoder if small(prior) else LargeDecoder)(prior, songs, depth)
         except Exception as error:  # a compiler may fail in any way, and plain operations are there
             short = " ".join(str(error).split())[:200]
-            log.warning("a small part's step could not be compiled (%s: %s)", type(error).__name__, short)
+            log.warning("a part's step could not be compiled (%s: %s)", type(error).__name__, short)
     decoder = CachedDecoder(prior, songs, depth=depth)
     if placement.fused:
         fuse(decoder)
@@ -181,17 +183,16 @@ def make_loop(
     """
     decoder = make_decoder(prior, len(rows.items), placement, depth)
     facts = seed, prior.config.level, rows.items, prior.bins, rows.begins
-    if isinstance(decoder, SmallDecoder):
+    if placement.packed and decoder.own:
         from jukebox_kit.compiled_choice import CompiledNoise, choosing_step  # what it needs is there, as it was made
 
         table = CompiledNoise(*facts)
         loop = TokenLoop(decoder, choice, table, prior.config.n_ctx, rows.given)
-        if choice.only_temperature:
+        if choice.only_temperature and isinstance(decoder, SmallDecoder):
             step = choosing_step(decoder, table, choice.temperature, loop.codes, loop.chosen, loop.position)
             loop.step_by(step)
         return loop
-    fused = isinstance(decoder, CachedDecoder) and decoder.operations.fused
-    noise = (NoiseKernel if fused else NoiseTable)(*facts)
+    noise = (NoiseKernel if decoder.own else NoiseTable)(*facts)
     loop = TokenLoop(decoder, choice, noise, prior.config.n_ctx, rows.given)
     if placement.graphed:
         loop.capture()
@@ -215,11 +216,6 @@ class TokenLoop:
         # Not the bound method `step`: a loop that holds itself stays, caches and all, until garbage is collected.
         self._other: Callable[[], None] | None = None
 
-    @property
-    def fused(self) -> bool:
-        """Whether fused kernels do the work."""
-        return isinstance(self.decoder, CachedDecoder) and self.decoder.operations.fused
-
     def capture(self) -> None:
         """Let steps from here on be replays of a CUDA graph; before the first window. RequestError where that fails."""
         self.step_by(captured(self.step, self.rewind, self.device))
@@ -240,7 +236,7 @@ class TokenLoop:
         if isinstance(self.decoder, CachedDecoder):
             self.decoder.position.zero_()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def step(self) -> None:
         """Choose the current position's token of every song and feed it, or what stands there already."""
         chosen = self.choice.choose(self.decoder.next_logits(), self.noise.next())

@@ -55,10 +55,10 @@ class Options:
     stop: Callable[[], bool] | None = None
 
 
-def run_facts(model: Model, batch: int, fused: bool) -> dict[str, Any]:
+def run_facts(model: Model, batch: int, own: bool) -> dict[str, Any]:
     """Return what the bits of sampled tokens depend on beside the song and its checkpoints.
 
-    fused: whether fused kernels are really used, which the device decides.
+    own: whether kernels and compiled code of our own are really used, which the device decides.
     """
     on_gpu = model.device.type == "cuda"
     device = torch.cuda.get_device_name(model.device) if on_gpu else torch.backends.cpu.get_cpu_capability()
@@ -68,7 +68,7 @@ def run_facts(model: Model, batch: int, fused: bool) -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": 0 if on_gpu else torch.get_num_threads(),
         "batch": batch,
-        "engine": model.placement.engine + (" without fused kernels" if model.placement.fused and not fused else ""),
+        "engine": model.placement.engine + ("" if own or not model.placement.own else " by torch's operations"),
     }
 
 
@@ -190,7 +190,7 @@ def _sampled(keeper: _Keeper, rows: tuple[int, ...], above: torch.Tensor | None)
     try:
         with threads_for(prior.config):
             loop = job_loop(prior, job, tokens.device)
-            _note_seam(song, level, keeper.found, run_facts(keeper.model, keeper.options.batch, loop.fused))
+            _note_seam(song, level, keeper.found, run_facts(keeper.model, keeper.options.batch, loop.decoder.own))
             strangers = sample_level(prior, job, tokens, keeper.made, loop)
     except (torch.OutOfMemoryError, MemoryError) as error:
         log.warning("out of memory with %d items at once", len(rows))

@@ -15,19 +15,18 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from unittest.mock import patch
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from jukebox_kit import noise
 from jukebox_kit.codes import UNMADE
 from jukebox_kit.model.caches import Layouts
 from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig
-from jukebox_kit.model.operations import Operations
+from jukebox_kit.model.decoding import CachedDecoder
 from jukebox_kit.model.prior import Conditioning, Prior
 from jukebox_kit.model.small import small
-from jukebox_kit.model.transformer import LayerNorm, Map
 from jukebox_kit.models import place, repack
 from jukebox_kit.placement import Placement
-from jukebox_kit.sampling import Choice, Rows, TokenLoop, make_loop
+from jukebox_kit.sampling import Choice, Rows, make_loop
+from jukebox_kit.step_noise import NoiseTable
 from jukebox_kit.threads import threads_for
 
 CPU, AT, STEPS, ROUNDS = torch.device("cpu"), 4096, 12, 15
@@ -52,7 +51,7 @@ def upsampler(width: int, depth: int, weights: str, engine: str) -> Prior:
 def stepper(prior: Prior, songs: int) -> Callable[[int], float]:
     """Return what steps a part in the middle of a window, as songs are sampled, and says how long a step took."""
     shape = prior.prior.transformer.shape
-    with patch("jukebox_kit.step_noise.NOISE_VALUES", {"cpu": songs * STEPS * prior.bins}):
+    with patch.dict("jukebox_kit.step_noise.NOISE_VALUES", cpu=songs * STEPS * prior.bins):
         loop = make_loop(prior, Rows.of(torch.arange(songs)), 0, Choice(0.98), Placement(CPU))
     given = Conditioning(
         torch.randn(songs, shape.positions, shape.width),
@@ -98,41 +97,16 @@ def not_compiled() -> Iterator[None]:
 
 
 @contextmanager
-def called() -> Iterator[None]:
-    """Call modules, which look for hooks, instead of running them."""
-
-    def norm_map(_: Operations, norm: LayerNorm, to: Map, x: Tensor) -> Tensor:
-        out: Tensor = to(norm(x))
-        return out
-
-    def added(to: Map, x: Tensor, base: Tensor) -> Tensor:
-        out: Tensor = to(x).add_(base)
-        return out
-
-    with (
-        patch.object(Operations, "norm_map", norm_map),
-        patch.object(Operations, "map_added", lambda _, to, h, x: added(to, h, x)),
-    ):
+def by_torch() -> Iterator[None]:
+    """Do what lies between a large part's products by torch's operations."""
+    with patch("jukebox_kit.sampling.LargeDecoder", CachedDecoder):
         yield
 
 
 @contextmanager
-def halves() -> Iterator[None]:
-    """Multiply 32-bit words of the noise in two halves."""
-
-    def multiply(constant: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        low, high = constant * (x & 0xFFFF), constant * (x >> 16)
-        total = high + (low >> 16)
-        return total >> 16, ((total << 16) | (low & 0xFFFF)) & noise.MASK
-
-    with patch.object(noise, "_multiply", multiply):
-        yield
-
-
-@contextmanager
-def graded() -> Iterator[None]:
-    """Step under no_grad, which keeps versions of tensors, instead of in inference mode."""
-    with patch.object(TokenLoop, "step", torch.no_grad()(TokenLoop.step.__wrapped__)):  # type: ignore[attr-defined]
+def noise_by_torch() -> Iterator[None]:
+    """Make noise by torch's operations."""
+    with patch("jukebox_kit.compiled_choice.CompiledNoise", NoiseTable):
         yield
 
 
@@ -160,19 +134,16 @@ def main(shape: str) -> None:
     sys.stdout.write(f"{shape}, {torch.get_num_threads()} threads: off, on, gain\n")
     fast = upsampler(width, depth, "float32", "fast")
     plain = upsampler(width, depth, "float32", "cached")
-    output = upsampler(width, depth, "float32", "fast")
-    output.prior.x_out = nn.Linear(width, output.bins, bias=False)
     with threads_for(fast.config):
         for songs in (1, 4):
             if small(fast):
                 compared("a small part's step compiled", (fast, not_compiled), fast, songs)
             with not_compiled():
                 compared("maps packed by oneDNN", (plain, nullcontext), fast, songs)
-                compared("output map packed by oneDNN", (output, nullcontext), fast, songs)
-                compared("what is seen is a view, not copied and masked", (fast, tables), fast, songs)
-                compared("modules run, not called", (fast, called), fast, songs)
-                compared("inference mode", (fast, graded), fast, songs)
-                compared("noise multiplied in 64 bits", (fast, halves), fast, songs)
+                compared("what lies between products compiled", (fast, by_torch), fast, songs)
+                with by_torch():
+                    compared("by torch: what is seen is a view, not masked", (fast, tables), fast, songs)
+                compared("noise compiled", (fast, noise_by_torch), fast, songs)
                 for weights in ("float16", "int8"):
                     packed = upsampler(width, depth, weights, "fast")
                     compared(f"weights in {weights} instead of float32", (fast, nullcontext), packed, songs)

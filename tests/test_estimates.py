@@ -261,7 +261,7 @@ def test_real_parts_are_stepped(monkeypatch: pytest.MonkeyPatch, tiny: Path, nam
     step = SmallDecoder.next_logits
 
     def watched(decoder: SmallDecoder) -> Tensor:
-        layers.add(len(decoder.steps))
+        layers.add(len(decoder.layers))
         assert int(decoder.position) < decoder.model.transformer.shape.positions
         return step(decoder)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import numba
 import numpy as np
 import pytest
@@ -12,16 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from jukebox_kit import compiled_choice
+from jukebox_kit import compiled_choice, sampling
 from jukebox_kit.compiled_choice import CompiledNoise, choosing_step
-from jukebox_kit.model import compiled
+from jukebox_kit.model import compiled, large
+from jukebox_kit.model.caches import Cache
 from jukebox_kit.model.decoding import CachedDecoder
+from jukebox_kit.model.large import LargeDecoder
 from jukebox_kit.model.packed import LARGE
 from jukebox_kit.model.prior import Conditioning, Prior
 from jukebox_kit.model.small import SmallDecoder, small
 from jukebox_kit.model.transformer import Linear
 from jukebox_kit.noise import gumbel
-from jukebox_kit.sampling import ON_CPU, Choice, TokenLoop, make_decoder
+from jukebox_kit.sampling import ON_CPU, Choice, Rows, TokenLoop, make_decoder, make_loop
+from jukebox_kit.step_noise import NoiseTable
 from jukebox_kit.verify.parts import teacher_forced
 from tests.conftest import small_prior
 from tests.test_decoding import labels, priors
@@ -93,12 +94,49 @@ def test_exp_is_right_to_a_few_units_in_the_last_place() -> None:
     assert compiled.exp(np.float32(-1e30)) < 1e-37
 
 
-def test_large_and_packed_parts_are_left_to_torch() -> None:
+def test_large_parts_leave_their_products_to_torch() -> None:
     prior = small_prior()
     assert small(prior)
     prior.prior.transformer.layers[-1].mlp.c_fc = Linear(512, LARGE // 512)
     assert not small(prior)
-    assert type(make_decoder(prior, 1, ON_CPU)) is CachedDecoder
+    assert type(make_decoder(prior, 1, ON_CPU)) is LargeDecoder
+
+
+@pytest.mark.parametrize("name", GOLDEN_PLAIN.prior_names())
+def test_in_large_parts_either_attention_gives_the_plain_path_s_tokens(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prior = GOLDEN_PLAIN.prior(name)
+    monkeypatch.setattr(sampling, "small", lambda _: False)
+    assert type(make_decoder(prior, 1, ON_CPU)) is LargeDecoder
+    primed = 5 * prior.config.n_ctx // 6
+    whole = window(prior, name, 3, "plain", primed)
+    assert torch.equal(window(prior, name, 3, "fast", primed), whole)
+    monkeypatch.setattr(large, "MANY", 0)
+    attended = list[torch.Size]()
+    by_torch = Cache.attend
+
+    def attend(cache: Cache, mapped: Tensor) -> Tensor:
+        attended.append(mapped.shape)
+        return by_torch(cache, mapped)
+
+    monkeypatch.setattr(Cache, "attend", attend)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    assert torch.equal(window(prior, name, 3, "fast", primed), whole)
+    assert len(attended) == (prior.config.n_ctx - primed) * prior.config.prior_depth
+
+
+@pytest.mark.parametrize("part", ["small", "large"])
+def test_where_nothing_can_be_compiled_torch_does_it_and_the_loop_says_so(
+    part: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sampling, "small", lambda _: part == "small")
+    monkeypatch.setattr(compiled, "attend_songs" if part == "large" else "step_logits", None)
+    loop = make_loop(small_prior(), Rows.of(torch.arange(2)), 0, Choice(), ON_CPU)
+    assert type(loop.decoder) is CachedDecoder
+    assert type(loop.noise) is NoiseTable
+    assert not loop.decoder.own
+    assert "could not be compiled" in caplog.text
 
 
 @numba.njit
@@ -170,15 +208,3 @@ def refused(_: object) -> None:
 
 def add(a: int, b: int) -> int:
     return a + b
-
-
-def test_a_compiler_that_fails_is_told_and_done_without(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fails(*_: object) -> None:
-        raise OSError("no space left")
-
-    monkeypatch.setattr(compiled, "step_logits", fails)
-    with caplog.at_level(logging.WARNING):
-        assert type(make_decoder(small_prior(), 1, ON_CPU)) is CachedDecoder
-    assert "could not be compiled (OSError: no space left)" in caplog.text

@@ -121,8 +121,8 @@ def test_the_loop_is_what_the_placement_says() -> None:
     prior, items = small_prior(), torch.arange(2)
     loops = [
         make_loop(prior, Rows.of(items), 0, Choice(), Placement(items.device, engine=name))
-        for name in ("plain", "fast")
+        for name in ("plain", "cached", "fast")
     ]
-    assert not any(loop.fused for loop in loops)
-    plain, fast = (windows(prior, loop) for loop in loops)
-    assert torch.equal(plain, fast)
+    assert [loop.decoder.own for loop in loops] == [False, False, True]
+    plain, *others = (windows(prior, loop) for loop in loops)
+    assert all(torch.equal(plain, other) for other in others)

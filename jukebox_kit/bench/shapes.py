@@ -15,7 +15,7 @@ from jukebox_kit.model.caches import Layouts
 from jukebox_kit.model.checkpoint import recipe_tensor
 from jukebox_kit.model.configuration import Pattern, PriorConfig, VQVAEConfig
 from jukebox_kit.model.prior import AutoregressiveTransformer, Conditioning, Prior
-from jukebox_kit.models import form_of, linears, pack_output
+from jukebox_kit.models import form_of, linears
 from jukebox_kit.placement import Placement
 
 META = torch.device("meta")
@@ -80,7 +80,6 @@ def build(subject: Subject, placement: Placement) -> Prior:
         if placement.repacked:
             setattr(holder, attribute, form_of(plain, placement))
     _fill_rest(part, tied=not subject.config.merged_decoder, device=placement.device)
-    pack_output(part, placement)
     prior.requires_grad_(False).eval()
     return prior
 

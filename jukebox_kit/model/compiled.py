@@ -86,18 +86,32 @@ def add_map(x, w, out, songs):
 @compiled("reassoc", "nsz")
 def normalise(x, gain, bias, out):
     """Write the LayerNorm of each W values of x to `out`."""
-    width = len(gain)
-    for begin in range(0, len(x), width):
-        row, to = x[begin : begin + width], out[begin : begin + width]
+    width = uintp(len(gain))
+    for begin in range(uintp(0), uintp(len(x)), width):
         mean, square = float32(0), float32(0)
-        for value in row:
-            mean += value
+        for i in range(width):  # by index: over the values themselves it would be one at a time
+            mean += x[begin + i]
         mean /= float32(width)
-        for value in row:
-            square += (value - mean) * (value - mean)
+        for i in range(width):
+            square += (x[begin + i] - mean) * (x[begin + i] - mean)
         scale = float32(1) / math.sqrt(square / float32(width) + float32(1e-5))
         for i in range(width):
-            to[i] = (row[i] - mean) * scale * gain[i] + bias[i]
+            out[begin + i] = (x[begin + i] - mean) * scale * gain[i] + bias[i]
+
+
+@compiled()
+def add_norm(x, added, gain, bias, out):
+    """Add to x, (N · W,), and write the LayerNorm of each W values of it to `out`."""
+    for i in range(len(x)):
+        x[i] += added[i]
+    normalise(x, gain, bias, out)
+
+
+@compiled()
+def gelu(x):
+    """Put the quick-GELU in the place of each value of x, (L,)."""
+    for i in range(len(x)):
+        x[i] /= float32(1) + exp(float32(-1.702) * x[i])
 
 
 @compiled("reassoc", "nsz")
@@ -121,6 +135,30 @@ def attend(q, k, v, scores, out):
         share = scores[key] / total
         for d in range(size):
             out[d] += share * v[key * size + d]
+
+
+@compiled("reassoc", "nsz")
+def attend_songs(mapped, kv, sizes, place, scores, out):
+    """Keep a position's keys and values of all songs, and write what their queries find to `out` (N · S,).
+
+    mapped: flat, each song's (3, S), or (S,) where it has its query alone. kv: flat, (N, 2, H, slots, D). sizes: N, H,
+    S, slots. place: the slot to write to, or -1, the first that is seen, and how many. scores: (slots,), to work in.
+    """
+    songs, heads, state, slots = sizes
+    slot, first, seen = place
+    size, each = state // heads, len(mapped) // songs
+    for n in range(songs):
+        for head in range(heads):
+            q = n * each + head * size
+            k = (n * 2 * heads + head) * slots * size
+            v = k + heads * slots * size
+            if slot >= 0:
+                for d in range(size):
+                    kv[k + slot * size + d] = mapped[q + state + d]
+                    kv[v + slot * size + d] = mapped[q + 2 * state + d]
+            begin, end = first * size, (first + seen) * size
+            found = out[n * state + head * size : n * state + (head + 1) * size]
+            attend(mapped[q : q + size], kv[k + begin : k + end], kv[v + begin : v + end], scores, found)
 
 
 @compiled()
@@ -154,7 +192,7 @@ def step_logits(sizes, layers, places, weights, kv, last, table, conditioning, p
     D). last (N, W), table (positions, W), conditioning (N, positions, W). work: (4, N · the most of W, 3·S, M, slots).
     """
     songs, width, heads, state, hidden, conditioned = sizes
-    size, at = state // heads, position[0]
+    at = position[0]
     assert at < len(table)
     x, normed, found = work[0, : songs * width], work[1, : songs * width], work[3, : songs * state]
     for n in range(songs):
@@ -166,23 +204,12 @@ def step_logits(sizes, layers, places, weights, kv, last, table, conditioning, p
         each = state if slot < 0 else 3 * state
         mapped = work[2, : songs * each]
         place = norm_mapped(x, weights, place, width, normed, mapped, songs)
-        for n in range(songs):
-            for head in range(heads):
-                q = n * each + head * size
-                k = start + (n * 2 * heads + head) * slots * size
-                v = k + heads * slots * size
-                if slot >= 0:
-                    for d in range(size):
-                        kv[k + slot * size + d] = mapped[q + state + d]
-                        kv[v + slot * size + d] = mapped[q + 2 * state + d]
-                begin, end = first * size, (first + seen) * size
-                out = found[n * state + head * size : n * state + (head + 1) * size]
-                attend(mapped[q : q + size], kv[k + begin : k + end], kv[v + begin : v + end], work[1], out)
+        own_kv = kv[start : start + 2 * songs * slots * state]
+        attend_songs(mapped, own_kv, (songs, heads, state, slots), (slot, first, seen), work[1], found)
         place = mapped_added(found, weights, place, width, x, songs)
         mapped = work[2, : songs * hidden]
         place = norm_mapped(x, weights, place, width, normed, mapped, songs)
-        for i in range(len(mapped)):
-            mapped[i] /= float32(1) + exp(float32(-1.702) * mapped[i])
+        gelu(mapped)
         place = mapped_added(mapped, weights, place, width, x, songs)
     if conditioned:
         for n in range(songs):

@@ -29,6 +29,11 @@ class Decoder(Protocol):
         """What to fill with what a window is conditioned on, (N, positions, W), where the decoder keeps it itself."""
         ...
 
+    @property
+    def own(self) -> bool:
+        """Whether code of our own, kernels or compiled, takes the place of torch's operations."""
+        ...
+
     def prefill(self, given: Conditioning, codes: Tensor) -> None:
         """Begin a window with the music codes it already has, (N, n) int64, n from 0 to n_ctx - 1."""
         ...
@@ -45,7 +50,7 @@ class Decoder(Protocol):
 class PlainDecoder:
     """The full forward for every token."""
 
-    conditioning = None
+    conditioning, own = None, False
 
     def __init__(self, prior: Prior) -> None:
         self.prior = prior
@@ -80,14 +85,14 @@ class CachedDecoder:
         self.layers = self.model.transformer.layers[:depth]
         self.layouts = Layouts(shape, table.device)
         self.caches = [Cache(layer.attn, self.layouts, songs, prior.config.n_tokens) for layer in self.layers]
-        # Looked up once: modules find their attributes slowly, and a step needs seven of them a layer.
-        self.steps = [
-            (cache, layer.ln_0, layer.attn.c_attn, layer.attn.c_proj, layer.ln_1, layer.mlp.c_fc, layer.mlp.c_proj)
-            for layer, cache in zip(self.layers, self.caches, strict=True)
-        ]
         self.position = torch.zeros(1, dtype=torch.long, device=table.device)
         self.last = table.new_zeros(songs, shape.width)  # layer 0's next input, without position and conditioning
         self.conditioning = table.new_zeros(songs, shape.positions, shape.width)
+
+    @property
+    def own(self) -> bool:
+        """See Decoder."""
+        return self.operations.own
 
     @torch.no_grad()
     def prefill(self, given: Conditioning, codes: Tensor) -> None:
@@ -126,16 +131,16 @@ class CachedDecoder:
                 rows.copy_(layer.attn.c_proj.added(seen, rows))
                 rows.copy_(layer.mlp.added(layer.ln_1(rows), rows))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def next_logits(self) -> Tensor:
         """See Decoder."""
         conditioning = self.conditioning.index_select(1, self.position)[:, 0]
         x = self.last + self.model.pos_emb.pos_emb.index_select(0, self.position) + conditioning
         do = self.operations
         do.begin(self.layouts, self.position)
-        for cache, ln_0, c_attn, attn_proj, ln_1, c_fc, mlp_proj in self.steps:
-            x = do.attend_added(cache, attn_proj, do.norm_map(ln_0, c_attn, x), x)
-            x = do.map_added(mlp_proj, do.norm_map_gelu(ln_1, c_fc, x), x)
+        for layer, cache in zip(self.layers, self.caches, strict=True):
+            x = do.attend_added(cache, layer.attn.c_proj, do.norm_map(layer.ln_0, layer.attn.c_attn, x), x)
+            x = do.map_added(layer.mlp.c_proj, do.norm_map_gelu(layer.ln_1, layer.mlp.c_fc, x), x)
         self.position += 1
         return self.prior.output(x, conditioning)[:, self.prior.shift :].float()
 

@@ -30,7 +30,7 @@ BUSY = 32  # programs of attention that keep up with its few bytes
 class FusedOperations(Operations):
     """Kernels of our own, for turned maps. `launches` counts them."""
 
-    fused = True
+    own = True
 
     def __init__(self, device: torch.device, matrix_units: bool = True, processors: int = 132) -> None:
         """Make them for a device; matrix_units: whether Triton multiplies with them there."""

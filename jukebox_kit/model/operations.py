@@ -1,7 +1,6 @@
-"""The operations that a decoding step is made of, a layer at a time, in torch's own; fused kernels replace them.
+"""The operations that a decoding step is made of, a layer at a time, in torch's own; kernels of our own replace them.
 
-Modules are run by their `forward`: calling one looks for hooks first, which at six modules a layer costs a CPU more
-than the smaller operations do. Shapes: N songs, W width.
+Shapes: N songs, W width.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from jukebox_kit.model.transformer import LayerNorm, Map
 
 
 class Operations:
-    """Plain operations: on a CPU and on GPUs without kernels of our own."""
+    """Plain operations. `own`: whether code of our own takes the place of some of them."""
 
-    fused = False
+    own = False
 
     def begin(self, layouts: Layouts, position: Tensor) -> None:
         """Begin a step at a position, (1,) int64, which does not change until the last layer is done."""
@@ -23,7 +22,8 @@ class Operations:
 
     def norm_map(self, norm: LayerNorm, to: Map, x: Tensor) -> Tensor:
         """Return to(norm(x)): (N, W) float32 → (N, out) in the map's dtype."""
-        return to.forward(norm.forward(x))
+        out: Tensor = to(norm(x))
+        return out
 
     def attend_added(self, cache: Cache, to: Map, mapped: Tensor, x: Tensor) -> Tensor:
         """Keep the position's keys and values, and return x + to(what its query finds).
@@ -34,7 +34,7 @@ class Operations:
 
     def norm_map_gelu(self, norm: LayerNorm, to: Map, x: Tensor) -> Tensor:
         """Return the quick-GELU of to(norm(x)): (N, W) float32 → (N, out) in the map's dtype."""
-        return to.gelu(norm.forward(x))
+        return to.gelu(norm(x))
 
     def map_added(self, to: Map, h: Tensor, x: Tensor) -> Tensor:
         """Return x + to(h): (N, in), (N, W) float32 → (N, W) float32."""

@@ -10,7 +10,7 @@ import warnings
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.transformer import Linear, Map
@@ -29,11 +29,12 @@ class PackedMap(Map):
 
     def added(self, x: Tensor, to: Tensor) -> Tensor:
         """See Map."""
-        return self.forward(x).add_(to)
+        out: Tensor = self(x).add_(to)
+        return out
 
     def gelu(self, x: Tensor) -> Tensor:
         """See Map."""
-        h = self.forward(x)
+        h = self(x)
         return torch.sigmoid(h * 1.702).mul_(h)
 
 
@@ -48,20 +49,6 @@ class Float32Map(PackedMap):
     def forward(self, x: Tensor) -> Tensor:
         """See Map."""
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.b, "none", [], "")
-        return out
-
-
-class PackedOutput(nn.Module):
-    """The output map packed by oneDNN, float32; the table that it may share with the input stays beside it."""
-
-    def __init__(self, plain: nn.Linear) -> None:
-        super().__init__()
-        self.in_features, self.out_features = plain.in_features, plain.out_features
-        self.packed = _reordered(plain.weight.detach())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (…, W) → (…, bins)."""
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, None, "none", [], "")
         return out
 
 
@@ -109,7 +96,7 @@ def in_int8(w: Tensor) -> tuple[Tensor, Tensor]:
 def packed(plain: Linear, weights: str) -> Map:
     """Return the form in which this CPU multiplies a map fastest; `weights` is float32, float16 or int8."""
     if weights == "float32":
-        return Float32Map(plain) if worth_packing(plain.w) else plain
+        return Float32Map(plain) if plain.w.numel() >= LARGE and _onednn_packs() else plain
     if not can_pack(weights):
         raise RequestError(f"this torch keeps no weights in {weights} on this kind of CPU; choose float32.")
     return Float16Map(plain) if weights == "float16" else Int8Map(plain)
@@ -121,17 +108,6 @@ def can_pack(weights: str) -> bool:
     return not missing and bool({"x86", "fbgemm"} & set(torch.backends.quantized.supported_engines))
 
 
-def packed_output(plain: nn.Linear) -> nn.Module:
-    """Return the form in which this CPU multiplies the output map fastest."""
-    return PackedOutput(plain) if worth_packing(plain.weight) else plain
-
-
-def worth_packing(w: Tensor) -> bool:
-    """Return whether this torch packs float32 weights, and these are so many that it pays."""
-    packs = hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-    return packs and w.numel() >= LARGE
-
-
 def _reordered(w: Tensor) -> Tensor:
     """Return weights (out, in) as oneDNN lays them, for any number of rows."""
     try:
@@ -139,3 +115,7 @@ def _reordered(w: Tensor) -> Tensor:
     except NotImplementedError:  # older versions of torch take their own kind of tensor here
         out = torch.ops.mkldnn._reorder_linear_weight(w.to_mkldnn(), None)
     return out
+
+
+def _onednn_packs() -> bool:
+    return hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")

@@ -22,6 +22,8 @@ def small(prior: Prior) -> bool:
 class SmallDecoder(CachedDecoder):
     """For parts that are `small`, on a CPU."""
 
+    own = True
+
     def __init__(self, prior: Prior, songs: int, depth: int | None = None) -> None:
         """Make one, compiled where nothing is kept from before, in some seconds; depth as in CachedDecoder."""
         from jukebox_kit.model.compiled import step_logits  # the compiler is loaded where there is something for it
@@ -37,8 +39,7 @@ class SmallDecoder(CachedDecoder):
             begin, cache.kv = begin + cache.kv.numel(), kv
             weights += _weights(layer)
             own = sum(value.numel() for value in weights)
-        # What the output map gives for unit vectors is its weights, in whatever form it keeps them.
-        weights.append(self.model.x_out.forward(torch.eye(shape.width))[:, prior.shift :])
+        weights.append(self.model.x_out.weight.t()[:, prior.shift :])
         lyrics = (-1, 0, prior.config.n_tokens)
         places = [
             [lyrics] * shape.positions if pattern is Pattern.ENCODER else self.layouts.by_pattern[pattern].places

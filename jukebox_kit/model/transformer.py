@@ -53,11 +53,12 @@ class Map(nn.Module, ABC):
 
     def added(self, x: Tensor, to: Tensor) -> Tensor:
         """Return `to` (…, out) plus what x maps to."""
-        return to + self.forward(x)
+        mapped: Tensor = self(x)
+        return to + mapped
 
     def gelu(self, x: Tensor) -> Tensor:
         """Return the quick-GELU of what x maps to."""
-        return quick_gelu(self.forward(x))
+        return quick_gelu(self(x))
 
 
 class Linear(Map):
