@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from jukebox_kit.audio import save_audio
 from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit.keeping import Options, Progress
 from jukebox_kit.models import Model
 from jukebox_kit.song import Song
-from jukebox_kit.steps import Options, Progress, generate, level_0, level_1, level_2, sample, upsample
+from jukebox_kit.steps import generate, level_0, level_1, level_2, sample, upsample
 
 __version__ = "0.1.0"
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from jukebox_kit.steps import Progress
+from jukebox_kit.keeping import Progress
 
 
 class _OneBar(ExitStack):

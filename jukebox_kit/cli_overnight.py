@@ -16,8 +16,8 @@ from jukebox_kit.errors import SongError
 
 if TYPE_CHECKING:
     from jukebox_kit.bars import Bars
+    from jukebox_kit.keeping import Progress
     from jukebox_kit.overnight import Outcome, Report, Standing
-    from jukebox_kit.steps import Progress
 
 
 def overnight(
@@ -32,10 +32,10 @@ def overnight(
     as_json: AsJson = False,
 ) -> None:
     """Finish all songs of a folder, one after another; one that fails does not stop the others."""
+    from jukebox_kit.keeping import Options
     from jukebox_kit.overnight import order as ordered
     from jukebox_kit.overnight import standings, work_through
     from jukebox_kit.planned import load_planned
-    from jukebox_kit.steps import Options
 
     last = level_of(until)
     found = ordered(standings(folder, last), order)

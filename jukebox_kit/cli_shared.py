@@ -11,8 +11,8 @@ import typer
 from jukebox_kit.errors import RequestError
 
 if TYPE_CHECKING:  # slow to import, and many commands do without
+    from jukebox_kit.keeping import Options
     from jukebox_kit.song import Song
-    from jukebox_kit.steps import Options
 
 Folder = Annotated[Path, typer.Argument(help="The song's folder.")]
 ModelName = Annotated[str, typer.Option(help="A model that ships (see: jukebox-kit models), or a model's YAML file.")]
@@ -35,7 +35,7 @@ Pieces = Annotated[
 def work(song: Song, last: int, do: Callable[[Options], object], save_every: float, batch: int) -> None:
     """Do what is left of a song with a bar for each level, and say where the result is."""
     from jukebox_kit.bars import Bars
-    from jukebox_kit.steps import Options
+    from jukebox_kit.keeping import Options
 
     for note in song.resolved.notes:
         typer.echo(f"note: {note}", err=True)

@@ -13,12 +13,13 @@ from typing import Literal
 import torch
 
 from jukebox_kit.errors import JukeboxKitError, RequestError, SongBusyError, StoppedError
+from jukebox_kit.keeping import Options
 from jukebox_kit.models import Model
 from jukebox_kit.old.into_songs import Answers, import_songs
 from jukebox_kit.planned import load_planned
 from jukebox_kit.song import LEVELS, Song, find_songs
 from jukebox_kit.sounds import sounds_stand
-from jukebox_kit.steps import Options, sample
+from jukebox_kit.steps import sample
 from jukebox_kit.stores.lease import holder
 
 log = logging.getLogger(__name__)

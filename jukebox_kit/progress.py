@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from jukebox_kit.steps import Progress
+from jukebox_kit.keeping import Progress
 
 MEMORY = 20.0  # seconds of progress that the speed is taken from: longer than a save, shorter than a person's patience
 

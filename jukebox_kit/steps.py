@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +12,18 @@ import torch
 
 from jukebox_kit.alignment import try_alignments
 from jukebox_kit.audio import SampledAudio
-from jukebox_kit.codes import UNMADE, LevelCodes
-from jukebox_kit.errors import SongError, StoppedError
+from jukebox_kit.codes import UNMADE
+from jukebox_kit.errors import SongError
+from jukebox_kit.keeping import Keeper, Options, check_stop
 from jukebox_kit.models import Model
-from jukebox_kit.pieces import layout_of
 from jukebox_kit.planned import load_planned, plan_step
 from jukebox_kit.sampling import LevelJob, job_loop, sample_level
+from jukebox_kit.shares import ShareKeeper, begun_share, take_in
 from jukebox_kit.song import LEVELS, Song
-from jukebox_kit.sounds import finish_sounds, write_sounds
+from jukebox_kit.sounds import finish_sounds
 from jukebox_kit.threads import threads_for
 
 log = logging.getLogger(__name__)
-
-REPORTS_A_SECOND = 4
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a level is, in tokens of all items together."""
-
-    level: int
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Options:
-    """How the work is done; none of it changes which song comes out.
-
-    save_every: seconds of work that may be lost; preview_every: seconds of work after which the audio so far is written
-    anew; batch: items, or pieces of items, sampled at once at most, fewer where memory is small; progress: called a few
-    times a second; stop: asked at every token whether to save and raise StoppedError.
-    """
-
-    save_every: float = 30.0
-    preview_every: float = 120.0
-    batch: int = 16
-    progress: Callable[[Progress], None] | None = None
-    stop: Callable[[], bool] | None = None
 
 
 def run_facts(model: Model, batch: int, own: bool) -> dict[str, Any]:
@@ -138,38 +109,61 @@ def upsample(
     return song
 
 
+def sample_share(
+    song: Song, level: int, rows: range, model: Model | None = None, options: Options | None = None
+) -> None:
+    """Make some rows of a level, items or pieces of items in turn, beside others who make other rows of it.
+
+    They are kept in the song's folder by themselves until the level's own step takes them in; stopped and gone on with
+    as songs are. SongBusyError where somebody works on the song or on these rows; other errors as in `level_1`.
+    """
+    loaded = model or load_planned(song)
+    with begun_share(song, level, rows) as share:
+        keeper = ShareKeeper(share, song, level, _planned(song, level, loaded, options or Options()), loaded)
+        _sample_rows(keeper, _upper_codes(song, level, loaded))
+
+
 def _step(song: Song, level: int, model: Model, options: Options) -> Song:
     with song.locked():
-        found, wanted = song.level(level), song.items(level)
-        if not (found.codes[list(wanted)] == UNMADE).any():
+        taken = take_in(song, level)
+        if (song.codes(level)[list(song.items(level))] == UNMADE).any():
+            keeper = Keeper(song, level, _planned(song, level, model, options), model)
+            above = _upper_codes(song, level, model)
+            if keeper.pieces > 1 and not keeper.found.sampled:
+                song.keep(song.manifest.noted(f"level {level} is made in {keeper.pieces} pieces"))
+            _sample_rows(keeper, above)
+        elif not taken:
             finish_sounds(song, level, model)
             return song
-        song.check_model(model)
-        above = _upper_codes(song, level, model)
-        plan = plan_step(song, level, model, options.batch)
-        model.together = plan.together
-        keeper = _Keeper(song, level, found, replace(options, batch=plan.batch(level)), model)
-        if keeper.pieces > 1 and not found.sampled:
-            song.keep(song.manifest.noted(f"level {level} is made in {keeper.pieces} pieces"))
-        what = "item" if keeper.pieces == 1 else "piece"
-        queue = keeper.batches()
-        while queue:
-            rows = queue.pop(0)
-            if not _sampled(keeper, rows, above):
-                if len(rows) == 1:
-                    raise SongError(
-                        f"there is not memory enough for one {what} of {song.root}; free some, or use a smaller model. "
-                        f"What is made is saved."
-                    )
-                queue[:0] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
-                song.keep(song.manifest.noted(f"level {level}: out of memory, {len(rows)} {what}s at once were halved"))
         if level == LEVELS[-1]:  # while the top prior is there
-            try_alignments(song, model.prior(level), keeper.check_stop)
+            try_alignments(song, model.prior(level), lambda: check_stop(song, options))
         finish_sounds(song, level, model)
     return song
 
 
-def _sampled(keeper: _Keeper, rows: tuple[int, ...], above: torch.Tensor | None) -> bool:
+def _planned(song: Song, level: int, model: Model, options: Options) -> Options:
+    """Check that a model is the song's, and return the options with as many items at once as the plan says."""
+    song.check_model(model)
+    plan = plan_step(song, level, model, options.batch)
+    model.together = plan.together
+    return replace(options, batch=plan.batch(level))
+
+
+def _sample_rows(keeper: Keeper, above: torch.Tensor | None) -> None:
+    queue = keeper.batches()
+    while queue:
+        rows = queue.pop(0)
+        if not _sampled(keeper, rows, above):
+            if len(rows) == 1:
+                raise SongError(
+                    f"there is not memory enough for one {keeper.what} of {keeper.song.root}; free some, or use a "
+                    f"smaller model. What is made is saved."
+                )
+            queue[:0] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+            keeper.note(f"out of memory, {len(rows)} {keeper.what}s at once were halved")
+
+
+def _sampled(keeper: Keeper, rows: tuple[int, ...], above: torch.Tensor | None) -> bool:
     """Sample some rows of a level to their end; False where memory did not suffice, with what was made saved."""
     song, level, layout = keeper.song, keeper.level, keeper.layout
     items = tuple(row // keeper.pieces for row in rows)
@@ -190,7 +184,7 @@ def _sampled(keeper: _Keeper, rows: tuple[int, ...], above: torch.Tensor | None)
     try:
         with threads_for(prior.config):
             loop = job_loop(prior, job, tokens.device)
-            _note_seam(song, level, keeper.found, run_facts(keeper.model, keeper.options.batch, loop.decoder.own))
+            keeper.note_run(run_facts(keeper.model, keeper.options.batch, loop.decoder.own))
             strangers = sample_level(prior, job, tokens, keeper.made, loop)
     except (torch.OutOfMemoryError, MemoryError) as error:
         log.warning("out of memory with %d items at once", len(rows))
@@ -201,89 +195,8 @@ def _sampled(keeper: _Keeper, rows: tuple[int, ...], above: torch.Tensor | None)
         torch.cuda.empty_cache()
     if strangers:
         where = {"tokens" if keeper.pieces == 1 else "tokens_of_pieces": strangers}
-        song.keep(song.manifest.noted(f"level {level}: tokens came out differently when replayed", **where))
+        keeper.note("tokens came out differently when replayed", **where)
     return strangers is not None
-
-
-def _note_seam(song: Song, level: int, found: LevelCodes, now: dict[str, Any]) -> None:
-    """Record what the bits of the tokens to come depend on, and where that differs from what stands already."""
-    before = song.manifest.runs.get(str(level))
-    if before == now:
-        return
-    manifest = song.manifest
-    at = min((made for made in found.made if made < found.codes.shape[1]), default=0)
-    if before is not None and found.sampled:
-        changed = {name: [before.get(name), value] for name, value in now.items() if before.get(name) != value}
-        manifest = manifest.noted(f"level {level} goes on at token {at} on something else", changed=changed)
-    song.keep(replace(manifest, runs={**manifest.runs, str(level): now}))
-
-
-class _Keeper:
-    """Saves a level's codes every so often, writes previews, and reports progress.
-
-    Its rows are the song's items, or the pieces of each in turn.
-    """
-
-    def __init__(self, song: Song, level: int, found: LevelCodes, options: Options, model: Model) -> None:
-        self.song, self.level, self.found, self.options, self.model = song, level, found, options, model
-        pieces = 1 if level == LEVELS[-1] else song.request.pieces[level]
-        self.layout = layout_of(song.resolved.plans[level], found, pieces)
-        self.given = self.layout.given(found)
-        self.work = torch.from_numpy(self.layout.rows(found).astype(np.int64)).to(model.device)
-        self.saved = self.reported = self.previewed = time.monotonic()
-        self.wanted = [item * self.pieces + piece for item in song.items(level) for piece in range(self.pieces)]
-        self.rows: tuple[int, ...] = ()
-        self.tokens = self.work[:0]
-
-    @property
-    def pieces(self) -> int:
-        """How many rows an item is made as."""
-        return len(self.layout.starts)
-
-    def batches(self) -> list[tuple[int, ...]]:
-        """Return the rows to be sampled in batches; items that are whole are alike in how many tokens were given."""
-        found, size = list[tuple[int, ...]](), self.options.batch
-        for _, alike in groupby(self.wanted, key=lambda row: self.given[row] if self.pieces == 1 else None):
-            group = tuple(alike)
-            found += [group[first : first + size] for first in range(0, len(group), size)]
-        return found
-
-    def begin(self, rows: tuple[int, ...]) -> torch.Tensor:
-        """Go to the next batch of rows; returns their tokens, to be filled in place."""
-        self.rows, self.tokens = rows, self.work[list(rows)]
-        return self.tokens
-
-    def check_stop(self) -> None:
-        """Raise StoppedError where a person asked for it."""
-        if self.options.stop is not None and self.options.stop():
-            raise StoppedError(f"{self.song.root} was stopped; all is saved, and it goes on where it was.")
-
-    def made(self, position: int) -> None:
-        """Take note of a token, made or replayed, at a position of the current rows."""
-        self.check_stop()
-        now = time.monotonic()
-        if now - self.reported >= 1 / REPORTS_A_SECOND or position == self.work.shape[1] - 1:
-            self.reported = now
-            if self.options.progress:
-                before = self.wanted[: self.wanted.index(self.rows[0])]
-                done = self.layout.shown(before) + self.layout.shown(self.rows, position + 1)
-                self.options.progress(Progress(self.level, done, self.layout.shown(self.wanted)))
-        if now - self.saved >= self.options.save_every:
-            self.save()
-        if now - self.previewed >= self.options.preview_every:
-            self.save()
-            write_sounds(self.song, self.level, self.model)
-            self.previewed = time.monotonic()
-
-    def save(self) -> None:
-        """Keep the codes so far."""
-        self.work[list(self.rows)] = self.tokens
-        rows = self.work.cpu().numpy().astype(np.int16)
-        if not np.array_equal(rows, self.layout.rows(self.found)):  # tokens that are only replayed stand already
-            found = self.layout.level(self.found, rows)
-            self.song.write_level(self.level, found)
-            self.found = found  # only now: a write that was interrupted is done again
-        self.saved = time.monotonic()
 
 
 def _upper_codes(song: Song, level: int, model: Model) -> torch.Tensor | None:

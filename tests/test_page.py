@@ -22,6 +22,7 @@ import jukebox_kit as jk
 from jukebox_kit import edits
 from jukebox_kit.again import again, python_call, shell_command
 from jukebox_kit.cli import app
+from jukebox_kit.keeping import Options
 from jukebox_kit.lines import Line
 from jukebox_kit.manifest import Manifest
 from jukebox_kit.marks import audio_name, picture_name
@@ -29,7 +30,6 @@ from jukebox_kit.page import Page, PageItem, Sound, page_of, render, write_page
 from jukebox_kit.pictures import heat_map_png, strip_png
 from jukebox_kit.request import Request, settled_request
 from jukebox_kit.song import Song
-from jukebox_kit.steps import Options
 from jukebox_kit.stores.local import LocalStore
 from tests.conftest import Run
 
@@ -110,7 +110,7 @@ def test_the_page_is_written_after_each_level(tiny: Path, tmp_path: Path) -> Non
 def test_a_growing_level_is_shown_as_far_as_it_can_be_heard(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jukebox_kit.steps.REPORTS_A_SECOND", 1e9)
+    monkeypatch.setattr("jukebox_kit.keeping.REPORTS_A_SECOND", 1e9)
     song = jk.level_2(Song.create(tmp_path / "song", model=tiny, **REQUEST))
     stopped: list[int] = []
 

@@ -235,7 +235,7 @@ def test_kill_9_in_the_middle_of_pieces(
 def test_status_and_progress_tell_what_is_made(
     base: Song, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jukebox_kit.steps.REPORTS_A_SECOND", 1e9)
+    monkeypatch.setattr("jukebox_kit.keeping.REPORTS_A_SECOND", 1e9)
     song, seen = copy(base, tmp_path / "song"), list[jk.Progress]()
     options = jk.Options(progress=seen.append, stop=lambda: len(seen) == 60)
     with pytest.raises(StoppedError):

@@ -113,6 +113,7 @@ def window_ends(subject: Subject, placement: Placement, tokens: int = 500) -> Wi
 
 def lengths(model: Model, shortest: float, say: Callable[[str], None]) -> tuple[Length, ...]:
     """Return what whole songs of one to eight times `shortest` seconds take: three levels, and decoding the last."""
+    _song(model, shortest, lambda _: None)  # loads, and compiles where nothing is kept from before
     return tuple(_song(model, shortest * factor, say) for factor in FACTORS)
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jukebox_kit.errors import JukeboxKitError, StoppedError
+from jukebox_kit.keeping import Options, Progress
 from jukebox_kit.progress import Speed
-from jukebox_kit.steps import Options, Progress
 
 log = logging.getLogger(__name__)
 

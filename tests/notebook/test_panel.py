@@ -193,7 +193,7 @@ def test_the_night_tells_what_became_of_each(
 def test_a_panel_that_is_shown_anew_finds_the_work(
     panel: Panel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jukebox_kit.steps.REPORTS_A_SECOND", 10**6)  # so that it is stopped before it is done
+    monkeypatch.setattr("jukebox_kit.keeping.REPORTS_A_SECOND", 10**6)  # so that it is stopped before it is done
     panel.form.fill({"seconds": 6.0, "items": 1})
     panel.name.widget.value = "found"
     found: list[Panel] = []

@@ -21,9 +21,9 @@ import torch
 import jukebox_kit as jk
 from jukebox_kit.codes import unpack_codes
 from jukebox_kit.errors import SongError
+from jukebox_kit.keeping import Progress
 from jukebox_kit.sampling import sample_level
 from jukebox_kit.song import LEVELS, Song
-from jukebox_kit.steps import Progress
 from jukebox_kit.stores.disks import examine_disk, file_system
 from tests.conftest import Run
 
@@ -61,7 +61,7 @@ def assert_same(song: Song, whole: Song) -> None:
 
 def at_half_of_level_1(deed: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a progress callback that does something once, in the middle of level 1."""
-    monkeypatch.setattr("jukebox_kit.steps.REPORTS_A_SECOND", 1e9)
+    monkeypatch.setattr("jukebox_kit.keeping.REPORTS_A_SECOND", 1e9)
     done: list[bool] = []
 
     def progress(now: Progress) -> None:
