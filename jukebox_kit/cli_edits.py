@@ -162,7 +162,8 @@ def page(
     folders: Annotated[list[Path], typer.Argument(help="Song folders, or folders of song folders.")],
 ) -> None:
     """Write the page of songs, index.html, from what is in their folders now."""
-    from jukebox_kit.page import NAME, write_page
+    from jukebox_kit.markup import NAME
+    from jukebox_kit.page import write_page
     from jukebox_kit.song import Song, find_songs
 
     for folder in find_songs(folders):

@@ -7,9 +7,7 @@ in their place.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import hashlib
 import json
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
@@ -24,10 +22,9 @@ from jukebox_kit.codes import LevelCodes
 from jukebox_kit.lines import Line
 from jukebox_kit.manifest import Manifest
 from jukebox_kit.marks import audio_name, picture_name, tokens_heard, words_name
+from jukebox_kit.markup import NAME, LevelState, framed, share_words, state_html, table_html, web_file
 from jukebox_kit.song import LEVELS, Song
 
-WEB = Path(__file__).parent / "web"
-NAME = "index.html"
 UNTIMED = "When each line is sung has not been worked out for this, so the words do not follow the music."
 UNHEARD = "The model's attention does not tell when a line is sung here, so the words do not follow the music."
 UNREAD = "This model does not read lyrics, so there is nothing to tell when a line would be sung."
@@ -57,15 +54,6 @@ class PageItem:
     sounds: tuple[Sound, ...]
     lines: tuple[Line, ...] = ()
     heat_map: str | None = None
-
-
-@dataclass(frozen=True)
-class LevelState:
-    """How far a level is: the share of its tokens that is made, and the same in words, with what to know of it."""
-
-    level: int
-    share: float
-    words: str
 
 
 @dataclass(frozen=True)
@@ -132,25 +120,18 @@ def page_of(song: Song) -> Page:
 
 def render(page: Page) -> str:
     """Return the page as one HTML file that needs nothing else but the sounds and pictures it names."""
-    style, player, view = (_web(name) for name in ("player.css", "player.js", "view.js"))
-    script = f"{player}\n{view}"
-    title = f"{page.artist} · {page.genre}"
-    # The security policy lets this script run and no other, and lets nothing be fetched but what lies beside the page.
-    return Template(_web("page.html")).substitute(
-        title=escape(title),
+    body = Template(web_file("page.html")).substitute(
         artist=escape(page.artist),
         about=escape(f"{page.genre} · {page.model} · {page.seconds:.1f} seconds"),
-        style=style,
-        script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
-        state="".join(_state_html(state) for state in page.state),
+        state="".join(state_html(state) for state in page.state),
         links="".join(_link(item.item, sound) for item in page.items for sound in item.sounds),
         lyrics=escape(page.lyrics),
         untimed=escape(page.untimed),
         about_song="\n".join(part for part in _sections(page) if part),
         data=_data(page),
     )
+    title = f"{page.artist} · {page.genre}"
+    return framed(title, body.rstrip(), ("base.css", "player.css"), ("player.js", "view.js"))
 
 
 def _item(song: Song, item: int, sounds: tuple[Sound, ...]) -> PageItem:
@@ -179,7 +160,7 @@ def _state(song: Song, level: int, codes: LevelCodes, sounds: Container[tuple[in
     """Return how far a level is, and which of its audio is left out since it plays other codes than there are."""
     items, total = song.items(level), song.resolved.plans[level].total
     share = sum(codes.done[item] for item in items) / (len(items) * total)
-    words = "whole" if share == 1 else f"{share:.0%} made" if share else "not begun"
+    words = share_words(share)
     stale = [i for i in items if (level, i) not in sounds and (song.root / audio_name(level, i)).exists()]
     if stale:
         which = "Its audio" if len(stale) == len(items) else f"Its audio of item {', '.join(map(str, stale))}"
@@ -222,33 +203,17 @@ def _data(page: Page) -> str:
     return json.dumps(told, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _web(name: str) -> str:
-    return (WEB / name).read_text(encoding="utf-8")
-
-
-def _hash(content: str) -> str:
-    return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-
-
-def _state_html(state: LevelState) -> str:
-    look = "whole" if state.share == 1 else "growing" if state.share else "waiting"
-    return f'<li class="{look}"><strong>Level {state.level}</strong> {escape(state.words)}</li>'
-
-
 def _link(item: int, sound: Sound) -> str:
     return f'<li><a href="{escape(sound.audio)}">Item {item}, level {sound.level}</a></li>'
 
 
 def _sections(page: Page) -> list[str]:
     """Return the parts below the player, empty ones as empty text."""
-    rows = "".join(
-        f"<tr><th scope=row>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in page.request
-    )
     notes = "".join(f"<li>{escape(note)}</li>" for note in page.notes)
     lines = "".join(f"<li><time>{escape(when)}</time> {escape(what)}</li>" for when, what in page.history)
     return [
         _section("Make it again", _again_html(page.again) if page.again else ""),
-        _section("Request", f"<table>{rows}</table>" if rows else ""),
+        _section("Request", table_html(page.request)),
         _section("Notes", f"<ul>{notes}</ul>" if notes else ""),
         _section("History", f'<ol class="history">{lines}</ol>' if lines else ""),
         _section("Licence", f"<p>Model and what it makes: {escape(page.licence)}.</p>" if page.licence else ""),

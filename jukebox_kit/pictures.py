@@ -14,7 +14,7 @@ from jukebox_kit.audio import Audio
 
 Pixels = NDArray[np.uint8]  # (rows, columns, 3)
 
-GROUND, INK, FAINT = "#12131b", "#d9dbe8", "#8b8fa8"  # as in web/player.css, dark
+GROUND, INK, FAINT = "#12131b", "#d9dbe8", "#8b8fa8"  # as in web/base.css, dark
 WAVE_SHARE = 0.4  # of a strip's height
 SHADES = 24  # of a strip's spectrogram: few enough to pack well, too many to be seen
 FLOOR, CEILING = -90.0, -15.0  # dB of a full-scale sine

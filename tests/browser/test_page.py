@@ -17,7 +17,8 @@ from playwright.sync_api import Page as BrowserPage
 
 from jukebox_kit.audio import wav_bytes
 from jukebox_kit.lines import Line
-from jukebox_kit.page import LevelState, Page, PageItem, Sound, render
+from jukebox_kit.markup import LevelState
+from jukebox_kit.page import Page, PageItem, Sound, render
 from jukebox_kit.pictures import heat_map_png, strip_png
 
 pytestmark = pytest.mark.browser
