@@ -1,7 +1,8 @@
-"""What a song begins with: a free folder, a prompt, or codes that were made elsewhere."""
+"""What a song begins with: a free folder or one with the same request, a prompt, or codes that were made elsewhere."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from jukebox_kit.audio import Audio, read_recording
@@ -41,6 +42,18 @@ def check_free(store: Store) -> None:
         found = None if content is None else unpack_codes(content, f"{root}/{name}")
         if found is not None and found.sampled:
             raise SongError(f"{root} holds codes but no song.json; put that file back, or choose another folder.")
+
+
+def check_same(root: Path, holds: Request, asked: Request) -> None:
+    """Raise SongError where the song that a folder holds was asked for otherwise."""
+    before, now = dataclasses.asdict(holds), dataclasses.asdict(asked)
+    changed = [name for name in before if before[name] != now[name]]
+    if changed:
+        name = changed[0]
+        raise SongError(
+            f"{root} holds a song with {name} {before[name]!r}, not {now[name]!r}; choose another folder, or continue "
+            f"that song with: jukebox-kit resume {root}"
+        )
 
 
 def check_codes(codes: Codes, level: int, asked: Request, resolved: Resolved, definition: ModelDefinition) -> None:

@@ -80,16 +80,16 @@ class Resolved:
     notes: tuple[str, ...]
 
 
-def settled_request(fields: Mapping[str, Any]) -> Request:
+def settled_request(fields: Mapping[str, Any], definition: ModelDefinition | None = None) -> Request:
     """Return the request with what may be written shorter made whole: the top's temperature alone, relative paths.
 
-    So is one number of pieces for both levels that are made of such.
+    So is one number of pieces for both levels that are made of such. definition: the model's, which spares reading it.
     """
     settled = dict(fields)
     temperature = settled.get("temperature")
     if isinstance(temperature, int | float):
-        defaults = load_definition(settled.get("model", Request.model)).sampling.temperature
-        settled["temperature"] = (*defaults[:2], float(temperature))
+        definition = definition or load_definition(settled.get("model", Request.model))
+        settled["temperature"] = (*definition.sampling.temperature[:2], float(temperature))
     if isinstance(settled.get("pieces"), int):
         settled["pieces"] = (settled["pieces"],) * 2
     for name in ("temperature", "hop_fraction", "pieces"):

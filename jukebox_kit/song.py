@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from jukebox_kit.audio import Audio, wav_bytes
-from jukebox_kit.beginnings import check_codes, check_free, read_prompt, write_given
+from jukebox_kit.beginnings import check_codes, check_free, check_same, read_prompt, write_given
 from jukebox_kit.codes import UNMADE, Codes, LevelCodes, pack_codes, unpack_codes
 from jukebox_kit.definitions import ModelDefinition, load_definition
 from jukebox_kit.errors import SongError
@@ -247,14 +247,7 @@ class Song:
         return song
 
     def _same(self, asked: Request) -> Song:
-        before, now = dataclasses.asdict(self.request), dataclasses.asdict(asked)
-        changed = [name for name in before if before[name] != now[name]]
-        if changed:
-            name = changed[0]
-            raise SongError(
-                f"{self.root} holds a song with {name} {before[name]!r}, not {now[name]!r}; choose another folder, or "
-                f"continue that song with: jukebox-kit resume {self.root}"
-            )
+        check_same(self.root, self.request, asked)
         return self
 
 

@@ -1,0 +1,1 @@
+"""An album: many songs of one file, made on one machine or many."""
