@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from jukebox_kit.step_noise import noise_values
 from jukebox_kit.windows import LevelPlan
 
 META = torch.device("meta")
+SHARED_BY = "JUKEBOX_KIT_MEMORY_SHARED_BY"  # processes
 PREFILL = {torch.float32: 3.75, torch.float16: 3.0}  # (1, L, W) float32 at once while L positions are read
 TIMES = 2  # (1, n_ctx, W) float32 while the times of a window are embedded
 UPSAMPLED = 3  # (1, n_ctx, W), and of what its last convolution reads, while the level above is made conditioning
@@ -98,16 +100,19 @@ def read_at_once(plan: LevelPlan, prefix: int) -> int:
 def free_memory(device: torch.device) -> int:
     """Return the bytes that torch could still take on a device; on the CPU what the system can give without swapping.
 
-    Where the system does not tell, all of the machine's memory.
+    Where the system does not tell, all of the machine's memory. Never more than a process's part of the device, where
+    the environment says by SHARED_BY that so many share it.
     """
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + unused
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        free, whole = torch.cuda.mem_get_info(device)
+        free += unused
+    else:
+        free = whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        with suppress(OSError, StopIteration):
+            lines = Path("/proc/meminfo").read_text().splitlines()
+            free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    return min(free, whole // int(os.environ.get(SHARED_BY, "1")))
 
 
 @dataclass(frozen=True)

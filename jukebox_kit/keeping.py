@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from jukebox_kit.codes import Codes, LevelCodes
+from jukebox_kit.codes import UNMADE, Codes, LevelCodes
 from jukebox_kit.errors import StoppedError
 from jukebox_kit.models import Model
 from jukebox_kit.pieces import Layout, layout_of
@@ -23,11 +23,12 @@ REPORTS_A_SECOND = 4
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a level is, in tokens of all items together."""
+    """How far a level is, in tokens of all items together; stood: how many there were before this work began."""
 
     level: int
     done: int
     total: int
+    stood: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,17 @@ class Keeper:
         self.wanted = [item * self.pieces + piece for item in song.items(level) for piece in range(self.pieces)]
         self.rows: tuple[int, ...] = ()
         self.tokens = self.work[:0]
+        self.stood = self.standing()
+
+    def standing(self) -> int:
+        """Return how many tokens stand of the rows that are wanted, counted as `Layout.shown` does."""
+        found = 0
+        for row in self.wanted:
+            piece = row % self.pieces
+            (first, last), start = self.layout.shares[piece], self.layout.starts[piece]
+            made = int((self.work[row, first - start : last - start] != UNMADE).sum())
+            found += made + (0 if piece else first)
+        return found
 
     @property
     def pieces(self) -> int:
@@ -107,7 +119,7 @@ class Keeper:
             if self.options.progress:
                 before = self.wanted[: self.wanted.index(self.rows[0])]
                 done = self.layout.shown(before) + self.layout.shown(self.rows, position + 1)
-                self.options.progress(Progress(self.level, done, self.layout.shown(self.wanted)))
+                self.options.progress(Progress(self.level, done, self.layout.shown(self.wanted), self.stood))
         if now - self.saved >= self.options.save_every:
             self.save()
         if now - self.previewed >= self.options.preview_every:

@@ -25,6 +25,7 @@ from jukebox_kit.stores.lease import holder
 log = logging.getLogger(__name__)
 
 Loader = Callable[[Song, Model | None], Model]
+Ended = Literal["finished", "failed", "skipped", "stopped"]
 ORDERS = ("soonest", "name", "oldest")
 IMPORTED = "imported"  # the folder, among the songs, for what was brought from other programs
 
@@ -147,6 +148,26 @@ def work_through(
     return Report(tuple(night.outcomes), time.monotonic() - begun)
 
 
+def ended(path: Path, work: Callable[[], object]) -> tuple[Ended, str]:
+    """Do some work on a song, whatever becomes of it; returns how it ended, and where it did not finish, why."""
+    try:
+        work()
+    except StoppedError as error:
+        return "stopped", str(error)
+    except SongBusyError as error:
+        return "skipped", str(error)
+    except JukeboxKitError as error:
+        return "failed", str(error)
+    except (MemoryError, torch.OutOfMemoryError):
+        return "failed", f"there is not memory enough for {path}; free some, or use a smaller model."
+    except Exception as error:  # whatever it is, the other songs are not to wait until morning for nothing
+        log.debug("%s", path, exc_info=True)
+        what = f"{type(error).__name__}: {error}"
+        log.error("%s failed unexpectedly: %s", path, what)
+        return "failed", f"{path} failed unexpectedly ({what}); what is saved of it stands: resume it by itself."
+    return "finished", ""
+
+
 class _Night:
     """The work on many songs: the model held between them, and what became of each."""
 
@@ -172,26 +193,17 @@ class _Night:
         self._end(Outcome(path, end, why, began, time.monotonic() - since))
         return True
 
-    def _worked(self, path: Path) -> tuple[Literal["finished", "failed", "skipped", "stopped"], str]:
-        try:
+    def _worked(self, path: Path) -> tuple[Ended, str]:
+        def work() -> None:
             song = Song.open(path)
-            self.held = self.load(song, self.held)
-            sample(song, self.until, self.held, self.options)
-        except StoppedError as error:
-            return "stopped", str(error)
-        except SongBusyError as error:
-            return "skipped", str(error)
-        except JukeboxKitError as error:
-            return "failed", str(error)
-        except (MemoryError, torch.OutOfMemoryError):
-            self.held = None  # the next song begins with all the memory there is
-            return "failed", f"there is not memory enough for {path}; free some, or use a smaller model."
-        except Exception as error:  # whatever it is, the other songs are not to wait until morning for nothing
-            log.debug("%s", path, exc_info=True)
-            what = f"{type(error).__name__}: {error}"
-            log.error("%s failed unexpectedly: %s", path, what)
-            return "failed", f"{path} failed unexpectedly ({what}); what is saved of it stands: resume it by itself."
-        return "finished", ""
+            try:
+                self.held = self.load(song, self.held)
+                sample(song, self.until, self.held, self.options)
+            except (MemoryError, torch.OutOfMemoryError):
+                self.held = None  # the next song begins with all the memory there is
+                raise
+
+        return ended(path, work)
 
     def _end(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)

@@ -68,6 +68,7 @@ class ShareKeeper(Keeper):
         self.kept = share.codes(self.work.shape[1])
         kept = torch.from_numpy(self.kept.astype(np.int64)).to(self.work.device)
         self.work[self.own] = torch.where(kept == UNMADE, self.work[self.own], kept)
+        self.stood = self.standing()
 
     def keep(self, rows: Codes) -> None:
         """See Keeper."""
