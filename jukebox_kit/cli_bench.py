@@ -69,7 +69,7 @@ def bench(
     elif plan is not None:
         found = _plan(plan, 20.0 if seconds is None else seconds, 1 if items is None else items, placements)
     elif flat:
-        found = _flat(model or "demo", shape or "256x6", 8.0 if seconds is None else seconds, placements[0])
+        found = _flat(model or "demo", shape or "256x6", 64.0 if seconds is None else seconds, placements[0])
     else:
         definition, subjects = _subjects(model, part, shape, placements[0])
         if seconds is not None and (definition is None or not seconds > 0):
