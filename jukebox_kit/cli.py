@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from jukebox_kit.cli_album import album
 from jukebox_kit.cli_bench import bench
 from jukebox_kit.cli_edits import register
 from jukebox_kit.cli_export import export
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.command("import")(import_old)
 app.command()(export)
 app.command()(overnight)
+app.command()(album)
 app.command()(bench)
 app.add_typer(models, name="models")
 
