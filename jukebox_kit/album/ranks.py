@@ -83,10 +83,12 @@ def started(environment: Mapping[str, str]) -> tuple[int, int]:
 def world(device: str | None) -> Iterator[World]:
     """Join the other ranks, where a launcher started several; device: "cpu" takes no GPU, None those that are there.
 
-    Raises RequestError where mpi4py is missing, on rank 0; SystemExit on the others, so that it is said once.
+    Raises RequestError where mpi4py is missing or another MPI's, but on rank 0 alone, so that it is said once;
+    SystemExit on the others.
     """
     size, number = started(os.environ)
-    cores = frozenset(os.sched_getaffinity(0))
+    everywhere = range(os.cpu_count() or 1)
+    cores = frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else everywhere)
     if size == 1:
         yield World(_shared_out([cores], 0, 0, gpus(device)), 1)
         return
@@ -100,6 +102,13 @@ def world(device: str | None) -> Iterator[World]:
     from mpi4py import MPI
 
     everyone = MPI.COMM_WORLD
+    if everyone.size != size:
+        if number:
+            raise SystemExit(1)
+        raise RequestError(
+            f"{size} processes were started, but mpi4py sees {everyone.size}: it was made for another MPI than this "
+            f"launcher's; start them with that one's, or install mpi4py for this one."
+        )
     here = everyone.Split_type(MPI.COMM_TYPE_SHARED)
     rank = _shared_out(here.allgather(cores), here.rank, everyone.rank, gpus(device))
     try:

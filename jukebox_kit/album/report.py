@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -113,7 +114,8 @@ class Told:
         try:
             write_whole(album.folder, "album.json", json.dumps(found, indent=1).encode())
             if page:
+                facts = {"Made by": f"jukebox-kit album {shlex.quote(str(album.path))}"}
                 roots = [work.root for work in standing.works]
-                write_album_page(album.folder, album.path.stem, album.about, roots)
+                write_album_page(album.folder, album.path.stem, album.about, roots, facts)
         except SongError as error:  # the songs are what counts; another run may be writing its own
             log.warning("%s", error)

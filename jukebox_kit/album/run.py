@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,7 +167,8 @@ class _Run:
 
     def _begin(self, home: ThreadPoolExecutor) -> None:
         if self.supervisor.stopping.is_set():
-            (self.supervisor.folder / STOP).touch()
+            with suppress(OSError):  # then each rank ends as it was told itself
+                (self.supervisor.folder / STOP).touch()
             for work in self.works:
                 if work.ready:
                     work.end, work.why = "stopped", "the work was stopped before it came to this song."

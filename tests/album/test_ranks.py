@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.album.launching import MPIEXEC, codes_of, made, tokens_in
+from jukebox_kit.definitions import CONFIGS
+from tests.album.launching import MPIEXEC, codes_of, environment, made, tokens_in
 
 pytestmark = pytest.mark.skipif(MPIEXEC is None, reason="there is no mpiexec: the mpich wheel has none for this system")
 
@@ -74,6 +78,53 @@ def test_a_song_alone_is_shared_out_in_items_and_pieces(tmp_path: Path) -> None:
     for level, rows in ((2, "1 to 1"), (1, "1 to 1"), (0, "2 to 3")):
         assert any(line.startswith(f"level {level}: rows") and line.endswith("by themselves") for line in told), rows
     assert not (tmp_path / "shared" / "one" / "shares").exists()
+
+
+@pytest.mark.parametrize("number", ["0", "1"])
+def test_another_mpi_s_launcher_does_not_make_many_albums(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: str
+) -> None:
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", number)
+    album = tmp_path / "one.yaml"
+    album.write_text("songs: [{name: one}]")
+    said = made(0, album, "--folder", tmp_path / "songs", code=1).stderr
+    assert ("2 processes were started, but mpi4py sees 1" in said) == (number == "0")
+    assert not (tmp_path / "songs").exists()
+
+
+def test_the_example_for_ssh_starts_a_process_for_each_line_of_its_hosts(tmp_path: Path) -> None:
+    script = CONFIGS / "albums" / "over_ssh.sh"
+    assert (script.parent / "hosts.txt").read_text().split() == ["localhost"] * 2
+    done = started_by(script, tmp_path, "--folder", tmp_path / "songs", "--dry-run")
+    assert done.stdout.count("6 songs into") == 1
+    assert len(list((tmp_path / "started").iterdir())) == 2
+
+
+def test_the_example_for_slurm_is_a_step_of_its_processes(tmp_path: Path) -> None:
+    srun = tmp_path / "bin" / "srun"  # as Slurm's, which takes its options and starts the rest
+    srun.parent.mkdir()
+    srun.write_text('#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do shift; done\nSLURM_STEP_NUM_TASKS=1 exec "$@"\n')
+    srun.chmod(0o755)
+    done = started_by(CONFIGS / "albums" / "slurm.sh", tmp_path, "--folder", tmp_path / "songs", "--dry-run")
+    assert done.stdout.count("6 songs into") == 1
+
+
+def started_by(script: Path, folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run an example on its own album; each jukebox-kit that it starts leaves a file in folder/started."""
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "started").mkdir()
+    shim = folder / "bin" / "jukebox-kit"
+    shim.write_text(f'#!/bin/sh\ntouch {folder}/started/$$\nexec {sys.executable} -m jukebox_kit "$@"\n')
+    shim.chmod(0o755)
+    places = f"{folder / 'bin'}:{Path(str(MPIEXEC)).parent}:{os.environ['PATH']}"
+    words = ["sh", str(script), str(script.parent / "demo.yaml"), *map(str, arguments)]
+    inside, nothing = environment() | {"PATH": places}, subprocess.DEVNULL
+    done = subprocess.run(
+        words, capture_output=True, text=True, cwd=folder, env=inside, stdin=nothing, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 def test_wrong_albums_are_told_once_by_rank_0(tmp_path: Path) -> None:
