@@ -192,14 +192,23 @@ def verify(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32 or float16; below float32 logits only.")] = "float32",
     engine: Engine = "fast",
+    compare: Annotated[str | None, typer.Option(help="Two engines, such as native,jukebox; with --model.")] = None,
 ) -> None:
     """Replay recorded numbers through the code that sampling uses; exit 1 where any differs."""
+    from jukebox_kit.verify.compare import compare_engines
     from jukebox_kit.verify.published import verify_model
     from jukebox_kit.verify.run import verify_folder
 
     if (folder is None) == (model is None):
         raise RequestError("give a folder to verify, or --model NAME for the published numbers of real weights.")
-    entries = verify_folder(folder, ids, device, dtype, engine) if folder else verify_model(str(model), device)
+    if compare is not None and model is None:
+        raise RequestError("compare needs a model whose weights are here; give --model NAME.")
+    if folder is not None:
+        entries = verify_folder(folder, ids, device, dtype, engine)
+    elif compare is not None:
+        entries = compare_engines(str(model), compare, device, dtype)
+    else:
+        entries = verify_model(str(model), device)
     failed = count = 0
     for entry in entries:
         typer.echo(str(entry))

@@ -23,7 +23,7 @@ Device = Annotated[str | None, typer.Option(help="cpu or cuda; the GPU where the
 Weights = Annotated[
     str, typer.Option(help="What weights are kept as: float32, float16 or int8; auto: as before, else by what fits.")
 ]
-Engine = Annotated[str, typer.Option(help="fast, cached, graph, fused or plain: which of the ways to compute.")]
+Engine = Annotated[str, typer.Option(help="fast, cached, graph, fused, plain or jukebox: how to compute.")]
 Batch = Annotated[
     int, typer.Option(min=1, help="Items, or pieces of items, at once at most; fewer where memory is small.")
 ]

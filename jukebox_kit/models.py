@@ -5,15 +5,16 @@ from __future__ import annotations
 import importlib.util
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jukebox_kit.definitions import PARTS, ModelDefinition, find_file, load_definition
 from jukebox_kit.errors import CheckpointError, ConfigurationError
 from jukebox_kit.labels import Tables
 from jukebox_kit.model.checkpoint import assign, brought, fingerprint, matched, read_shapes, read_state
+from jukebox_kit.model.jukebox_package import PACKAGES, JukeboxPrior, JukeboxVQVAE
 from jukebox_kit.model.packed import packed
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.transformer import Linear, Map
@@ -73,6 +74,12 @@ class Model:
             self._held[level] = self._loaded(blank_prior(self.definition, level), PARTS[level + 1])
         return self._held[level]
 
+    def let_go(self) -> None:
+        """Hold no prior any more."""
+        self._held.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     @property
     def held(self) -> tuple[str, ...]:
         """The parts that are loaded, of PARTS."""
@@ -116,6 +123,8 @@ class Model:
         state = read_state(path)
         matched(blank, state, str(path))  # another part's file is refused before its gigabytes are read
         where = self.placement
+        if where.engine == "jukebox":
+            return of_package(blank, state, where)
         if where.repacked:
             maps = linears(blank)
             while maps:  # one by one, each let go of as its form is there, so that no part is there twice
@@ -144,6 +153,15 @@ def blank_prior(definition: ModelDefinition, level: int) -> Prior:
     """Return a level's prior without weights, on the meta device."""
     with torch.device("meta"):
         return Prior(definition.priors[level], definition.vqvae)
+
+
+def of_package(blank: Part, state: dict[str, Tensor], placement: Placement) -> Part:
+    """Return the jukebox package's part in the place of ours, with the same weights, by their released names."""
+    if isinstance(blank, VQVAE):
+        return cast(Part, JukeboxVQVAE(blank.config, state, placement.device))
+    assert isinstance(blank, Prior)
+    halved = placement.weights == "float16"
+    return cast(Part, JukeboxPrior(blank.config, blank.vqvae, state, placement.device, halved))
 
 
 def place(part: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
@@ -198,7 +216,7 @@ def find_table(name: str, folder: Path, get: str | None = None) -> Path:
     try:
         return find_file(name, folder, "the artist and genre tables", get)
     except CheckpointError as error:
-        for package in ("jukebox", "jukebox_infer"):
+        for package in PACKAGES:
             spec = importlib.util.find_spec(package)
             for root in (spec.submodule_search_locations or []) if spec else []:
                 path = Path(root) / "data" / "ids" / Path(name).name

@@ -135,7 +135,7 @@ class _Runner:
             torch.zeros(items, 0, dtype=torch.long, device=device),
             lyrics,
         )
-        if placement.engine == "plain":  # whose time is no number a token
+        if placement.engine in ("plain", "jukebox"):  # the one has no time a token, the other its own parts
             placement = replace(placement, engine="cached")
         self.device, rows = device, Rows.of(torch.arange(items, device=device))
         self.loops = {layers: make_loop(prior, rows, 0, choice, placement, layers) for layers in stacks}

@@ -186,8 +186,8 @@ def _lacking(found: LevelCodes, item: int, join: Join) -> bool:
 
 
 def _decoded(vqvae: VQVAE, level: int, codes: Codes) -> Audio:
-    device = vqvae.codebook(level).k.device
-    audio: Audio = vqvae.decode(torch.from_numpy(codes.astype(np.int64))[None].to(device), level)[0, :, 0].cpu().numpy()
+    tokens = torch.from_numpy(codes.astype(np.int64))[None].to(vqvae.device)
+    audio: Audio = vqvae.decode(tokens, level)[0, :, 0].cpu().numpy()
     return audio
 
 

@@ -15,6 +15,13 @@ ENGINES = {
     "graph": "on a GPU, a step as one CUDA graph of plain operations",
     "fused": "on a GPU, fused kernels without a graph",
     "plain": "the full forward for every token; slow, the truth",
+    "jukebox": "on a GPU, the jukebox package's, to compare with",
+}
+GPU_ONLY = {
+    "graph": "the engine graph needs a GPU; choose fast, cached or plain.",
+    "fused": "the engine fused needs a GPU; choose fast, cached or plain.",
+    "jukebox": "the engine jukebox needs a GPU, since the package asserts at every token that it is a CUDA tensor; "
+    "choose fast, cached or plain.",
 }
 
 
@@ -31,8 +38,10 @@ class Placement:
             raise RequestError(f"weights are kept as {', '.join(WEIGHTS)}, not {self.weights}.")
         if self.engine not in ENGINES:
             raise RequestError(f"there is no engine {self.engine}; choose {', '.join(ENGINES)}.")
-        if self.engine in ("graph", "fused") and self.device.type != "cuda":
-            raise RequestError(f"the engine {self.engine} needs a GPU; choose fast, cached or plain.")
+        if self.engine in GPU_ONLY and self.device.type != "cuda":
+            raise RequestError(GPU_ONLY[self.engine])
+        if self.engine == "jukebox" and self.weights == "int8":
+            raise RequestError("the jukebox package keeps weights as float32 or float16, not int8.")
 
     @classmethod
     def of(

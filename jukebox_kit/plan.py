@@ -99,7 +99,7 @@ def plan_memory(
 def kinds(device: torch.device, engine: str = "fast") -> tuple[str, ...]:
     """Return the kinds of weights that a device computes with, the one to take first where it fits first."""
     if device.type != "cpu":
-        return WEIGHTS[1:]
+        return WEIGHTS[1:2] if engine == "jukebox" else WEIGHTS[1:]
     return tuple(kind for kind in WEIGHTS if kind == "float32" or engine != "fast" or can_pack(kind))
 
 

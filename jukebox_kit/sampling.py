@@ -18,6 +18,7 @@ from jukebox_kit.labels import Labels, label_rows
 from jukebox_kit.model.decoding import CachedDecoder, Decoder, PlainDecoder
 from jukebox_kit.model.fusing import fuse
 from jukebox_kit.model.graphs import captured
+from jukebox_kit.model.jukebox_package import JukeboxDecoder, JukeboxPrior
 from jukebox_kit.model.large import LargeDecoder
 from jukebox_kit.model.prior import Conditioning, Prior
 from jukebox_kit.model.small import SmallDecoder, small
@@ -142,6 +143,8 @@ def make_decoder(prior: Prior, songs: int, placement: Placement, depth: int | No
 
     depth: run the first layers only, for measuring.
     """
+    if isinstance(prior, JukeboxPrior):
+        return JukeboxDecoder(prior)
     if placement.engine == "plain":
         return PlainDecoder(prior)
     if placement.packed:

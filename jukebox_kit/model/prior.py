@@ -18,6 +18,8 @@ from jukebox_kit.model.conditioners import CodesConditioner, LabelEmbedding
 from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig, layer_patterns
 from jukebox_kit.model.transformer import LayerNorm, Linear, PositionTable, Shape, Transformer
 
+NO_ALIGNMENT = "this part has no alignment_layer and alignment_head; its definition may name them."
+
 
 @dataclass(frozen=True)
 class Conditioning:
@@ -66,6 +68,7 @@ class Prior(nn.Module):
     def __init__(self, config: PriorConfig, vqvae: VQVAEConfig) -> None:
         super().__init__()
         self.config, self.hop, self.bins = config, vqvae.hops[config.level], vqvae.l_bins
+        self.vqvae = vqvae
         self.top = config.level == vqvae.levels - 1
         if not self.top:
             self.conditioner_blocks = nn.ModuleList([CodesConditioner(config, vqvae)])
@@ -184,9 +187,7 @@ class Prior(nn.Module):
         """
         layer, head = self.config.alignment_layer, self.config.alignment_head
         if layer is None or head is None:
-            raise ConfigurationError(
-                "this part has no alignment_layer and alignment_head; its definition may name them."
-            )
+            raise ConfigurationError(NO_ALIGNMENT)
         x = self.prior.inputs(self.sequence(codes[:, :-1], given), given.start, given.positions)
         found = self.prior.transformer.attention_weights(x, given.lyrics, layer, head)
         return found[:, self.prefix_length :, : self.config.n_tokens]

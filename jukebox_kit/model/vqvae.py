@@ -144,7 +144,20 @@ class VQVAE(nn.Module):
             raise AudioError(
                 f"encode takes (songs, samples, 1) with samples a multiple of {top}, not {tuple(audio.shape)}."
             )
+        return self.encoded(audio)
+
+    def encoded(self, audio: Tensor) -> list[Tensor]:
+        """Return what `encode` does, of audio that fits."""
         return [self.codebook(i).nearest(self.latents(audio, i)) for i in range(self.config.levels)]
+
+    def decoded(self, codes: Tensor, level: int) -> Tensor:
+        """Return what `decode` does, of codes decoded as a whole."""
+        return self.reconstruct(self.codebook(level).vectors(codes), level)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.codebook(0).k.device
 
     @torch.no_grad()
     def decode(self, codes: Tensor, level: int, piece: int | None = None) -> Tensor:
@@ -156,11 +169,11 @@ class VQVAE(nn.Module):
         """
         hop, margin, length = self.config.hops[level], self.margin(level), codes.shape[1]
         step = piece or self.piece_tokens(level)
-        audio = torch.empty(len(codes), length * hop, 1, dtype=self.codebook(level).k.dtype, device=codes.device)
+        audio = torch.empty(len(codes), length * hop, 1, device=codes.device)
         for start in range(0, length, step):
             low = max(0, min(start - margin, length - step - 2 * margin))
             read = codes[:, low : low + step + 2 * margin]
-            found = self.reconstruct(self.codebook(level).vectors(read), level)
+            found = self.decoded(read, level)
             end = min(start + step, length)
             audio[:, start * hop : end * hop] = found[:, (start - low) * hop : (end - low) * hop]
         return audio

@@ -17,7 +17,7 @@ from jukebox_kit.model.checkpoint import assign, read_state, recipe_state
 from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig, from_mapping
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.vqvae import VQVAE
-from jukebox_kit.models import place, repack
+from jukebox_kit.models import of_package, place, repack
 from jukebox_kit.placement import Placement
 from jukebox_kit.verify.entries import TF32_TOLERANCE, TOLERANCES
 
@@ -103,9 +103,10 @@ class Golden:
 
     def _filled(self, part: Part, name: str, from_file: bool) -> Part:
         path = self.checkpoint(name)
-        assign(
-            part, read_state(path) if from_file else recipe_state(part), str(path) if from_file else f"recipe of {name}"
-        )
+        state = read_state(path) if from_file else recipe_state(part)
+        if self.placement.engine == "jukebox":
+            return of_package(part, state, self.placement)
+        assign(part, state, str(path) if from_file else f"recipe of {name}")
         place(part, self.device, self.placement.dtype)
         repack(part, self.placement)
         return part
