@@ -2,12 +2,14 @@
 
 Recorded numbers by each engine, tokens of small parts by each engine, then parts of the released shapes with random
 weights: ms a step, kernels a step, share of the floor, peak memory against the plan; last, songs of 20 seconds. Needs
-triton for the fused kernels (`pip install ".[kernels]"`). `--quick` leaves out the largest part, int8 and the songs.
+triton for the fused kernels (`pip install ".[kernels]"`); the jukebox package, where it is installed, is one of the
+engines that numbers and tokens are held against. `--quick` leaves out the largest part, int8 and the songs.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import statistics
 import sys
 import time
@@ -22,6 +24,7 @@ from jukebox_kit.codes import UNMADE
 from jukebox_kit.definitions import load_definition
 from jukebox_kit.footprint import level_bytes, weights_bytes
 from jukebox_kit.labels import Labels
+from jukebox_kit.model.jukebox_package import PACKAGES
 from jukebox_kit.model.prior import Conditioning, Prior
 from jukebox_kit.models import blank_prior, place, repack
 from jukebox_kit.placement import Placement
@@ -31,7 +34,7 @@ from jukebox_kit.verify.run import verify_folder
 from jukebox_kit.windows import plan_level
 
 GOLDEN = Path(__file__).parent / "golden"
-ENGINES = ("cached", "graph", "fused", "fast")
+ENGINES = ("cached", "graph", "fused", "fast", *(["jukebox"] if any(map(importlib.util.find_spec, PACKAGES)) else []))
 STEPS, ROUNDS = 32, 9
 SECONDS = 20
 
