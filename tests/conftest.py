@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.vqvae import VQVAE
 from jukebox_kit.models import Model, place
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell; Ctrl-C is tested, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # the parts are small: a second thread costs more than it brings
 TESTS = Path(__file__).parent
 GOLDEN = TESTS / "golden"

@@ -146,6 +146,12 @@ def name_of(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
+def safely_composed(node: ast.Call) -> bool:
+    """Return whether a call asks for YAML's nodes alone, by the loader that makes nothing but plain values of them."""
+    loaders = [ast.unparse(argument) for argument in node.args[1:]]
+    return name_of(node.func) == "yaml.compose" and loaders == ["yaml.SafeLoader"]
+
+
 def unsafe_calls(tree: ast.AST) -> list[str]:
     """Return the calls of a module that could run what a file asks for."""
     found: list[str] = []
@@ -166,7 +172,7 @@ def unsafe_calls(tree: ast.AST) -> list[str]:
                 and not (isinstance(safe, ast.Constant) and safe.value is True)
             )
             or (numpy_loads and "allow_pickle" in settings)
-            or (root == "yaml" and last not in ("safe_load", "safe_dump"))
+            or (root == "yaml" and last not in ("safe_load", "safe_dump", "SafeLoader") and not safely_composed(node))
             or name in ("eval", "exec", "os.system", "torch.hub.load")
             or last.endswith("read_pickle")
             or last.endswith("Unpickler")
@@ -183,6 +189,8 @@ def test_nothing_is_read_with_a_bare_unpickle() -> None:
         "torch.load(f, weights_only=False)",
         "np.load(f, allow_pickle=True)",
         "yaml.load(f)",
+        "yaml.compose(f)",
+        "yaml.compose(f, yaml.Loader)",
         "pickle.Unpickler(f).load()",
     ]
     assert all(unsafe_calls(ast.parse(source)) for source in bad)
