@@ -14,7 +14,7 @@ from jukebox_kit.definitions import PARTS, ModelDefinition, find_file, load_defi
 from jukebox_kit.errors import CheckpointError, ConfigurationError
 from jukebox_kit.labels import Tables
 from jukebox_kit.model.checkpoint import assign, brought, fingerprint, matched, read_shapes, read_state
-from jukebox_kit.model.jukebox_package import PACKAGES, JukeboxPrior, JukeboxVQVAE
+from jukebox_kit.model.jukebox_package import PACKAGES, JukeboxPrior, JukeboxVQVAE, package
 from jukebox_kit.model.packed import packed
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.transformer import Linear, Map
@@ -49,9 +49,12 @@ class Model:
 
         device: the GPU where there is one, else the CPU. weights: what the transformers' maps are kept as, `float32`,
         `float16` or `int8`; by default float16 on a GPU and float32 on the CPU; all else is float32. engine: one of
-        `placement.ENGINES`.
+        `placement.ENGINES`. RequestError where it is jukebox and that package is not installed.
         """
-        return cls(str(model), load_definition(model), Placement.of(device, weights, engine))
+        where = Placement.of(device, weights, engine)
+        if engine == "jukebox":
+            package()
+        return cls(str(model), load_definition(model), where)
 
     @cached_property
     def vqvae(self) -> VQVAE:

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -85,7 +86,8 @@ class Worker:
         now = time.monotonic()
         if now - self.told >= TELL_EVERY:
             self.told = now
-            self.rank.send(progress)
+            with suppress(OSError):  # the rank is gone, which whoever reads its tasks finds too
+                self.rank.send(progress)
 
 
 def _song(task: Task, model: Model) -> Song:

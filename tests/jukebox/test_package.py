@@ -21,7 +21,7 @@ import jukebox_kit as jk
 from jukebox_kit import placement
 from jukebox_kit.alignment import align
 from jukebox_kit.definitions import load_definition
-from jukebox_kit.errors import CheckpointError, RequestError
+from jukebox_kit.errors import CheckpointError, RequestError, StoppedError
 from jukebox_kit.model.checkpoint import recipe_state
 from jukebox_kit.model.jukebox_package import PACKAGES, JukeboxDecoder, JukeboxPrior, JukeboxVQVAE, package
 from jukebox_kit.models import Model, blank_prior, of_package
@@ -102,8 +102,15 @@ def test_a_song_of_one_seed_is_the_same_song(ordered: Path, tmp_path: Path) -> N
     made = list[Song]()
     for engine in ENGINES:
         model = Model.load(ordered, "cpu", "float32", engine)
-        song = Song.create(tmp_path / engine, model, model=str(ordered), items=2, **REQUEST)
-        made.append(jk.sample(song, model=model))
+        song, asked = Song.create(tmp_path / engine, model, model=str(ordered), items=2, **REQUEST), list[int]()
+
+        def stop(asked: list[int] = asked) -> bool:
+            asked.append(1)
+            return len(asked) > 90
+
+        with pytest.raises(StoppedError):  # in level 1, where it goes on
+            jk.sample(song, model=model, options=jk.Options(stop=stop))
+        made.append(jk.sample(Song.open(song.root), model=model))
     for level in LEVELS:
         assert np.array_equal(made[0].codes(level), made[1].codes(level))
     assert {run["engine"] for run in made[1].manifest.runs.values()} == {"jukebox"}
@@ -180,6 +187,10 @@ def test_where_neither_is_installed_the_install_line_is_told(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None if name in PACKAGES else find(name))
     with pytest.raises(RequestError, match=r'pip install "jukebox_kit\[jukebox\]"'):
         package()
-    assert shell(monkeypatch, "sample", tmp_path / "song", "--device", "cpu", "--engine", "jukebox") == 1
+    words = ("sample", tmp_path / "song", "--device", "cpu", "--weights", "float32", "--engine", "jukebox")
+    assert shell(monkeypatch, *words) == 1
     assert "needs a GPU" in capsys.readouterr().err
+    monkeypatch.setattr(placement, "GPU_ONLY", {})  # as where there is one
+    assert shell(monkeypatch, *words) == 1
+    assert 'pip install "jukebox_kit[jukebox]"' in capsys.readouterr().err
     assert not (tmp_path / "song").exists()
