@@ -38,26 +38,31 @@ def album(
     from jukebox_kit.album.ranks import world
     from jukebox_kit.album.tasks import Ways
 
+    began = time.monotonic()
     with world(device) as ranks:
         ways = ranks.from_first(
             lambda: Ways(level_of(until), save_every, batch, device, weights, engine, patience).checked()
         )
         read = ranks.from_first(lambda: load_album(file, folder))
         if dry_run:
-            code = _plan(read, ways.until, as_json) if ranks.rank.number == 0 else 0
+            code = _plan(read, ways.until, as_json, began) if ranks.rank.number == 0 else 0
         else:
             code = _make(read, ways, ranks, as_json)
     if code:
         raise typer.Exit(code)
 
 
-def _plan(read: Album, until: int, as_json: bool) -> int:
+def _plan(read: Album, until: int, as_json: bool, began: float) -> int:
     from jukebox_kit.album.report import as_json as plain
     from jukebox_kit.album.report import planned
     from jukebox_kit.album.works import works_of
 
     works = works_of(read, until)
-    typer.echo(json.dumps(plain(read, works, 0.0), indent=1) if as_json else "\n".join(planned(works, read)))
+    seconds = time.monotonic() - began
+    if as_json:
+        typer.echo(json.dumps(plain(read, works, seconds), indent=1))
+    else:
+        typer.echo("\n".join([*planned(works, read), f"read and planned in {seconds:.2f} s"]))
     return 0
 
 

@@ -12,11 +12,11 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from jukebox_kit.stores.disks import open_store
 from jukebox_kit.stores.lease import holder
 
 NAME = re.compile(r"level_(\d)_rows_(\d+)-(\d+)_([0-9a-f]+)")
+Done = TypeVar("Done")
 PATIENCE = 60.0  # seconds in which others who begin their shares let go of the song
 
 
@@ -175,17 +176,21 @@ def _mark(song: Song, level: int) -> str:
 @contextmanager
 def _held_in_turn(song: Song) -> Iterator[None]:
     """Hold a song that others hold for moments only."""
-    until = time.monotonic() + PATIENCE
     with ExitStack() as held:
-        while True:
-            try:
-                held.enter_context(song.locked())
-                break
-            except SongBusyError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.1)
+        patiently(lambda: held.enter_context(song.locked()))
         yield
+
+
+def patiently(do: Callable[[], Done]) -> Done:
+    """Return what comes of doing something with a song that others hold for moments; SongBusyError where for longer."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return do()
+        except SongBusyError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
 
 
 def _remove(path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from jukebox_kit.album.configuration import Album
 from jukebox_kit.album.page import write_album_page
-from jukebox_kit.album.run import Standing
+from jukebox_kit.album.run import AlbumStanding
 from jukebox_kit.album.works import Work
 from jukebox_kit.errors import SongError
 from jukebox_kit.progress import duration
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 TELL_EVERY = {True: 1.0, False: 15.0}  # seconds between two tellings, on a terminal and elsewhere
 
 
-def lines(standing: Standing) -> list[str]:
+def lines(standing: AlbumStanding) -> list[str]:
     """Return how an album stands: a line, and one for each rank that is at something."""
     done, failed = standing.count("finished"), standing.count("failed", "lost", "skipped", "stopped")
     working = len({doing.song for doing in standing.busy})
@@ -91,7 +91,7 @@ class Told:
         self.album = album
         self.drawn, self.told, self.ended = 0, 0.0, -1
 
-    def __call__(self, standing: Standing) -> None:
+    def __call__(self, standing: AlbumStanding) -> None:
         """Take note of how it stands."""
         terminal, now = sys.stderr.isatty(), time.monotonic()
         ended = standing.count("") != self.ended
@@ -106,7 +106,7 @@ class Told:
         self.keep(standing, page=ended)
         self.ended = standing.count("")
 
-    def keep(self, standing: Standing, page: bool) -> None:
+    def keep(self, standing: AlbumStanding, page: bool) -> None:
         """Write what others can read."""
         album = self.album
         found = as_json(album, standing.works, standing.seconds)

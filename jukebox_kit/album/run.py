@@ -28,7 +28,7 @@ _own: list[Supervisor] = []  # this rank's, for what mpi4py calls here by name
 
 
 @dataclass(frozen=True)
-class Standing:
+class AlbumStanding:
     """How an album stands while it is made.
 
     doings: what each rank is at; seconds: since the run began; costs: seconds a token of each level took, as far as
@@ -81,7 +81,7 @@ class Standing:
 
 @contextmanager
 def album_made(
-    album: Album, ways: Ways, world: World, told: Callable[[Standing], None] = lambda _: None
+    album: Album, ways: Ways, world: World, told: Callable[[AlbumStanding], None] = lambda _: None
 ) -> Iterator[tuple[Work, ...] | None]:
     """Do what is left of an album, with all ranks of a world; every rank enters this, and rank 0 gets what came of it.
 
@@ -126,7 +126,7 @@ class _Run:
         world: World,
         supervisor: Supervisor,
         executor: Any,
-        told: Callable[[Standing], None],
+        told: Callable[[AlbumStanding], None],
     ) -> None:
         self.album, self.ways, self.world, self.told = album, ways, world, told
         self.supervisor, self.others = supervisor, executor
@@ -159,11 +159,11 @@ class _Run:
         self.told(self.standing())
         return tuple(self.works)
 
-    def standing(self) -> Standing:
+    def standing(self) -> AlbumStanding:
         """Return how everything stands."""
         doings = read_doings(self.supervisor.folder, self.world.size)
         costs = {level: seconds / tokens for level, (seconds, tokens) in self.spent.items() if tokens}
-        return Standing(tuple(self.works), doings, time.monotonic() - self.began, costs)
+        return AlbumStanding(tuple(self.works), doings, time.monotonic() - self.began, costs)
 
     def _begin(self, home: ThreadPoolExecutor) -> None:
         if self.supervisor.stopping.is_set():

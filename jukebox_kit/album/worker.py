@@ -21,12 +21,11 @@ from pathlib import Path
 import torch
 
 from jukebox_kit.album.tasks import Outcome, Task, Ways
-from jukebox_kit.errors import SongBusyError
 from jukebox_kit.keeping import Options, Progress
 from jukebox_kit.models import Model
 from jukebox_kit.overnight import ended
 from jukebox_kit.planned import load_for, load_planned
-from jukebox_kit.shares import PATIENCE
+from jukebox_kit.shares import patiently
 from jukebox_kit.song import Song, is_song
 from jukebox_kit.steps import level_0, level_1, level_2, sample_share
 
@@ -92,14 +91,11 @@ class Worker:
 
 def _song(task: Task, model: Model) -> Song:
     """Return a task's song, made where it is not there; who makes a share of it waits for others who make it too."""
-    until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return Song.create(task.song, model, **asdict(task.request))
-        except SongBusyError:
-            if task.rows is None or time.monotonic() > until:
-                raise
-            time.sleep(0.1)
+
+    def create() -> Song:
+        return Song.create(task.song, model, **asdict(task.request))
+
+    return create() if task.rows is None else patiently(create)
 
 
 def work(rank: Connection, ways: Ways, log_file: Path) -> None:

@@ -35,7 +35,7 @@ class Work:
     why: str = ""
     tokens: int = 0
     seconds: float = 0.0
-    tried: int = 0
+    tried_again: bool = False
     failed: list[Outcome] = field(default_factory=list[Outcome])
 
     @property
@@ -70,9 +70,9 @@ class Work:
 
     def again(self) -> bool:
         """Try once more where another process was at work on it; False where it was tried often enough."""
-        if self.end != "skipped" or self.tried:
+        if self.end != "skipped" or self.tried_again:
             return False
-        self.end, self.why, self.shared, self.tried = "", "", False, 1
+        self.end, self.why, self.shared, self.tried_again = "", "", False, True
         return True
 
     def rows(self) -> int:
