@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from jukebox_kit.definitions import PARTS, ModelDefinition, find_file, load_definition
 from jukebox_kit.errors import CheckpointError, ConfigurationError
@@ -148,14 +149,27 @@ class Model:
 
 def blank_vqvae(definition: ModelDefinition) -> VQVAE:
     """Return the VQ-VAE without weights, on the meta device."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         return VQVAE(definition.vqvae)
 
 
 def blank_prior(definition: ModelDefinition, level: int) -> Prior:
     """Return a level's prior without weights, on the meta device."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         return Prior(definition.priors[level], definition.vqvae)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Makes modules without first values: on the meta device torch imports for a second what would draw them."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        del types
+        named = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
 
 
 def of_package(blank: Part, state: dict[str, Tensor], placement: Placement) -> Part:
