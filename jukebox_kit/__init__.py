@@ -1,26 +1,11 @@
-"""jukebox_kit: OpenAI's Jukebox, usable again. A song is a folder, made in three steps that can be stopped anywhere."""
+"""jukebox_kit: OpenAI's Jukebox, usable again.
+
+A song is a folder, sampled in three steps (level_2, level_1, level_0) that can be interrupted and resumed at any point.
+Names are imported when they are first used, so that `import jukebox_kit` costs nothing.
+"""
 
 from __future__ import annotations
 
-from jukebox_kit.audio import save_audio
-from jukebox_kit.errors import JukeboxKitError
-from jukebox_kit.keeping import Options, Progress
-from jukebox_kit.models import Model
-from jukebox_kit.song import Song
-from jukebox_kit.steps import generate, level_0, level_1, level_2, sample, upsample
+import lazy_loader
 
-__version__ = "0.1.0"
-__all__ = [
-    "JukeboxKitError",
-    "Model",
-    "Options",
-    "Progress",
-    "Song",
-    "generate",
-    "level_0",
-    "level_1",
-    "level_2",
-    "sample",
-    "save_audio",
-    "upsample",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

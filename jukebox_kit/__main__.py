@@ -1,6 +1,6 @@
 """`python -m jukebox_kit`, the same as `jukebox-kit`."""
 
-from jukebox_kit.cli import main
+from jukebox_kit.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -15,12 +15,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from jukebox_kit.definitions import PARTS, load_definition
-from jukebox_kit.model.checkpoint import assign, recipe_state
+from jukebox_kit.engine.model import Model, place
 from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.vqvae import VQVAE
-from jukebox_kit.models import Model, place
+from jukebox_kit.model.weights.checkpoint import assign, recipe_state
+from jukebox_kit.model.weights.definition import PARTS, load_definition
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell; Ctrl-C is tested, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -76,7 +76,7 @@ def run() -> Run:
 
 def shell(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     """Run a command in this process, which is quicker than `run`; returns its exit code."""
-    from jukebox_kit.cli import main
+    from jukebox_kit.cli.app import main
 
     monkeypatch.setattr(sys, "argv", ["jukebox-kit", *map(str, arguments)])
     with pytest.raises(SystemExit) as stopped:

@@ -17,15 +17,16 @@ from pathlib import Path
 
 import torch
 
-from jukebox_kit.codes import UNMADE
-from jukebox_kit.definitions import load_definition
-from jukebox_kit.labels import Labels
-from jukebox_kit.model.checkpoint import assign, read_state, recipe_state
+from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.model import Model, place
+from jukebox_kit.engine.sampling import LevelJob, sample_level
+from jukebox_kit.engine.windows import UNMADE, LevelPlan
+from jukebox_kit.model.labels import Labels
 from jukebox_kit.model.prior import Prior
-from jukebox_kit.models import Model, blank_prior, place
-from jukebox_kit.releases.convert import convert, opens_as
-from jukebox_kit.sampling import Choice, LevelJob, sample_level
-from jukebox_kit.windows import LevelPlan
+from jukebox_kit.model.weights.blank import blank_prior
+from jukebox_kit.model.weights.checkpoint import assign, read_state, recipe_state
+from jukebox_kit.model.weights.definition import load_definition
+from jukebox_kit.model.weights.download.convert import convert, opens_as
 
 TOKENS = 12
 ORIGINAL, CONVERTED = "5b/prior_level_0.pth.tar", "5b/prior_level_0.safetensors"

@@ -17,17 +17,18 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from jukebox_kit.codes import UNMADE
-from jukebox_kit.model.caches import Layouts
+from jukebox_kit.engine.caches import Layouts
+from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.cpu.small_decoder import small
+from jukebox_kit.engine.decoder import CachedDecoder
+from jukebox_kit.engine.decoders import make_loop
+from jukebox_kit.engine.loop import Rows
+from jukebox_kit.engine.model import place, repack
+from jukebox_kit.engine.noise import NoiseTable
+from jukebox_kit.engine.placement import Placement, threads_for
+from jukebox_kit.engine.windows import UNMADE
 from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig
-from jukebox_kit.model.decoding import CachedDecoder
 from jukebox_kit.model.prior import Conditioning, Prior
-from jukebox_kit.model.small import small
-from jukebox_kit.models import place, repack
-from jukebox_kit.placement import Placement
-from jukebox_kit.sampling import Choice, Rows, make_loop
-from jukebox_kit.step_noise import NoiseTable
-from jukebox_kit.threads import threads_for
 
 CPU, AT, STEPS, ROUNDS = torch.device("cpu"), 4096, 12, 15
 Off = Callable[[], AbstractContextManager[object]]
@@ -51,7 +52,7 @@ def upsampler(width: int, depth: int, weights: str, engine: str) -> Prior:
 def stepper(prior: Prior, songs: int) -> Callable[[int], float]:
     """Return what steps a part in the middle of a window, as songs are sampled, and says how long a step took."""
     shape = prior.prior.transformer.shape
-    with patch.dict("jukebox_kit.step_noise.NOISE_VALUES", cpu=songs * STEPS * prior.bins):
+    with patch.dict("jukebox_kit.engine.noise.NOISE_VALUES", cpu=songs * STEPS * prior.bins):
         loop = make_loop(prior, Rows.of(torch.arange(songs)), 0, Choice(0.98), Placement(CPU))
     given = Conditioning(
         torch.randn(songs, shape.positions, shape.width),
@@ -92,21 +93,21 @@ def tables() -> Iterator[None]:
 @contextmanager
 def not_compiled() -> Iterator[None]:
     """Step small parts by torch's operations."""
-    with patch("jukebox_kit.sampling.small", lambda _: False):
+    with patch("jukebox_kit.engine.sampling.small", lambda _: False):
         yield
 
 
 @contextmanager
 def by_torch() -> Iterator[None]:
     """Do what lies between a large part's products by torch's operations."""
-    with patch("jukebox_kit.sampling.LargeDecoder", CachedDecoder):
+    with patch("jukebox_kit.engine.sampling.LargeDecoder", CachedDecoder):
         yield
 
 
 @contextmanager
 def noise_by_torch() -> Iterator[None]:
     """Make noise by torch's operations."""
-    with patch("jukebox_kit.compiled_choice.CompiledNoise", NoiseTable):
+    with patch("jukebox_kit.engine.cpu.numba_noise.CompiledNoise", NoiseTable):
         yield
 
 

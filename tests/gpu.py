@@ -20,18 +20,21 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from jukebox_kit.codes import UNMADE
-from jukebox_kit.definitions import load_definition
-from jukebox_kit.footprint import level_bytes, weights_bytes
-from jukebox_kit.labels import Labels
-from jukebox_kit.model.jukebox_package import PACKAGES
+from jukebox_kit.checks.verify.golden import Golden
+from jukebox_kit.checks.verify.run import verify_folder
+from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.decoders import make_loop
+from jukebox_kit.engine.loop import Rows, TokenLoop
+from jukebox_kit.engine.memory import level_bytes, weights_bytes
+from jukebox_kit.engine.model import place, repack
+from jukebox_kit.engine.original import PACKAGES
+from jukebox_kit.engine.placement import Placement
+from jukebox_kit.engine.sampling import LevelJob, sample_level
+from jukebox_kit.engine.windows import UNMADE, plan_level
+from jukebox_kit.model.labels import Labels
 from jukebox_kit.model.prior import Conditioning, Prior
-from jukebox_kit.models import blank_prior, place, repack
-from jukebox_kit.placement import Placement
-from jukebox_kit.sampling import Choice, LevelJob, Rows, TokenLoop, make_loop, sample_level
-from jukebox_kit.verify.golden import Golden
-from jukebox_kit.verify.run import verify_folder
-from jukebox_kit.windows import plan_level
+from jukebox_kit.model.weights.blank import blank_prior
+from jukebox_kit.model.weights.definition import load_definition
 
 GOLDEN = Path(__file__).parent / "golden"
 ENGINES = ("cached", "graph", "fused", "fast", *(["jukebox"] if any(map(importlib.util.find_spec, PACKAGES)) else []))

@@ -30,12 +30,13 @@ import typer
 from matplotlib.figure import Figure
 
 import jukebox_kit as jk
-from jukebox_kit.codes import UNMADE, Join
-from jukebox_kit.labels import label_rows
-from jukebox_kit.pieces import both_sides, lay_pieces
-from jukebox_kit.sampling import LevelJob, sample_level
-from jukebox_kit.song import Song
-from jukebox_kit.threads import threads_for
+from jukebox_kit.engine.placement import threads_for
+from jukebox_kit.engine.sampling import LevelJob, sample_level
+from jukebox_kit.engine.windows import UNMADE
+from jukebox_kit.model.labels import label_rows
+from jukebox_kit.song.chunks import both_sides, lay_pieces
+from jukebox_kit.song.codes import Join
+from jukebox_kit.song.song import Song
 
 STYLES = [("glass bells", "dance"), ("hollow reeds", "lullaby"), ("saw strings", "waltz"), ("glass bells", "march")]
 AFTER = (16, 64, 256)  # tokens after a join

@@ -24,14 +24,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from jukebox_kit.codes import UNMADE
-from jukebox_kit.definitions import PARTS, ModelDefinition, load_definition
-from jukebox_kit.footprint import level_bytes
-from jukebox_kit.labels import Labels
-from jukebox_kit.models import Model, blank_prior, blank_vqvae, linears
-from jukebox_kit.placement import WEIGHTS, Placement
-from jukebox_kit.sampling import Choice, LevelJob, sample_level
-from jukebox_kit.windows import LevelPlan
+from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.memory import level_bytes
+from jukebox_kit.engine.model import Model
+from jukebox_kit.engine.placement import WEIGHTS, Placement
+from jukebox_kit.engine.sampling import LevelJob, sample_level
+from jukebox_kit.engine.windows import UNMADE, LevelPlan
+from jukebox_kit.model.labels import Labels
+from jukebox_kit.model.weights.blank import blank_prior, blank_vqvae, linears
+from jukebox_kit.model.weights.definition import PARTS, ModelDefinition, load_definition
 
 MIB = 2**20
 GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}

@@ -11,11 +11,11 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from jukebox_kit.definitions import load_definition
-from jukebox_kit.model.checkpoint import recipe_state
-from jukebox_kit.models import blank_prior
-from jukebox_kit.old.into_songs import Answers, Outcome, import_songs
-from jukebox_kit.song import Song
+from jukebox_kit.model.weights.blank import blank_prior
+from jukebox_kit.model.weights.checkpoint import recipe_state
+from jukebox_kit.model.weights.definition import load_definition
+from jukebox_kit.song.interop.importing import Answers, Outcome, import_songs
+from jukebox_kit.song.song import Song
 from tests.conftest import GOLDEN
 
 OLD_RUN, OLD_FORMATS = GOLDEN / "old_run", GOLDEN / "old_formats"

@@ -16,18 +16,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import jukebox_kit as jk
-from jukebox_kit import alignment as al
-from jukebox_kit.alignment import Alignment, align, ensure_alignments, follow, read_alignment, write_alignments
-from jukebox_kit.codes import LevelCodes
-from jukebox_kit.edits import extend, undo
+from jukebox_kit.engine.model import Model
 from jukebox_kit.errors import ConfigurationError, SongError, StoppedError
-from jukebox_kit.following import line_spans
-from jukebox_kit.labels import label_rows
-from jukebox_kit.lines import Line
+from jukebox_kit.model.labels import label_rows
 from jukebox_kit.model.prior import Prior
-from jukebox_kit.models import Model
-from jukebox_kit.song import Song
-from jukebox_kit.stores.drive import is_kept
+from jukebox_kit.song.codes import LevelCodes
+from jukebox_kit.song.edits import extend, undo
+from jukebox_kit.song.lyrics import alignment as al
+from jukebox_kit.song.lyrics.alignment import (
+    Alignment,
+    align,
+    ensure_alignments,
+    follow,
+    read_alignment,
+    write_alignments,
+)
+from jukebox_kit.song.lyrics.timing import Line, line_spans
+from jukebox_kit.song.song import Song
+from jukebox_kit.song.store.drive import is_kept
 
 REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "lyrics": "la la la", "seed": 3}
 SIZE = 12  # tokens a frame of the tiny model: 0.096 seconds

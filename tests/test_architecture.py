@@ -1,9 +1,10 @@
-"""README's architecture section is true: which module may import which, and the size of files and functions."""
+"""jukebox_kit/README.md is true: its rooms, which may import which, what each offers; and the size of files."""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,69 +14,101 @@ from tests.conftest import TESTS
 ROOT = TESTS.parent
 PACKAGE = ROOT / "jukebox_kit"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
+IDS = [str(path.relative_to(PACKAGE)) for path in SOURCES]
 
 
-def layers() -> list[list[str]]:
-    """Return README's table of modules, top to bottom: a module may import from its own row and from rows below."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.split("## Architecture", 1)[1].split("\n## ", 1)[0]
-    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
-    return [re.findall(r"`([\w./]+)`", row) for row in rows]
+def rooms() -> dict[str, int]:
+    """Return each room of the table in jukebox_kit/README.md with its row, counted from the top."""
+    table = (PACKAGE / "README.md").read_text(encoding="utf-8").split("## Rooms", 1)[1].split("\n## ", 1)[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    return {name: row for row, cell in enumerate(rows) for name in re.findall(r"`([\w./]+)`", cell)}
 
 
-def row_of(module: str) -> int:
-    """Return the row that a module such as `jukebox_kit/model/prior.py` stands in; folders stand for what they hold."""
-    name = module.removeprefix("jukebox_kit/")
-    for number, names in enumerate(layers()):
-        if any(name == n or (n.endswith("/") and name.startswith(n)) for n in names):
-            return number
-    raise AssertionError(f"{module} is not in README's architecture section")
+def module_name(path: Path) -> str:
+    """Return the dotted name of a source file."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imports(path: Path) -> set[str]:
-    """Return the files of this package that a file imports from."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names: list[str] = []
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("jukebox_kit"):
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
-            file = ROOT / (name.replace(".", "/") + ".py")
-            if file.exists():
-                found.add(str(file.relative_to(ROOT)))
-    return found
+def room_of(module: str) -> str:
+    """Return the room of a dotted name as the table writes it, such as `song/` or `errors.py`."""
+    first = module.split(".")[1]
+    return f"{first}/" if (PACKAGE / first).is_dir() else f"{first}.py"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=[str(p.relative_to(PACKAGE)) for p in SOURCES])
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Yield the dotted module names inside this package that a file imports, in whichever form."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "jukebox_kit":
+            if node.module == "jukebox_kit":
+                yield from (f"jukebox_kit.{alias.name}" for alias in node.names)
+            else:
+                yield str(node.module)
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("jukebox_kit."))
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def in_a_room(path: Path) -> bool:
+    return path.parent != PACKAGE or path.name not in ("__init__.py", "__main__.py")  # those only offer the rooms
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=IDS)
 def test_imports_point_down(path: Path) -> None:
-    if path.name in ("__init__.py", "__main__.py"):
-        return  # they only gather what the package offers
-    own = row_of(str(path.relative_to(ROOT)))
-    for other in imports(path):
-        assert row_of(other) >= own, f"{path.name} may not import {other}"
+    if not in_a_room(path):
+        return
+    own = room_of(module_name(path))
+    for name in imports(parsed(path)):
+        other = room_of(name)
+        assert other == own or rooms()[other] > rooms()[own], f"{own} may not import {name}"
 
 
-def test_every_name_in_the_section_exists() -> None:
-    for names in layers():
-        for name in names:
-            assert (PACKAGE / name).exists(), name
+@pytest.mark.parametrize("path", SOURCES, ids=IDS)
+def test_other_rooms_are_imported_by_their_surface(path: Path) -> None:
+    if not in_a_room(path):
+        return
+    for name in imports(parsed(path)):
+        folder = PACKAGE.joinpath(*name.split(".")[1:])
+        if room_of(name) != room_of(module_name(path)):
+            assert room_of(name) in ("errors.py", "_files.py") or folder.is_dir(), f"{name} is a file inside a room"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=[str(p.relative_to(PACKAGE)) for p in SOURCES])
+def test_the_rules_see_every_form_of_import() -> None:
+    text = "import jukebox_kit.song.song\nfrom jukebox_kit import steps\nfrom jukebox_kit.engine import Model"
+    assert list(imports(ast.parse(text))) == ["jukebox_kit.song.song", "jukebox_kit.steps", "jukebox_kit.engine"]
+
+
+def test_the_table_names_every_room_and_no_other() -> None:
+    assert set(rooms()) == {room_of(module_name(path)) for path in SOURCES if in_a_room(path)}
+
+
+@pytest.mark.parametrize("stub", sorted(PACKAGE.rglob("__init__.pyi")), ids=lambda path: path.parent.name)
+def test_rooms_offer_what_their_files_define(stub: Path) -> None:
+    for node in parsed(stub).body:
+        assert isinstance(node, ast.ImportFrom)
+        assert node.level == 1
+        source = stub.parent.joinpath(*str(node.module).split("."))
+        text = (source.with_suffix(".py") if source.with_suffix(".py").exists() else source / "__init__.pyi").read_text(
+            encoding="utf-8"
+        )
+        for alias in node.names:
+            assert re.search(rf"^(class|def) {alias.name}\b|^{alias.name}\b.* =|as {alias.name}\b", text, re.M), (
+                alias.name
+            )
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=IDS)
 def test_files_are_of_one_idea_and_functions_can_be_read(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 310
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and path.name != "cli.py":
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and path.parent.name != "cli":
             assert (node.end_lineno or 0) - node.lineno < 50, f"{node.name} is long"
 
 
 def test_the_library_does_not_print() -> None:
     for path in SOURCES:
-        calls = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)]
+        calls = [n for n in ast.walk(parsed(path)) if isinstance(n, ast.Call)]
         assert not any(isinstance(c.func, ast.Name) and c.func.id == "print" for c in calls), path.name
-
-
-def test_the_model_package_knows_nothing_of_songs() -> None:
-    for path in (PACKAGE / "model").glob("*.py"):
-        assert all(other.startswith(("jukebox_kit/model/", "jukebox_kit/errors.py")) for other in imports(path))

@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jukebox_kit.bench import growth, hardware, peers
-from jukebox_kit.bench.hardware import Memory, copy_bandwidth
-from jukebox_kit.bench.measuring import LEAD, Ours, interleaved, steps_taken
-from jukebox_kit.bench.peers import Peer
-from jukebox_kit.bench.products import Products, plain_products, products_of
-from jukebox_kit.bench.report import Report, Row, SongRow
-from jukebox_kit.bench.run import Bench, run
-from jukebox_kit.bench.shapes import (
+from jukebox_kit.checks.bench import growth, hardware, peers
+from jukebox_kit.checks.bench.hardware import Memory, copy_bandwidth
+from jukebox_kit.checks.bench.measuring import LEAD, Ours, interleaved, steps_taken
+from jukebox_kit.checks.bench.peers import Peer
+from jukebox_kit.checks.bench.products import Products, plain_products, products_of
+from jukebox_kit.checks.bench.report import Report, Row, SongRow
+from jukebox_kit.checks.bench.run import Bench, run
+from jukebox_kit.checks.bench.shapes import (
     Subject,
     build,
     conditioning,
@@ -31,19 +31,21 @@ from jukebox_kit.bench.shapes import (
     seen_keys,
     step_bytes,
 )
-from jukebox_kit.codes import UNMADE
-from jukebox_kit.definitions import load_definition
+from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.decoder import CachedDecoder
+from jukebox_kit.engine.decoders import make_loop
+from jukebox_kit.engine.loop import Rows
+from jukebox_kit.engine.model import Model
+from jukebox_kit.engine.noise import NOISE_VALUES, NoiseTable
+from jukebox_kit.engine.placement import Placement
+from jukebox_kit.engine.windows import UNMADE
 from jukebox_kit.errors import RequestError
-from jukebox_kit.estimates import LevelEstimate, SongEstimate
-from jukebox_kit.model.checkpoint import recipe_tensor
 from jukebox_kit.model.configuration import PriorConfig
-from jukebox_kit.model.decoding import CachedDecoder
 from jukebox_kit.model.transformer import Linear
-from jukebox_kit.models import Model
-from jukebox_kit.placement import Placement
-from jukebox_kit.plan import MemoryPlan
-from jukebox_kit.sampling import Choice, Rows, make_loop
-from jukebox_kit.step_noise import NOISE_VALUES, NoiseTable
+from jukebox_kit.model.weights.checkpoint import recipe_tensor
+from jukebox_kit.model.weights.definition import load_definition
+from jukebox_kit.steps.estimates import LevelEstimate, SongEstimate
+from jukebox_kit.steps.memory_plan import MemoryPlan
 from tests.conftest import SMALL_VQVAE, shell
 
 CPU = torch.device("cpu")
@@ -316,8 +318,8 @@ def test_transformers_is_installed_once_apart_from_the_rest(tmp_path: Path, monk
             Path(command[command.index("--target") + 1]).mkdir()
         return subprocess.CompletedProcess(command, 2 - len(commands), "", "ERROR: no network\n\n")
 
-    monkeypatch.setattr("jukebox_kit.bench.peers.OWN_CACHE", tmp_path / "kit" / "models")
-    monkeypatch.setattr("jukebox_kit.bench.peers.subprocess.run", pip)
+    monkeypatch.setattr("jukebox_kit.checks.bench.peers.OWN_CACHE", tmp_path / "kit" / "models")
+    monkeypatch.setattr("jukebox_kit.checks.bench.peers.subprocess.run", pip)
     with pytest.raises(RequestError, match=r"\(ERROR: no network\).*--peer-python"):
         peers.peer_command("transformers", None)
     for _ in range(2):
@@ -392,7 +394,7 @@ def test_a_plan_is_the_estimate_and_nothing_else(
         asked.append(given)
         return made
 
-    monkeypatch.setattr("jukebox_kit.estimates.estimate", estimate)
+    monkeypatch.setattr("jukebox_kit.steps.estimates.estimate", estimate)
     options = ("bench", "--plan", "demo", "--items", 2, "--seconds", 4, "--device", "cpu", "--weights", "float32,int8")
     assert shell(monkeypatch, *options) == 0
     text = capsys.readouterr().out

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jukebox_kit.bench import peer_worker
-from jukebox_kit.bench.peer_worker import AnotherError, Gate, work
+from jukebox_kit.checks.bench import peer_worker
+from jukebox_kit.checks.bench.peer_worker import AnotherError, Gate, work
 
 PART = {"width": 8, "depth": 2, "heads": 1, "blocks": 2, "order": 2, "m_attn": 0.25, "m_mlp": 1.0, "merged": False}
 PART |= {"bins": 5, "positions": 50, "prefix": 2, "lyrics": 0, "encoder": False, "cuda": False, "threads": 1}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from jukebox_kit.bench.bits import FORMS, SEED, as_json, as_text, bits_by_weights, bits_corpus
-from jukebox_kit.definitions import load_definition
+from jukebox_kit.checks.bench.bits import FORMS, SEED, bits_as_json, bits_as_text, bits_by_weights, bits_corpus
+from jukebox_kit.engine.model import Model
 from jukebox_kit.errors import RequestError
-from jukebox_kit.models import Model
+from jukebox_kit.model.weights.definition import load_definition
 from jukebox_kit.training.corpus import synthesise_windows
-from jukebox_kit.training.priors import measure
+from jukebox_kit.training.prior import measure
 
 
 def test_bits_are_told_by_weights() -> None:
@@ -23,8 +23,8 @@ def test_bits_are_told_by_weights() -> None:
     assert [row.more for row in rows] == [row.bits - rows[0].bits for row in rows]
     assert rows[2].bits != rows[3].bits, "what goes in is rounded in the one and not in the other"
     assert all(abs(row.more) < 0.02 for row in rows)
-    assert "int8" in as_text(rows)
-    assert as_json(rows)[0]["level"] == 0
+    assert "int8" in bits_as_text(rows)
+    assert bits_as_json(rows)[0]["level"] == 0
     with pytest.raises(RequestError, match="songs must be at least 1"):
         bits_by_weights("demo", 0)
     with pytest.raises(RequestError, match="fast and cached"):

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from jukebox_kit.definitions import PARTS, load_definition
 from jukebox_kit.errors import CheckpointError
-from jukebox_kit.model.checkpoint import (
+from jukebox_kit.model.weights.blank import blank_prior, blank_vqvae
+from jukebox_kit.model.weights.checkpoint import (
     assign,
     brought,
     fingerprint,
@@ -22,7 +22,7 @@ from jukebox_kit.model.checkpoint import (
     recipe_state,
     recipe_tensor,
 )
-from jukebox_kit.models import blank_prior, blank_vqvae
+from jukebox_kit.model.weights.definition import PARTS, load_definition
 from tests.conftest import GOLDEN, TESTS, small_prior, small_vqvae
 
 RELEASED = [

@@ -67,7 +67,7 @@ def test_bad_requests(
 
 
 def exit_code() -> int:
-    from jukebox_kit.cli import main
+    from jukebox_kit.cli.app import main
 
     with pytest.raises(SystemExit) as stopped:
         main()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jukebox_kit.song import Song
+from jukebox_kit.song.song import Song
 from tests.conftest import TESTS, shell
 from tests.old import OLD_FORMATS, OLD_RUN, codes_of, holds, write_mini
 

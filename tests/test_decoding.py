@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from jukebox_kit.checks.verify.parts import teacher_forced
+from jukebox_kit.engine.decoder import CachedDecoder, PlainDecoder
 from jukebox_kit.model.attention import pattern_attention
 from jukebox_kit.model.configuration import Pattern
-from jukebox_kit.model.decoding import CachedDecoder, PlainDecoder
 from jukebox_kit.model.prior import Prior
-from jukebox_kit.verify.parts import teacher_forced
 from tests.conftest import small_prior
 
 PATTERNS = ["dense", "row", "column", "previous_row", "prime", "encoder"]

@@ -6,11 +6,11 @@ import json
 
 import yaml
 
-from jukebox_kit.definitions import CONFIGS, PACKAGE, PARTS
-from jukebox_kit.demo.music import synthesise
-from jukebox_kit.demo.report import CLEAN_SEED, PAIRS, lyric_bits
-from jukebox_kit.models import Model
+from jukebox_kit.checks.listen.report import CLEAN_SEED, PAIRS, lyric_bits
+from jukebox_kit.engine.model import Model
+from jukebox_kit.model.weights.definition import CONFIGS, PACKAGE, PARTS
 from jukebox_kit.training.corpus import synthesise_windows
+from jukebox_kit.training.synth import synthesise
 from jukebox_kit.training.vqvae import relative_errors
 
 RESULTS = json.loads((CONFIGS / "training" / "demo-results.json").read_text())

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import jukebox_kit as jk
-from jukebox_kit import edits
 from jukebox_kit.errors import RequestError, SongError
-from jukebox_kit.song import LEVELS, Song
-from jukebox_kit.stores.local import LocalStore
-from jukebox_kit.versions import version_names
+from jukebox_kit.song import edits
+from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.store.local import LocalStore
+from jukebox_kit.song.versions import version_names
 from tests.conftest import Run
 
 REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "lyrics": "la la", "seconds": 0.6, "items": 2}

@@ -10,22 +10,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from jukebox_kit import estimates, pace
-from jukebox_kit.codes import UNMADE
-from jukebox_kit.definitions import PARTS, ModelDefinition, load_definition
+from jukebox_kit.engine import timing as pace
+from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.cpu.small_decoder import SmallDecoder
+from jukebox_kit.engine.decoder import CachedDecoder
+from jukebox_kit.engine.memory import free_memory, level_bytes, weights_bytes
+from jukebox_kit.engine.model import Model, place
+from jukebox_kit.engine.placement import Placement
+from jukebox_kit.engine.sampling import LevelJob, sample_level
+from jukebox_kit.engine.timing import Pace, measure_decoding, measure_pace
+from jukebox_kit.engine.windows import UNMADE, plan_level
 from jukebox_kit.errors import RequestError
-from jukebox_kit.estimates import estimate, read_positions
-from jukebox_kit.footprint import free_memory, level_bytes, weights_bytes
-from jukebox_kit.labels import Labels
 from jukebox_kit.model.configuration import Pattern, PriorConfig, layer_patterns
-from jukebox_kit.model.decoding import CachedDecoder
+from jukebox_kit.model.labels import Labels
 from jukebox_kit.model.prior import Conditioning, Prior
-from jukebox_kit.model.small import SmallDecoder
-from jukebox_kit.models import Model, place
-from jukebox_kit.pace import Pace, measure_decoding, measure_pace
-from jukebox_kit.placement import Placement
-from jukebox_kit.sampling import Choice, LevelJob, sample_level
-from jukebox_kit.windows import plan_level
+from jukebox_kit.model.weights.definition import PARTS, ModelDefinition, load_definition
+from jukebox_kit.steps import estimates
+from jukebox_kit.steps.estimates import estimate, read_positions
 from tests.conftest import SMALL_VQVAE, with_recipe
 
 CPU, META, GIB = torch.device("cpu"), torch.device("meta"), 2**30
@@ -125,7 +126,7 @@ def fixed_pace(monkeypatch: pytest.MonkeyPatch, found: Pace) -> list[int]:
 def test_tokens_and_seconds_are_those_of_the_plan(
     monkeypatch: pytest.MonkeyPatch, model: str, seconds: float, items: int, batch: int | None
 ) -> None:
-    monkeypatch.setattr("jukebox_kit.plan.free_memory", lambda _: 64 * GIB)
+    monkeypatch.setattr("jukebox_kit.steps.memory_plan.free_memory", lambda _: 64 * GIB)
     asked = fixed_pace(monkeypatch, Pace(0.01, 0.001))
     definition = load_definition(model)
     found = estimate(definition, seconds, items, Placement(CPU), batch)
@@ -175,7 +176,7 @@ def test_a_plan_counts_the_steps_and_positions_that_sampling_does(
 
 
 def test_what_was_measured_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jukebox_kit.plan.free_memory", lambda _: 64 * GIB)
+    monkeypatch.setattr("jukebox_kit.steps.memory_plan.free_memory", lambda _: 64 * GIB)
     asked = fixed_pace(monkeypatch, Pace(0.01, 0.001))
     definition, measured = load_definition("demo"), estimates.Measured()
     first = estimates.estimate(definition, 8, 2, Placement(CPU), measured=measured)
@@ -193,7 +194,7 @@ def test_what_does_not_fit_is_said_before_anything_is_measured(monkeypatch: pyte
         raise AssertionError("nothing is to be measured")
 
     monkeypatch.setattr(estimates, "measure_pace", measured)
-    monkeypatch.setattr("jukebox_kit.plan.free_memory", lambda _: 8 * GIB)
+    monkeypatch.setattr("jukebox_kit.steps.memory_plan.free_memory", lambda _: 8 * GIB)
     definition = load_definition("5b_lyrics")
     found = estimate(definition, 20, 1, Placement(CPU, "float16"))
     assert (found.fits, found.levels, found.vqvae_seconds, found.seconds) == (False, (), None, 0.0)

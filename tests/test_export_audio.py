@@ -12,11 +12,11 @@ import pytest
 import soundfile
 
 import jukebox_kit as jk
-from jukebox_kit.audio import Audio
+from jukebox_kit.engine.model import Model
 from jukebox_kit.errors import AudioError, JukeboxKitError, RequestError, SongError
-from jukebox_kit.exports import CEILING, Exported, best_audio, export_audio, loudness
-from jukebox_kit.models import Model
-from jukebox_kit.song import Song
+from jukebox_kit.song.audio import Audio, audio_bytes
+from jukebox_kit.song.export import CEILING, Exported, best_audio, export_audio, loudness
+from jukebox_kit.song.song import Song
 from tests.conftest import shell
 
 SR, SECONDS = 16000, 1.0
@@ -119,7 +119,7 @@ def test_minutes_of_ogg(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 44100 * 120).astype(np.float32)
     path = jk.save_audio(noise, tmp_path / "long.ogg")
     assert soundfile.info(path).frames == len(noise)
-    assert len(jk.audio.audio_bytes(noise, 44100, "ogg")) > path.stat().st_size * 0.9
+    assert len(audio_bytes(noise, 44100, "ogg")) > path.stat().st_size * 0.9
 
 
 def test_loudness_is_that_of_the_standard() -> None:
@@ -252,7 +252,7 @@ def test_refusals(song: Song, model: Model, tiny: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("exports"))
     assert best_audio(fresh, 0, model).shape == (0,)
     with pytest.raises(AudioError, match="mp3 cannot be written at 17000 Hz on this machine; choose wav or flac"):
-        jk.audio.audio_bytes(np.zeros(10, np.float32), 17000, "mp3")
+        audio_bytes(np.zeros(10, np.float32), 17000, "mp3")
 
 
 def test_a_song_with_exports_is_still_a_song_s_folder(song: Song, model: Model, tiny: Path) -> None:

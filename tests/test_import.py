@@ -13,11 +13,11 @@ import soundfile
 import torch
 
 import jukebox_kit as jk
-from jukebox_kit import edits
 from jukebox_kit.errors import JukeboxKitError, SongError
-from jukebox_kit.old.into_songs import Answers, import_songs
-from jukebox_kit.old.reading import read_old_file
-from jukebox_kit.song import Song
+from jukebox_kit.song import edits
+from jukebox_kit.song.interop.importing import Answers, import_songs
+from jukebox_kit.song.interop.pickles import read_old_file
+from jukebox_kit.song.song import Song
 from tests.conftest import GOLDEN, TESTS
 from tests.old import HOPS, OLD_FORMATS, OLD_RUN, codes_of, holds, imported, one, write_mini, write_run
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from jukebox_kit.errors import CheckpointError, LabelError
-from jukebox_kit.labels import Tables, check_total, clean_lyrics, lyric_tokens, lyric_window, read_ids
 from jukebox_kit.model.configuration import PriorConfig
+from jukebox_kit.model.labels import Tables, check_total, clean_lyrics, lyric_tokens, lyric_window, read_ids
 from tests.conftest import GOLDEN
 
 ROWS = json.loads((GOLDEN / "labels.json").read_text(encoding="utf-8"))

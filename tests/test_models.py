@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from jukebox_kit.definitions import load_definition, shipped_models
+from jukebox_kit.engine.model import Model, place
 from jukebox_kit.errors import CheckpointError, ConfigurationError, RequestError
 from jukebox_kit.model.configuration import Pattern, layer_patterns
 from jukebox_kit.model.transformer import Linear
-from jukebox_kit.models import Model, place
+from jukebox_kit.model.weights.definition import load_definition, shipped_models
 from tests.conftest import TINY, small_prior
 
 
@@ -73,7 +73,7 @@ def test_unknown_models_are_told_the_nearest() -> None:
 def test_tables_come_from_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model.load("1b_lyrics", "cpu")
     monkeypatch.setenv("JUKEBOX_KIT_MODELS", str(tmp_path / "nowhere"))
-    monkeypatch.setattr("jukebox_kit.models.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("jukebox_kit.engine.model.importlib.util.find_spec", lambda name: None)
     with pytest.raises(CheckpointError, match=r"pip install 'jukebox_kit\[jukebox\]'"):
         assert model.tables
     monkeypatch.undo()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from jukebox_kit.noise import MASK, gumbel, philox, uniforms
+from jukebox_kit.engine.noise import MASK, gumbel, philox, uniforms
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,13 @@ import soundfile
 import torch
 
 import jukebox_kit as jk
-from jukebox_kit import steps
+from jukebox_kit.engine.model import Model
 from jukebox_kit.errors import RequestError, SongError
-from jukebox_kit.models import Model
-from jukebox_kit.old.export import export_2020
-from jukebox_kit.old.into_songs import Answers
-from jukebox_kit.overnight import Outcome, Report, Standing, bring_old, order, standings, work_through
-from jukebox_kit.song import LEVELS, Song
+from jukebox_kit.jobs.queue import Outcome, Report, Standing, bring_old, order, standings, work_through
+from jukebox_kit.song.interop.exporting import export_2020
+from jukebox_kit.song.interop.importing import Answers
+from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.steps import steps
 from tests.conftest import shell
 
 REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "seconds": 0.1, "items": 1}
@@ -40,7 +40,7 @@ def model(tiny: Path) -> Model:
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the songs their spectrograms, which would take half of the time."""
-    monkeypatch.setattr("jukebox_kit.sounds.spectrogram_png", lambda *_: b"")
+    monkeypatch.setattr("jukebox_kit.song.render.spectrogram_png", lambda *_: b"")
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_failing_songs_do_not_stop_the_others(
             loads.append(song.request.model)
         return model
 
-    monkeypatch.setattr("jukebox_kit.overnight.sample", broken)
+    monkeypatch.setattr("jukebox_kit.jobs.queue.sample", broken)
     report = work_through([song.root for song in songs], load)
     assert names(report.outcomes) == list("abcdefg")
     assert names(report.ended("finished")) == ["a", "g"]
@@ -297,6 +297,6 @@ def test_ctrl_c_in_the_shell_is_130(
     def interrupted(*_: Any) -> Song:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jukebox_kit.overnight.sample", interrupted)
+    monkeypatch.setattr("jukebox_kit.jobs.queue.sample", interrupted)
     assert shell(monkeypatch, "overnight", tmp_path / "songs") == 130
     assert f"stopped; all is saved; go on with: jukebox-kit overnight {tmp_path / 'songs'}" in capsys.readouterr().err

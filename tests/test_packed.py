@@ -9,17 +9,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from jukebox_kit.codes import UNMADE
+from jukebox_kit.checks.verify.golden import Golden
+from jukebox_kit.engine import linear as packed
+from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.decoders import make_loop
+from jukebox_kit.engine.linear import Float16Map, Float32Map, Int8Map, TurnedMap, in_int8
+from jukebox_kit.engine.loop import Rows
+from jukebox_kit.engine.model import Model, repack
+from jukebox_kit.engine.placement import Placement
+from jukebox_kit.engine.windows import UNMADE
 from jukebox_kit.errors import RequestError
-from jukebox_kit.model import packed
-from jukebox_kit.model.packed import Float16Map, Float32Map, Int8Map, in_int8
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.transformer import Linear, Map
-from jukebox_kit.model.turned import TurnedMap
-from jukebox_kit.models import Model, linears, repack
-from jukebox_kit.placement import Placement
-from jukebox_kit.sampling import Choice, Rows, make_loop
-from jukebox_kit.verify.golden import Golden
+from jukebox_kit.model.weights.blank import linears
 from tests.conftest import GOLDEN
 
 CPU = torch.device("cpu")

@@ -19,18 +19,18 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 import jukebox_kit as jk
-from jukebox_kit import edits
-from jukebox_kit.again import again, python_call, shell_command
-from jukebox_kit.cli import app
-from jukebox_kit.keeping import Options
-from jukebox_kit.lines import Line
-from jukebox_kit.manifest import Manifest
-from jukebox_kit.marks import audio_name, picture_name
-from jukebox_kit.page import Page, PageItem, Sound, page_of, render, write_page
-from jukebox_kit.pictures import heat_map_png, strip_png
-from jukebox_kit.request import Request, settled_request
-from jukebox_kit.song import Song
-from jukebox_kit.stores.local import LocalStore
+from jukebox_kit.cli.app import app
+from jukebox_kit.song import edits
+from jukebox_kit.song.audio_files import audio_name, picture_name
+from jukebox_kit.song.lyrics.timing import Line
+from jukebox_kit.song.manifest import Manifest
+from jukebox_kit.song.page.page import Page, PageItem, Sound, page_of, render, write_page
+from jukebox_kit.song.pictures import heat_map_png, strip_png
+from jukebox_kit.song.reproduce import again, python_call, shell_command
+from jukebox_kit.song.request import Request, settled_request
+from jukebox_kit.song.song import Song
+from jukebox_kit.song.store.local import LocalStore
+from jukebox_kit.steps.progress import Options
 from tests.conftest import Run
 
 REQUEST: dict[str, Any] = {
@@ -110,7 +110,7 @@ def test_the_page_is_written_after_each_level(tiny: Path, tmp_path: Path) -> Non
 def test_a_growing_level_is_shown_as_far_as_it_can_be_heard(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jukebox_kit.keeping.REPORTS_A_SECOND", 1e9)
+    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_A_SECOND", 1e9)
     song = jk.level_2(Song.create(tmp_path / "song", model=tiny, **REQUEST))
     stopped: list[int] = []
 
@@ -215,7 +215,7 @@ def manifest_values(text: str) -> dict[str, Any]:
 
 def asked_by_shell(command: str) -> Request:
     """Return the request that the shell's `sample` makes of a command, by its own parser."""
-    from jukebox_kit.cli_shared import number_or_numbers, pieces_of
+    from jukebox_kit.cli.options import number_or_numbers, pieces_of
 
     program, name, *arguments = shlex.split(command)
     assert (program, name) == ("jukebox-kit", "sample")

@@ -20,21 +20,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jukebox_kit as jk
-from jukebox_kit import edits
-from jukebox_kit.again import shell_command
-from jukebox_kit.cli_shared import pieces_of
-from jukebox_kit.codes import UNMADE, Join, LevelCodes, pack_codes, unpack_codes
+from jukebox_kit.cli.options import pieces_of
+from jukebox_kit.engine.model import Model
+from jukebox_kit.engine.placement import Placement
+from jukebox_kit.engine.timing import Pace
+from jukebox_kit.engine.windows import UNMADE, LevelPlan, window_starts
 from jukebox_kit.errors import RequestError, SongError, StoppedError
-from jukebox_kit.estimates import estimate, read_positions
+from jukebox_kit.jobs.queue import standings
 from jukebox_kit.model.configuration import PriorConfig
-from jukebox_kit.models import Model
-from jukebox_kit.overnight import standings
-from jukebox_kit.pace import Pace
-from jukebox_kit.page import page_of
-from jukebox_kit.pieces import Layout, both_sides, lay_pieces, layout_of
-from jukebox_kit.placement import Placement
-from jukebox_kit.song import Song
-from jukebox_kit.windows import LevelPlan, window_starts
+from jukebox_kit.song import edits
+from jukebox_kit.song.chunks import Layout, both_sides, lay_pieces, layout_of
+from jukebox_kit.song.codes import Join, LevelCodes, pack_codes, unpack_codes
+from jukebox_kit.song.page.page import page_of
+from jukebox_kit.song.reproduce import shell_command
+from jukebox_kit.song.song import Song
+from jukebox_kit.steps.estimates import estimate, read_positions
 from tests.conftest import shell
 
 REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "lyrics": "la la la", "seconds": 0.4, "seed": 3}
@@ -46,7 +46,7 @@ def no_pictures() -> Iterator[None]:
     """Leave pictures out: they take longer than these songs, and are tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("strip_png", "spectrogram_png"):
-            patch.setattr(f"jukebox_kit.sounds.{name}", lambda *_: b"")
+            patch.setattr(f"jukebox_kit.song.render.{name}", lambda *_: b"")
         yield
 
 
@@ -235,7 +235,7 @@ def test_kill_9_in_the_middle_of_pieces(
 def test_status_and_progress_tell_what_is_made(
     base: Song, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jukebox_kit.keeping.REPORTS_A_SECOND", 1e9)
+    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_A_SECOND", 1e9)
     song, seen = copy(base, tmp_path / "song"), list[jk.Progress]()
     options = jk.Options(progress=seen.append, stop=lambda: len(seen) == 60)
     with pytest.raises(StoppedError):
@@ -430,9 +430,9 @@ def test_estimates_count_the_steps_of_pieces(model: Model, monkeypatch: pytest.M
         asked.append(items)
         return Pace(0.01, 0.001)
 
-    monkeypatch.setattr("jukebox_kit.estimates.measure_pace", pace)
-    monkeypatch.setattr("jukebox_kit.estimates.measure_decoding", lambda *_: 0.0)
-    monkeypatch.setattr("jukebox_kit.plan.free_memory", lambda _: 2**40)
+    monkeypatch.setattr("jukebox_kit.steps.estimates.measure_pace", pace)
+    monkeypatch.setattr("jukebox_kit.steps.estimates.measure_decoding", lambda *_: 0.0)
+    monkeypatch.setattr("jukebox_kit.steps.memory_plan.free_memory", lambda _: 2**40)
     found = estimate(model.definition, 4, 2, Placement(torch.device("cpu")), batch=4, pieces=(3, 1))
     _, upper, lower = found.levels
     assert [level.batch for level in found.levels] == [2, 2, 4]

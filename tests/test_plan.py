@@ -11,19 +11,21 @@ import pytest
 import torch
 
 import jukebox_kit as jk
-from jukebox_kit import models, planned, sampling
-from jukebox_kit.codes import UNMADE
-from jukebox_kit.definitions import PARTS, load_definition
+from jukebox_kit.engine import model as models
+from jukebox_kit.engine import sampling
+from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.memory import level_bytes, weights_bytes
+from jukebox_kit.engine.model import Model
+from jukebox_kit.engine.placement import Placement
+from jukebox_kit.engine.sampling import LevelJob, job_loop, sample_level
+from jukebox_kit.engine.windows import UNMADE, plan_level
 from jukebox_kit.errors import RequestError
-from jukebox_kit.footprint import level_bytes, weights_bytes
-from jukebox_kit.labels import Labels
-from jukebox_kit.models import Model
-from jukebox_kit.placement import Placement
-from jukebox_kit.plan import BUCKETS, SPARE, LevelMemory, MemoryPlan, kinds, plan_memory
-from jukebox_kit.planned import load_for, load_planned
-from jukebox_kit.sampling import Choice, LevelJob, job_loop, sample_level
-from jukebox_kit.song import Song
-from jukebox_kit.windows import plan_level
+from jukebox_kit.model.labels import Labels
+from jukebox_kit.model.weights.definition import PARTS, load_definition
+from jukebox_kit.song.song import Song
+from jukebox_kit.steps import load as planned
+from jukebox_kit.steps.load import load_for, load_planned
+from jukebox_kit.steps.memory_plan import BUCKETS, SPARE, LevelMemory, MemoryPlan, kinds, plan_memory
 from tests.conftest import SMALL_VQVAE, shell
 
 CPU, GPU, GIB = torch.device("cpu"), torch.device("cuda"), 2**30
@@ -99,7 +101,7 @@ def test_the_cpu_keeps_float32_where_it_fits(monkeypatch: pytest.MonkeyPatch) ->
     found = [plan_memory(definition, 60, 1, CPU, int(free * GIB)).weights for free in (8, 4, 3.2)]
     assert found == ["float32", "float16", "int8"]
     assert kinds(GPU) == ("float16", "int8")
-    monkeypatch.setattr("jukebox_kit.plan.can_pack", lambda kind: False)
+    monkeypatch.setattr("jukebox_kit.steps.memory_plan.can_pack", lambda kind: False)
     assert kinds(CPU) == ("float32",)
     assert kinds(CPU, "cached") == ("float32", "float16", "int8")
 
@@ -166,7 +168,7 @@ def test_steps_follow_the_plan(tiny: Path, tmp_path: Path, monkeypatch: pytest.M
         batches.append(len(job.items))  # type: ignore[attr-defined]
         return sample_level(prior, job, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("jukebox_kit.steps.sample_level", counted)
+    monkeypatch.setattr("jukebox_kit.steps.steps.sample_level", counted)
     only(monkeypatch, "float32", 2, (0, 1))
     jk.sample(song, model=model)
     assert batches == [2, 1] * 3

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jukebox_kit.definitions import shipped_models
 from jukebox_kit.errors import ConfigurationError, RequestError
-from jukebox_kit.presets import Preset, find_presets, load_preset, save_preset
+from jukebox_kit.model.weights.definition import shipped_models
+from jukebox_kit.song.presets import Preset, find_presets, load_preset, save_preset
 
 
 def test_those_that_ship_can_be_used() -> None:

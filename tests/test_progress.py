@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 
-from jukebox_kit.keeping import Progress
-from jukebox_kit.progress import Speed, duration
+from jukebox_kit.steps.progress import Progress, Speed, duration
 
 
 def test_speed_and_time_left_are_those_of_late() -> None:

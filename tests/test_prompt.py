@@ -11,10 +11,10 @@ import soundfile
 import torch
 
 import jukebox_kit as jk
-from jukebox_kit.audio import read_recording
-from jukebox_kit.codes import LevelCodes
 from jukebox_kit.errors import AudioError
-from jukebox_kit.song import Song
+from jukebox_kit.song.audio import read_recording
+from jukebox_kit.song.codes import LevelCodes
+from jukebox_kit.song.song import Song
 
 SR = 16000
 

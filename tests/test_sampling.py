@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from jukebox_kit.codes import UNMADE
+from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.placement import Placement
+from jukebox_kit.engine.sampling import LevelJob, sample_level
+from jukebox_kit.engine.windows import UNMADE, LevelPlan, plan_level, window_starts
 from jukebox_kit.errors import RequestError
-from jukebox_kit.labels import Labels
+from jukebox_kit.model.labels import Labels
 from jukebox_kit.model.prior import Prior
-from jukebox_kit.placement import Placement
-from jukebox_kit.sampling import Choice, LevelJob, sample_level
-from jukebox_kit.windows import LevelPlan, plan_level, window_starts
 from tests.conftest import SMALL_VQVAE, small_prior
 
 LABELS = Labels(1, (2,), (), 44100 * 60)

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 import jukebox_kit as jk
-from jukebox_kit.codes import UNMADE, pack_codes
+from jukebox_kit.engine.model import Model
+from jukebox_kit.engine.windows import UNMADE
 from jukebox_kit.errors import SongBusyError, SongError, StoppedError
-from jukebox_kit.models import Model
-from jukebox_kit.shares import begun_share
-from jukebox_kit.song import Song
-from jukebox_kit.steps import sample_share
+from jukebox_kit.song.codes import pack_codes
+from jukebox_kit.song.song import Song
+from jukebox_kit.steps.shards import begun_share
+from jukebox_kit.steps.steps import sample_share
 from tests.test_song import REQUEST, same_codes
 
 PIECED: dict[str, Any] = REQUEST | {"seconds": 0.8, "items": 3, "pieces": 2}
@@ -67,7 +68,7 @@ def test_a_share_that_was_stopped_goes_on_alone_or_with_its_level(
 ) -> None:
     monkeypatch.setenv("JUKEBOX_KIT_STORE", store)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("jukebox_kit.stores.drive.SETTLE", 0.0)
+    monkeypatch.setattr("jukebox_kit.song.store.drive.SETTLE", 0.0)
     for again in ("share", "level"):
         song, asked = fresh(model, tmp_path / again), list[int]()
 
@@ -122,7 +123,7 @@ def test_a_share_waits_only_so_long_for_a_song_at_which_somebody_is_at_work(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     song = fresh(model, tmp_path / "song")
-    monkeypatch.setattr("jukebox_kit.shares.PATIENCE", 0.3)
+    monkeypatch.setattr("jukebox_kit.steps.shards.PATIENCE", 0.3)
     with song.locked(), pytest.raises(SongBusyError), begun_share(Song.open(song.root), 2, range(1)):
         pass
     assert shares_of(song) == []
@@ -169,6 +170,6 @@ def test_alignment_is_told_where_level_2_is_taken_in(
     song = fresh(model, tmp_path / "song")
     sample_share(song, 2, range(0, 3), model)
     tried = list[Song]()
-    monkeypatch.setattr("jukebox_kit.steps.try_alignments", lambda song, *_: tried.append(song))
+    monkeypatch.setattr("jukebox_kit.steps.steps.try_alignments", lambda song, *_: tried.append(song))
     jk.level_2(song, model)
     assert tried == [song]

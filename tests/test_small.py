@@ -10,20 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from jukebox_kit import compiled_choice, sampling
-from jukebox_kit.compiled_choice import CompiledNoise, choosing_step
-from jukebox_kit.model import compiled, large
-from jukebox_kit.model.caches import Cache
-from jukebox_kit.model.decoding import CachedDecoder
-from jukebox_kit.model.large import LargeDecoder
-from jukebox_kit.model.packed import LARGE
+from jukebox_kit.checks.verify.parts import teacher_forced
+from jukebox_kit.engine import sampling
+from jukebox_kit.engine.caches import Cache
+from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.cpu import large_decoder as large
+from jukebox_kit.engine.cpu import numba_noise as compiled_choice
+from jukebox_kit.engine.cpu import numba_step as compiled
+from jukebox_kit.engine.cpu.large_decoder import LargeDecoder
+from jukebox_kit.engine.cpu.numba_noise import CompiledNoise, choosing_step
+from jukebox_kit.engine.cpu.small_decoder import SmallDecoder, small
+from jukebox_kit.engine.decoder import CachedDecoder
+from jukebox_kit.engine.decoders import make_decoder, make_loop
+from jukebox_kit.engine.linear import LARGE
+from jukebox_kit.engine.loop import Rows, TokenLoop
+from jukebox_kit.engine.noise import NoiseTable, gumbel
+from jukebox_kit.engine.sampling import ON_CPU
 from jukebox_kit.model.prior import Conditioning, Prior
-from jukebox_kit.model.small import SmallDecoder, small
 from jukebox_kit.model.transformer import Linear
-from jukebox_kit.noise import gumbel
-from jukebox_kit.sampling import ON_CPU, Choice, Rows, TokenLoop, make_decoder, make_loop
-from jukebox_kit.step_noise import NoiseTable
-from jukebox_kit.verify.parts import teacher_forced
 from tests.conftest import small_prior
 from tests.test_decoding import labels, priors
 from tests.test_packed import GOLDEN_PLAIN, window

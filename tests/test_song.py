@@ -17,10 +17,10 @@ import soundfile
 import torch
 
 import jukebox_kit as jk
-from jukebox_kit.codes import LevelCodes, pack_codes, unpack_codes
+from jukebox_kit.engine.model import Model
 from jukebox_kit.errors import SongBusyError, SongError, StoppedError
-from jukebox_kit.models import Model
-from jukebox_kit.song import LEVELS, Song
+from jukebox_kit.song.codes import LevelCodes, pack_codes, unpack_codes
+from jukebox_kit.song.song import LEVELS, Song
 from tests.conftest import Run
 
 REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "lyrics": "la la la", "seconds": 0.6, "seed": 3}
@@ -117,7 +117,7 @@ class ThrownError(Exception):
 def test_an_exception_in_the_middle_keeps_what_is_made(
     whole: Song, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jukebox_kit.keeping.REPORTS_A_SECOND", 1e9)
+    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_A_SECOND", 1e9)
     song = Song.create(tmp_path / "song", model=tiny, items=2, **REQUEST)
 
     def stop(progress: jk.Progress) -> None:
@@ -134,7 +134,7 @@ def test_an_exception_in_the_middle_keeps_what_is_made(
 def test_previews_can_be_heard_on_the_way_and_give_way_to_the_whole(
     whole: Song, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jukebox_kit.keeping.REPORTS_A_SECOND", 1e9)
+    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_A_SECOND", 1e9)
     song = Song.create(tmp_path / "song", model=tiny, items=2, **REQUEST)
     jk.level_2(song)
 

@@ -8,19 +8,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from jukebox_kit.codes import UNMADE
+from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.cuda.graph import warmed_up
+from jukebox_kit.engine.cuda.self_check import fuse
+from jukebox_kit.engine.decoder import CachedDecoder
+from jukebox_kit.engine.decoders import make_loop
+from jukebox_kit.engine.linear import TurnedMap
+from jukebox_kit.engine.loop import Rows, TokenLoop
+from jukebox_kit.engine.model import place, repack
+from jukebox_kit.engine.noise import NoiseTable
+from jukebox_kit.engine.placement import Placement
+from jukebox_kit.engine.windows import UNMADE
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.configuration import PriorConfig
-from jukebox_kit.model.decoding import CachedDecoder
-from jukebox_kit.model.fusing import fuse
-from jukebox_kit.model.graphs import warmed_up
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.transformer import Linear
-from jukebox_kit.model.turned import TurnedMap
-from jukebox_kit.models import linears, place, repack
-from jukebox_kit.placement import Placement
-from jukebox_kit.sampling import Choice, Rows, TokenLoop, make_loop
-from jukebox_kit.step_noise import NoiseTable
+from jukebox_kit.model.weights.blank import linears
 from tests.conftest import SMALL_VQVAE, small_prior
 from tests.counting import dispatched
 from tests.test_decoding import labels

@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from jukebox_kit.definitions import PARTS, load_definition
+from jukebox_kit.engine.model import Model, place
 from jukebox_kit.errors import ConfigurationError, RequestError
-from jukebox_kit.model.checkpoint import assign, read_state
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.vqvae import Codebook
-from jukebox_kit.models import Model, blank_prior, blank_vqvae, place
-from jukebox_kit.training.configuration import TrainingRun, VQVAERecipe, load_training
+from jukebox_kit.model.weights.blank import blank_prior, blank_vqvae
+from jukebox_kit.model.weights.checkpoint import assign, read_state
+from jukebox_kit.model.weights.definition import PARTS, load_definition
 from jukebox_kit.training.corpus import encode_windows, synthesise_windows
-from jukebox_kit.training.priors import CodeCorpus, initialise
+from jukebox_kit.training.prior import CodeCorpus, initialise
+from jukebox_kit.training.recipe import TrainingRun, VQVAERecipe, load_training
 from jukebox_kit.training.run import train
 from jukebox_kit.training.schedule import Schedule
 from jukebox_kit.training.vqvae import CodebookAverages

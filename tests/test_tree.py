@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 import jukebox_kit as jk
-from jukebox_kit import edits
-from jukebox_kit.codes import UNMADE
+from jukebox_kit.engine.windows import UNMADE
 from jukebox_kit.errors import SongError
-from jukebox_kit.song import LEVELS, Song
-from jukebox_kit.tree import Node, tree, tree_svg, tree_text
+from jukebox_kit.song import edits
+from jukebox_kit.song.page.tree_svg import tree_svg
+from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.version_tree import Node, tree, tree_text
 from tests.conftest import shell
 
 REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "seconds": 0.4, "items": 2, "seed": 7}
@@ -40,7 +41,7 @@ def shape(song: Song) -> list[tuple[str, str | None, str, bool]]:
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the songs their spectrograms, which would take half of the time."""
-    monkeypatch.setattr("jukebox_kit.sounds.spectrogram_png", lambda *_: b"")
+    monkeypatch.setattr("jukebox_kit.song.render.spectrogram_png", lambda *_: b"")
 
 
 @pytest.fixture(params=["local", "segments"])

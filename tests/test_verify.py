@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from jukebox_kit import noise
+from jukebox_kit.checks.verify.entries import Entry
+from jukebox_kit.checks.verify.published import verify_model
+from jukebox_kit.checks.verify.run import verify_folder
+from jukebox_kit.engine import noise
 from jukebox_kit.errors import CheckpointError, RequestError
-from jukebox_kit.model import checkpoint
-from jukebox_kit.verify.entries import Entry
-from jukebox_kit.verify.published import verify_model
-from jukebox_kit.verify.run import verify_folder
+from jukebox_kit.model.weights import checkpoint
 from tests.conftest import GOLDEN, Run
 
 

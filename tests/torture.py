@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 import typer
 
-from jukebox_kit.codes import Codes
 from jukebox_kit.errors import SongError
-from jukebox_kit.song import LEVELS, Song, is_song
-from jukebox_kit.stores.drive import journal_folder
+from jukebox_kit.song.codes import Codes
+from jukebox_kit.song.song import LEVELS, Song, is_song
+from jukebox_kit.song.store.drive import journal_folder
 
 REQUEST = ["--artist", "glass bells", "--genre", "march", "--lyrics", "la mo di nu", "--items", "3", "--seconds", "8"]
 SAVE_EVERY = 1.0

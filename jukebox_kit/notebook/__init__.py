@@ -16,12 +16,11 @@ import ipywidgets as widgets
 
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.notebook import colab
-from jukebox_kit.notebook.embedding import embedded_page, framed
-from jukebox_kit.notebook.fields import told
-from jukebox_kit.notebook.night import Night
+from jukebox_kit.notebook.embed import embedded_page, framed
+from jukebox_kit.notebook.overnight import Night
 from jukebox_kit.notebook.panel import Panel
-from jukebox_kit.notebook.reachable import reachable
-from jukebox_kit.notebook.setting_up import report, songs_folder
+from jukebox_kit.notebook.prepare import report, songs_folder
+from jukebox_kit.notebook.widgets import reachable, told
 from jukebox_kit.song import Song
 
 __all__ = ["Night", "Panel", "compose", "player", "resume_overnight", "setup", "upload"]

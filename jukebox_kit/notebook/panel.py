@@ -8,19 +8,26 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from jukebox_kit.again import asked_fields
 from jukebox_kit.errors import JukeboxKitError
-from jukebox_kit.notebook.composing import Composing
-from jukebox_kit.notebook.estimating import EstimateLine
-from jukebox_kit.notebook.fields import button, heading, short_field, told
-from jukebox_kit.notebook.finishing import Finishing
-from jukebox_kit.notebook.form import Form
-from jukebox_kit.notebook.listening import Listening
+from jukebox_kit.notebook.sections.compose import Composing
+from jukebox_kit.notebook.sections.estimate import EstimateLine
+from jukebox_kit.notebook.sections.listen import Listening
+from jukebox_kit.notebook.sections.request import Form
+from jukebox_kit.notebook.sections.status import Working
+from jukebox_kit.notebook.sections.upsample import Finishing
 from jukebox_kit.notebook.session import Session
-from jukebox_kit.notebook.working import Working
-from jukebox_kit.presets import OPTIONS, Preset, find_presets, load_preset, save_preset
-from jukebox_kit.request import Request
-from jukebox_kit.song import Song, is_song
+from jukebox_kit.notebook.widgets import button, heading, short_field, told
+from jukebox_kit.song import (
+    OPTIONS,
+    Preset,
+    Request,
+    Song,
+    asked_fields,
+    find_presets,
+    is_song,
+    load_preset,
+    save_preset,
+)
 from jukebox_kit.steps import level_2
 
 NEW = "a new song"

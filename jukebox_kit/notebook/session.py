@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError
-from jukebox_kit.keeping import Options
-from jukebox_kit.models import Model
-from jukebox_kit.notebook.worker import State, Worker, worker
-from jukebox_kit.planned import load_for, load_planned
+from jukebox_kit.notebook.background import State, Worker, worker
 from jukebox_kit.song import LEVELS, Song, find_songs
+from jukebox_kit.steps import Options, load_for, load_planned
 
 PREVIEW_EVERY = 60.0  # seconds; somebody sits there and listens
 

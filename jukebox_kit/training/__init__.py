@@ -1,1 +1,7 @@
-"""A small, plain trainer: the VQ-VAE first, then each prior on the codes it gives."""
+"""Train models from a recipe in YAML."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jukebox_kit.definitions import ModelDefinition
-from jukebox_kit.demo.music import ARTISTS, GENRES, synthesise
-from jukebox_kit.labels import Labels, lyric_tokens
-from jukebox_kit.model.vqvae import VQVAE
+from jukebox_kit.model import VQVAE, Labels, lyric_tokens
+from jukebox_kit.model.weights import ModelDefinition
+from jukebox_kit.training.synth import ARTISTS, GENRES, synthesise
 
 Report = Callable[[str], None]
 

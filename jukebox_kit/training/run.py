@@ -16,13 +16,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from jukebox_kit.definitions import PARTS
 from jukebox_kit.errors import RequestError
-from jukebox_kit.model.prior import Prior
-from jukebox_kit.model.vqvae import VQVAE
-from jukebox_kit.training.configuration import TrainingRun
+from jukebox_kit.model import VQVAE, Prior
+from jukebox_kit.model.weights import PARTS
 from jukebox_kit.training.corpus import Windows, encode_windows, synthesise_windows
-from jukebox_kit.training.priors import CodeCorpus, train_prior
+from jukebox_kit.training.prior import CodeCorpus, train_prior
+from jukebox_kit.training.recipe import TrainingRun
 from jukebox_kit.training.vqvae import relative_errors, train_vqvae
 
 log = logging.getLogger(__name__)

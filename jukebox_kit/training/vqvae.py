@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jukebox_kit.model.vqvae import VQVAE, Codebook
-from jukebox_kit.training.configuration import VQVAERecipe
+from jukebox_kit.model import VQVAE, Codebook
 from jukebox_kit.training.corpus import Report, Windows
+from jukebox_kit.training.recipe import VQVAERecipe
 from jukebox_kit.training.schedule import Schedule
 
 STFTS = (

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jukebox_kit.album.configuration import load_album
 from jukebox_kit.errors import ConfigurationError
+from jukebox_kit.jobs.album.album import load_album
 
 Write = Callable[[str], Path]
 

@@ -16,7 +16,7 @@ from subprocess import DEVNULL
 
 import numpy as np
 
-from jukebox_kit.song import LEVELS, Song, find_songs
+from jukebox_kit.song.song import LEVELS, Song, find_songs
 
 BESIDE = Path(sys.executable).parent / "mpiexec"  # of the mpich wheel
 MPIEXEC = str(BESIDE) if BESIDE.exists() else shutil.which("mpiexec")
@@ -89,7 +89,8 @@ def codes_of(folder: Path) -> dict[str, list[bytes]]:
 
 def tokens_in(folder: Path) -> int:
     """Return how many tokens are saved of all songs, those of shares too."""
-    from jukebox_kit.codes import UNMADE, unpack_codes
+    from jukebox_kit.engine.windows import UNMADE
+    from jukebox_kit.song.codes import unpack_codes
 
     found = 0
     for file in folder.glob("*/**/codes.safetensors"):

@@ -10,15 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jukebox_kit.album import ranks
-from jukebox_kit.album.configuration import load_album
-from jukebox_kit.album.rank_files import Doing, read_doings, write_doing
-from jukebox_kit.album.ranks import Rank, started, world
-from jukebox_kit.album.report import as_json, lines, planned, table
-from jukebox_kit.album.run import AlbumStanding
-from jukebox_kit.album.tasks import Outcome, Task
-from jukebox_kit.album.works import Work, shared_out, works_of
 from jukebox_kit.errors import RequestError
+from jukebox_kit.jobs.album import launcher as ranks
+from jukebox_kit.jobs.album.album import load_album
+from jukebox_kit.jobs.album.launcher import Rank, started, world
+from jukebox_kit.jobs.album.rank_status import Doing, read_doings, write_doing
+from jukebox_kit.jobs.album.report import as_json, lines, planned, table
+from jukebox_kit.jobs.album.run import AlbumStanding
+from jukebox_kit.jobs.album.schedule import Outcome, Task, Work, shared_out, works_of
 from tests.conftest import Run, shell
 
 TWO_HUNDRED = """
@@ -182,7 +181,7 @@ def test_ranks_of_a_machine_share_its_cores_gpus_and_memory(
 def test_a_rank_s_environment_divides_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from jukebox_kit.footprint import SHARED_BY, free_memory
+    from jukebox_kit.engine.memory import SHARED_BY, free_memory
 
     whole = free_memory(torch.device("cpu"))
     monkeypatch.setenv(SHARED_BY, Rank(0, "here", 1, None, 1000).environment[SHARED_BY])

@@ -17,12 +17,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jukebox_kit import request
-from jukebox_kit.album import checks
-from jukebox_kit.album.configuration import Album, load_album
-from jukebox_kit.definitions import CONFIGS, load_definition
-from jukebox_kit.labels import Tables
-from jukebox_kit.models import Model
+from jukebox_kit.engine.model import Model
+from jukebox_kit.jobs.album import validate as checks
+from jukebox_kit.jobs.album.album import Album, load_album
+from jukebox_kit.model.labels import Tables
+from jukebox_kit.model.weights.definition import CONFIGS, load_definition
+from jukebox_kit.song import request
 from tests.album.conftest import Write, faults_of
 
 

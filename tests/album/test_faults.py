@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jukebox_kit.album.configuration import load_album
 from jukebox_kit.errors import ConfigurationError, RequestError
-from jukebox_kit.song import Song
+from jukebox_kit.jobs.album.album import load_album
+from jukebox_kit.song.song import Song
 from tests.album.conftest import Write, faults_of
 
 WRONG = """\

@@ -15,10 +15,10 @@ from urllib.parse import unquote_to_bytes
 import pytest
 
 import jukebox_kit as jk
-from jukebox_kit.album.page import write_album_page
-from jukebox_kit.definitions import load_definition
 from jukebox_kit.errors import SongError
-from jukebox_kit.song import Song
+from jukebox_kit.jobs.album.page import write_album_page
+from jukebox_kit.model.weights.definition import load_definition
+from jukebox_kit.song.song import Song
 
 REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "lyrics": "la secret", "seconds": 0.6, "items": 2}
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & \"q\" 'q' <!-- $title"
@@ -252,7 +252,7 @@ def test_two_hundred_songs_are_read_once_each(
         return load_definition(model)
 
     monkeypatch.setattr(Song, "level", counted)
-    monkeypatch.setattr("jukebox_kit.album.page.load_definition", loading)
+    monkeypatch.setattr("jukebox_kit.jobs.album.page.load_definition", loading)
     since = time.process_time()
     page = write_album_page(tmp_path, "An album", "", songs)
     spent = time.process_time() - since

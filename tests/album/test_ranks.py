@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jukebox_kit.definitions import CONFIGS
+from jukebox_kit.model.weights.definition import CONFIGS
 from tests.album.launching import MPIEXEC, codes_of, environment, made, tokens_in
 
 pytestmark = pytest.mark.skipif(MPIEXEC is None, reason="there is no mpiexec: the mpich wheel has none for this system")

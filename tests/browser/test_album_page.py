@@ -12,8 +12,8 @@ from playwright.sync_api import Page as BrowserPage
 from playwright.sync_api import expect
 
 import jukebox_kit as jk
-from jukebox_kit.album.page import write_album_page
-from jukebox_kit.song import Song
+from jukebox_kit.jobs.album.page import write_album_page
+from jukebox_kit.song.song import Song
 
 pytestmark = pytest.mark.browser
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from jukebox_kit.song import Song
+from jukebox_kit.song.song import Song
 from tests.browser.lab import Notebook, jupyter_lab
 
 pytestmark = pytest.mark.browser

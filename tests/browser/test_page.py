@@ -15,11 +15,11 @@ import pytest
 from playwright.sync_api import Browser, expect
 from playwright.sync_api import Page as BrowserPage
 
-from jukebox_kit.audio import wav_bytes
-from jukebox_kit.lines import Line
-from jukebox_kit.markup import LevelState
-from jukebox_kit.page import Page, PageItem, Sound, render
-from jukebox_kit.pictures import heat_map_png, strip_png
+from jukebox_kit.song.audio import wav_bytes
+from jukebox_kit.song.lyrics.timing import Line
+from jukebox_kit.song.page.html import LevelState
+from jukebox_kit.song.page.page import Page, PageItem, Sound, render
+from jukebox_kit.song.pictures import heat_map_png, strip_png
 
 pytestmark = pytest.mark.browser
 

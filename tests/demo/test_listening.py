@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from jukebox_kit.demo.listening import (
+from jukebox_kit.checks.listen.measures import (
     Listener,
     classifier,
     genre_features,
@@ -16,7 +16,7 @@ from jukebox_kit.demo.listening import (
     timbre_features,
     vowel_features,
 )
-from jukebox_kit.demo.music import ARTISTS, GENRES, VOWELS, SynthSong, synthesise
+from jukebox_kit.training.synth import ARTISTS, GENRES, VOWELS, SynthSong, synthesise
 
 RATE = 16000
 KINDS = [(artist, genre) for artist in range(len(ARTISTS)) for genre in range(len(GENRES))]

@@ -18,21 +18,22 @@ import torch
 from safetensors.torch import save_file
 
 import jukebox_kit as jk
-from jukebox_kit import placement
-from jukebox_kit.alignment import align
-from jukebox_kit.definitions import load_definition
+from jukebox_kit.checks.verify.compare import compare_engines
+from jukebox_kit.checks.verify.golden import Golden
+from jukebox_kit.checks.verify.parts import check_vqvae
+from jukebox_kit.checks.verify.run import verify_folder
+from jukebox_kit.checks.verify.songs import check_labels
+from jukebox_kit.engine import placement
+from jukebox_kit.engine.decoders import make_decoder
+from jukebox_kit.engine.model import Model, of_package
+from jukebox_kit.engine.original import PACKAGES, JukeboxDecoder, JukeboxPrior, JukeboxVQVAE, package
+from jukebox_kit.engine.placement import Placement
 from jukebox_kit.errors import CheckpointError, RequestError, StoppedError
-from jukebox_kit.model.checkpoint import recipe_state
-from jukebox_kit.model.jukebox_package import PACKAGES, JukeboxDecoder, JukeboxPrior, JukeboxVQVAE, package
-from jukebox_kit.models import Model, blank_prior, of_package
-from jukebox_kit.placement import Placement
-from jukebox_kit.sampling import make_decoder
-from jukebox_kit.song import LEVELS, Song
-from jukebox_kit.verify.compare import compare_engines
-from jukebox_kit.verify.golden import Golden
-from jukebox_kit.verify.parts import check_vqvae
-from jukebox_kit.verify.run import verify_folder
-from jukebox_kit.verify.songs import check_labels
+from jukebox_kit.model.weights.blank import blank_prior
+from jukebox_kit.model.weights.checkpoint import recipe_state
+from jukebox_kit.model.weights.definition import load_definition
+from jukebox_kit.song.lyrics.alignment import align
+from jukebox_kit.song.song import LEVELS, Song
 from tests.conftest import GOLDEN, shell, small_prior
 from tests.test_song import REQUEST
 

@@ -14,10 +14,10 @@ def fused() -> Iterator[ModuleType]:
     """The module of the fused operations, its kernels interpreted; where triton is missing, an error and not a skip."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")  # read where a kernel is defined, and where one is run
-        import jukebox_kit.model.fused
-        import jukebox_kit.noise_kernel  # its kernel is defined here too
+        import jukebox_kit.engine.cuda.fused
+        import jukebox_kit.engine.cuda.noise_kernel  # its kernel is defined here too
 
-        yield jukebox_kit.model.fused
+        yield jukebox_kit.engine.cuda.fused
 
 
 @pytest.fixture

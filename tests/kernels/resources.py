@@ -20,14 +20,15 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from jukebox_kit.definitions import load_definition
-from jukebox_kit.model.caches import Cache, Layouts
+from jukebox_kit.engine.caches import Cache, Layouts
+from jukebox_kit.engine.cuda.fused import FusedOperations
+from jukebox_kit.engine.cuda.self_check import FEW
+from jukebox_kit.engine.linear import TurnedMap
+from jukebox_kit.engine.model import place
 from jukebox_kit.model.configuration import Pattern
-from jukebox_kit.model.fused import FusedOperations
-from jukebox_kit.model.fusing import FEW
 from jukebox_kit.model.prior import Prior
-from jukebox_kit.model.turned import TurnedMap
-from jukebox_kit.models import blank_prior, linears, place
+from jukebox_kit.model.weights.blank import blank_prior, linears
+from jukebox_kit.model.weights.definition import load_definition
 
 META = torch.device("meta")
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"

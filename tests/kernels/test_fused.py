@@ -10,17 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from jukebox_kit.codes import UNMADE
-from jukebox_kit.model.decoding import CachedDecoder
-from jukebox_kit.model.fusing import fuse
-from jukebox_kit.model.operations import Operations
+from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.cuda.self_check import fuse
+from jukebox_kit.engine.decoder import CachedDecoder
+from jukebox_kit.engine.linear import TurnedMap
+from jukebox_kit.engine.loop import TokenLoop
+from jukebox_kit.engine.model import place
+from jukebox_kit.engine.noise import NoiseKernel, NoiseTable, gumbel
+from jukebox_kit.engine.operations import Operations
+from jukebox_kit.engine.windows import UNMADE
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.transformer import LayerNorm, Linear, Map
-from jukebox_kit.model.turned import TurnedMap
-from jukebox_kit.models import linears, place
-from jukebox_kit.noise import gumbel
-from jukebox_kit.sampling import Choice, TokenLoop
-from jukebox_kit.step_noise import NoiseKernel, NoiseTable
+from jukebox_kit.model.weights.blank import linears
 from tests.conftest import small_prior
 from tests.counting import dispatched
 from tests.kernels.conftest import filled

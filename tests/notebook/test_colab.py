@@ -14,12 +14,12 @@ import jukebox_kit as jk
 from jukebox_kit import notebook as nb
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.notebook import colab
-from jukebox_kit.notebook.finishing import Finishing
-from jukebox_kit.notebook.recording import record_button
+from jukebox_kit.notebook.prepare import songs_folder
+from jukebox_kit.notebook.sections.recording import record_button
+from jukebox_kit.notebook.sections.upsample import Finishing
 from jukebox_kit.notebook.session import Session
-from jukebox_kit.notebook.setting_up import songs_folder
-from jukebox_kit.song import Song
-from jukebox_kit.stores.base import Safety
+from jukebox_kit.song.song import Song
+from jukebox_kit.song.store.base import Safety
 
 
 def test_without_colab_nothing_imports_it(tmp_path: Path) -> None:

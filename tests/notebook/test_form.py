@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jukebox_kit.again import asked_fields
-from jukebox_kit.audio import wav_bytes
-from jukebox_kit.models import Model
-from jukebox_kit.notebook import form as forms
-from jukebox_kit.notebook.form import Form
-from jukebox_kit.request import Request
+from jukebox_kit.engine.model import Model
+from jukebox_kit.notebook.sections import request as forms
+from jukebox_kit.notebook.sections.request import Form
+from jukebox_kit.song.audio import wav_bytes
+from jukebox_kit.song.reproduce import asked_fields
+from jukebox_kit.song.request import Request
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from jukebox_kit.song import Song
+from jukebox_kit.song.song import Song
 from tests.conftest import TESTS
 
 NOTEBOOKS = TESTS.parent / "notebooks"

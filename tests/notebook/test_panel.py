@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import soundfile
 
-from jukebox_kit.alignment import read_alignment
-from jukebox_kit.exports import loudness
-from jukebox_kit.notebook import embedding
-from jukebox_kit.notebook.night import Night
+from jukebox_kit.notebook import embed as embedding
+from jukebox_kit.notebook.background import Worker
+from jukebox_kit.notebook.overnight import Night
 from jukebox_kit.notebook.panel import Panel
-from jukebox_kit.notebook.worker import Worker
-from jukebox_kit.song import Song
+from jukebox_kit.song.export import loudness
+from jukebox_kit.song.lyrics.alignment import read_alignment
+from jukebox_kit.song.song import Song
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Panel:
     """A panel with a worker of its own, which does not estimate."""
     own = Worker()
     monkeypatch.setattr("jukebox_kit.notebook.session.worker", lambda: own)
-    monkeypatch.setattr("jukebox_kit.notebook.estimating.EstimateLine.ask", lambda *_: None)
+    monkeypatch.setattr("jukebox_kit.notebook.sections.estimate.EstimateLine.ask", lambda *_: None)
     return Panel(tmp_path / "songs")
 
 
@@ -193,7 +193,9 @@ def test_the_night_tells_what_became_of_each(
 def test_a_panel_that_is_shown_anew_finds_the_work(
     panel: Panel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jukebox_kit.keeping.REPORTS_A_SECOND", 10**6)  # so that it is stopped before it is done
+    monkeypatch.setattr(
+        "jukebox_kit.steps.level_writer.REPORTS_A_SECOND", 10**6
+    )  # so that it is stopped before it is done
     panel.form.fill({"seconds": 6.0, "items": 1})
     panel.name.widget.value = "found"
     found: list[Panel] = []

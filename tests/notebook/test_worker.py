@@ -9,9 +9,9 @@ import pytest
 
 import jukebox_kit as jk
 from jukebox_kit.errors import RequestError
-from jukebox_kit.keeping import Progress
-from jukebox_kit.notebook.worker import State, Worker
-from jukebox_kit.song import Song
+from jukebox_kit.notebook.background import State, Worker
+from jukebox_kit.song.song import Song
+from jukebox_kit.steps.progress import Progress
 from tests.test_song import REQUEST
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from jukebox_kit.definitions import load_definition
-from jukebox_kit.model.checkpoint import recipe_state
-from jukebox_kit.releases.facts import Release, Told
-from jukebox_kit.releases.get import blanks
+from jukebox_kit.model.weights.checkpoint import recipe_state
+from jukebox_kit.model.weights.definition import load_definition
+from jukebox_kit.model.weights.download.fetch import blanks
+from jukebox_kit.model.weights.download.release import Release, Told
 from tests.releases.misbehaving import Server
 from tests.releases.world import FILES, TABLES, World, checkpoint, write_definition
 

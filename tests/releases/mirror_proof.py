@@ -122,10 +122,10 @@ def make(folder: Path, kind: str) -> None:
 
 def compare(folder: Path, kind: str, form: str, url: str) -> bool:
     """With this package: get the model from the server, and say how far its numbers are off."""
-    from jukebox_kit.models import Model
-    from jukebox_kit.releases.facts import Mirror, Release, Told
-    from jukebox_kit.releases.get import get
-    from jukebox_kit.releases.places import GetOptions
+    from jukebox_kit.engine.model import Model
+    from jukebox_kit.model.weights.download.fetch import get
+    from jukebox_kit.model.weights.download.release import Mirror, Release, Told
+    from jukebox_kit.model.weights.download.sources import GetOptions
 
     home = folder / "here" / kind / form.replace(" ", "-")
     os.environ |= {"HOME": str(home), "HF_HOME": str(home), "JUKEBOX_KIT_MODELS": str(home / "models")}

@@ -16,14 +16,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from jukebox_kit.definitions import load_definition
+from jukebox_kit.engine.model import Model
 from jukebox_kit.errors import CheckpointError, ConfigurationError, JukeboxKitError, RequestError
-from jukebox_kit.models import Model, map_names
-from jukebox_kit.releases.check import check
-from jukebox_kit.releases.facts import Mirror, Told, load_release
-from jukebox_kit.releases.folder import alone
-from jukebox_kit.releases.get import blanks, get
-from jukebox_kit.releases.places import Fetching
+from jukebox_kit.model.weights.blank import map_names
+from jukebox_kit.model.weights.definition import load_definition
+from jukebox_kit.model.weights.download.audit import check
+from jukebox_kit.model.weights.download.disk import alone
+from jukebox_kit.model.weights.download.fetch import blanks, get
+from jukebox_kit.model.weights.download.release import Mirror, Told, load_release
+from jukebox_kit.model.weights.download.sources import Fetching
 from tests.conftest import TESTS
 from tests.releases.world import FILES, SPOILT, TABLES, World, checkpoint
 
@@ -320,7 +321,7 @@ def test_the_same_weights_are_the_same_bytes_and_so_the_same_fingerprint(world: 
 
 
 def test_the_shell(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from jukebox_kit.cli import main
+    from jukebox_kit.cli.app import main
 
     def shell(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["jukebox-kit", "models", *map(str, arguments)])
@@ -329,8 +330,8 @@ def test_the_shell(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         said = capsys.readouterr()
         return int(stopped.value.code or 0), said.out, said.err
 
-    monkeypatch.setattr("jukebox_kit.releases.get.load_release", lambda: world.release)
-    monkeypatch.setattr("jukebox_kit.releases.check.load_release", lambda: world.release)
+    monkeypatch.setattr("jukebox_kit.model.weights.download.fetch.load_release", lambda: world.release)
+    monkeypatch.setattr("jukebox_kit.model.weights.download.audit.load_release", lambda: world.release)
     code, out, err = shell("get", world.yaml)
     assert code == 0
     assert out.splitlines()[0] == f"{world.converted('vqvae')} (new)"
@@ -370,7 +371,7 @@ def test_the_facts_that_ship_know_every_file_of_the_released_models() -> None:
     ],
 )
 def test_wrong_facts_are_told(tmp_path: Path, change: Callable[[str], str], sentence: str) -> None:
-    from jukebox_kit.releases.facts import FACTS
+    from jukebox_kit.model.weights.download.release import FACTS
 
     (tmp_path / "facts.yaml").write_text(change(FACTS.read_text()))
     with pytest.raises(ConfigurationError, match=sentence):

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from jukebox_kit.errors import CheckpointError
-from jukebox_kit.releases.facts import Mirror
-from jukebox_kit.releases.mirror import in_hub_cache, mirror_name
+from jukebox_kit.model.weights.download.hub import in_hub_cache, mirror_name
+from jukebox_kit.model.weights.download.release import Mirror
 from tests.releases.misbehaving import Manner
 from tests.releases.world import FILES, World
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from jukebox_kit.releases.download import Patience
-from jukebox_kit.releases.facts import Release
-from jukebox_kit.releases.get import Here, get
-from jukebox_kit.releases.places import Fetching, GetOptions
+from jukebox_kit.model.weights.download.fetch import Here, get
+from jukebox_kit.model.weights.download.http import Patience
+from jukebox_kit.model.weights.download.release import Release
+from jukebox_kit.model.weights.download.sources import Fetching, GetOptions
 from tests.conftest import TINY
 from tests.releases.misbehaving import Manner, Server
 

@@ -19,12 +19,12 @@ import pytest
 import torch
 
 import jukebox_kit as jk
-from jukebox_kit.codes import unpack_codes
+from jukebox_kit.engine.sampling import sample_level
 from jukebox_kit.errors import SongError
-from jukebox_kit.keeping import Progress
-from jukebox_kit.sampling import sample_level
-from jukebox_kit.song import LEVELS, Song
-from jukebox_kit.stores.disks import examine_disk, file_system
+from jukebox_kit.song.codes import unpack_codes
+from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.store.detect import examine_disk, file_system
+from jukebox_kit.steps.progress import Progress
 from tests.conftest import Run
 
 REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "seconds": 0.6, "items": 2, "seed": 3}
@@ -61,7 +61,7 @@ def assert_same(song: Song, whole: Song) -> None:
 
 def at_half_of_level_1(deed: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a progress callback that does something once, in the middle of level 1."""
-    monkeypatch.setattr("jukebox_kit.keeping.REPORTS_A_SECOND", 1e9)
+    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_A_SECOND", 1e9)
     done: list[bool] = []
 
     def progress(now: Progress) -> None:
@@ -196,7 +196,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return enough(prior, job, codes, made, loop)
 
-    monkeypatch.setattr("jukebox_kit.steps.sample_level", scarce)
+    monkeypatch.setattr("jukebox_kit.steps.steps.sample_level", scarce)
     song = jk.sample(Song.create(tmp_path / "song", model=tiny, **REQUEST))
     assert sizes == [2, 1, 1] * 3
     assert_same(song, whole)
@@ -205,7 +205,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     def none(*_: Any) -> list[int]:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("jukebox_kit.steps.sample_level", none)
+    monkeypatch.setattr("jukebox_kit.steps.steps.sample_level", none)
     with pytest.raises(SongError, match="not memory enough for one item"):
         jk.sample(Song.create(tmp_path / "other", model=tiny, **REQUEST))
 
@@ -232,9 +232,9 @@ def test_disks_are_told_by_what_they_are(tmp_path: Path, monkeypatch: pytest.Mon
     assert file_system(Path("/proc")) == "proc"
     assert examine_disk(Path("/proc")).kind == "segments"
     assert examine_disk(tmp_path / "not" / "there").kind == "local"
-    monkeypatch.setattr("jukebox_kit.stores.disks.file_system", lambda _path: "fuse.drive")
+    monkeypatch.setattr("jukebox_kit.song.store.detect.file_system", lambda _path: "fuse.drive")
     assert examine_disk(tmp_path).kind == "segments"
-    monkeypatch.setattr("jukebox_kit.stores.disks.file_system", lambda _path: None)
+    monkeypatch.setattr("jukebox_kit.song.store.detect.file_system", lambda _path: None)
     monkeypatch.setattr(Path, "replace", lambda *_: None)
     assert examine_disk(tmp_path).why == "a rename does not replace a file here"
     assert list(tmp_path.iterdir()) == []

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from jukebox_kit.errors import SongBusyError, SongError
-from jukebox_kit.song import Song
-from jukebox_kit.stores import lease
-from jukebox_kit.stores.lease import Lease, hold, marks, own_mark
+from jukebox_kit.song.song import Song
+from jukebox_kit.song.store import lease
+from jukebox_kit.song.store.lease import Lease, hold, marks, own_mark
 
 FORK: Any = multiprocessing.get_context("fork")
 

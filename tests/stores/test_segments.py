@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jukebox_kit.errors import SongError
-from jukebox_kit.stores.drive import DriveStore
-from jukebox_kit.stores.segments import Change, Segment, longest_chain, replayed
+from jukebox_kit.song.store.drive import DriveStore
+from jukebox_kit.song.store.segments import Change, Segment, longest_chain, replayed
 
 TOKENS = 24
 
@@ -201,7 +201,7 @@ def test_a_mount_gone_for_a_moment_does_not_stop_the_work(tmp_path: Path, monkey
     mount.gone = True
     work(store, 12, 3)
     assert tokens_of(DriveStore(tmp_path, mount, journal)) == 12
-    monkeypatch.setattr("jukebox_kit.stores.drive.PATIENCE", 0.0)
+    monkeypatch.setattr("jukebox_kit.song.store.drive.PATIENCE", 0.0)
     with pytest.raises(SongError, match="safe on this machine"):
         work(store, 18, 3)
     mount.gone = False

@@ -1,0 +1,28 @@
+from .engine import Model as Model
+from .errors import JukeboxKitError as JukeboxKitError
+from .song import Song as Song
+from .song import save_audio as save_audio
+from .steps import (
+    Options as Options,
+)
+from .steps import (
+    Progress as Progress,
+)
+from .steps import (
+    generate as generate,
+)
+from .steps import (
+    level_0 as level_0,
+)
+from .steps import (
+    level_1 as level_1,
+)
+from .steps import (
+    level_2 as level_2,
+)
+from .steps import (
+    sample as sample,
+)
+from .steps import (
+    upsample as upsample,
+)

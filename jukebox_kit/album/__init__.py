@@ -1,1 +1,0 @@
-"""An album: many songs of one file, made on one machine or many."""

@@ -1,1 +1,0 @@
-"""How near decoding comes to what the hardware can do, and how it compares with others, measured side by side."""

@@ -1,0 +1,16 @@
+from .bits import bits_as_json as bits_as_json
+from .bits import bits_as_text as bits_as_text
+from .bits import bits_by_weights as bits_by_weights
+from .growth import FACTORS as FACTORS
+from .growth import Growth as Growth
+from .growth import lengths as lengths
+from .growth import window_ends as window_ends
+from .report import as_json as as_json
+from .report import as_text as as_text
+from .run import Bench as Bench
+from .run import run as run
+from .run import songs as songs
+from .shapes import Subject as Subject
+from .shapes import differing_levels as differing_levels
+from .shapes import free_shape as free_shape
+from .shapes import model_part as model_part

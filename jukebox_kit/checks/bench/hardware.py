@@ -1,0 +1,89 @@
+"""What a device can do, and what is asked of it: copy bandwidth, peak memory, kernels."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+BUFFER = {"cpu": 2**29, "cuda": 2**31}  # bytes of what is copied: many times any cache
+
+COPIES = 9
+
+OWN = Path("/proc/self")
+
+
+def now(device: torch.device) -> float:
+    """Return the time in seconds once the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def copy_bandwidth(device: torch.device, size: int | None = None) -> float:
+    """Return the bytes a second, read and written together, at which a device copies a large buffer.
+
+    The median of several copies, with as many threads as torch has now. size: bytes of the buffer.
+    """
+    source = torch.ones((BUFFER[device.type] if size is None else size) // 4, device=device)
+    target = torch.zeros_like(source)
+    times: list[float] = []
+    for _ in range(COPIES):
+        started = now(device)
+        target.copy_(source)
+        times.append(now(device) - started)
+    return 2 * source.nbytes / statistics.median(times)
+
+
+class Memory:
+    """The memory of this process on a device: on a GPU what tensors take, on the CPU what is resident, in bytes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def held(self) -> int | None:
+        """Return what is held now; None where the system does not tell."""
+        if self.device.type == "cuda":
+            return torch.cuda.memory_allocated(self.device)
+        with suppress(AttributeError, OSError):  # other C libraries than glibc have none
+            ctypes.CDLL(None).malloc_trim(0)  # what is free would else count as held
+        return _status("VmRSS")
+
+    def forget(self) -> bool:
+        """Take the peak from here on; False where the system cannot."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            return True
+        try:
+            (OWN / "clear_refs").write_text("5")
+        except OSError:
+            return False
+        return True
+
+    def peak(self) -> int | None:
+        """Return the most that was held since `forget`; None where the system does not tell."""
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else _status("VmHWM")
+
+
+def kernels(run: Callable[[int], float], steps: int) -> float:
+    """Return how many kernels of a GPU a step takes, copies and fills left out; `run` makes so many steps."""
+    activity = torch.profiler.ProfilerActivity.CUDA
+    with torch.profiler.profile(activities=[activity]) as profiled:
+        run(steps)
+        torch.cuda.synchronize()
+    events = [event for event in profiled.events() or () if event.device_type.name == "CUDA"]
+    return sum(not event.name.startswith(("Memcpy", "Memset")) for event in events) / steps
+
+
+def _status(name: str) -> int | None:
+    try:
+        found = re.search(rf"^{name}:\s+(\d+) kB", (OWN / "status").read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None

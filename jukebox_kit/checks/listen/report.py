@@ -1,0 +1,192 @@
+"""The demo model heard by numbers: whether it plays the scale, the tempo, the timbre and the words it is asked for.
+
+Everything is sampled from fixed seeds, so that anyone who runs it again hears the same songs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jukebox_kit.checks.listen.measures import Listener, log_spectral_distance, scale_share, tempo_bpm
+from jukebox_kit.engine import UNMADE, Choice, LevelJob, Model, plan_level, sample_level
+from jukebox_kit.model import Labels, lyric_tokens
+from jukebox_kit.song import Audio
+from jukebox_kit.training import ARTISTS, GENRES, VOWELS, SynthSong, synthesise
+
+log = logging.getLogger(__name__)
+
+PAIRS = [(artist, genre) for genre in range(len(GENRES)) for artist in range(len(ARTISTS))]
+
+LISTENER_SEEDS = tuple(range(900, 908))
+
+SHUFFLES = 100
+
+FLOORS_DB = (-40, -50, -60, -80)
+
+CLEAN_SEED = 1000  # songs that neither the model nor the listener has heard
+
+Report = Callable[[str], None]
+
+
+@dataclass
+class Heard:
+    """What was heard of a set of songs: for each what was asked for and what it sounded like, and measures."""
+
+    asked: list[tuple[int, int]] = field(default_factory=list)
+    sounded: list[tuple[int, int]] = field(default_factory=list)
+    scale: dict[str, list[float]] = field(default_factory=dict)
+    tempo_error: dict[str, list[float]] = field(default_factory=dict)
+    vowels: list[float] = field(default_factory=list)
+
+    def listen(self, listener: Listener, audio: Audio, pair: tuple[int, int], song: SynthSong) -> None:
+        """Take a song into account; `song` is the synthesised one whose words it was asked to sing."""
+        style, sr = GENRES[pair[1]], listener.sample_rate
+        self.asked.append(pair)
+        self.sounded.append((listener.artist(audio), listener.genre(audio)))
+        self.scale.setdefault(style.name, []).append(scale_share(audio, sr, style.pitch_classes))
+        self.tempo_error.setdefault(style.name, []).append(abs(tempo_bpm(audio, sr) / style.bpm - 1))
+        whole = [t for t in song.syllable_seconds if t + 0.4 < len(audio) / sr]
+        sung = [VOWELS.index(s[1]) for s in song.lyrics.split()[: len(whole)]]
+        found = listener.vowels(audio, whole, pair[0])
+        self.vowels.append(float(np.mean([a == b for a, b in zip(found, sung, strict=True)])))
+
+    def summary(self) -> dict[str, object]:
+        """Return the means over songs."""
+        artist, genre = (np.array(self.asked) == np.array(self.sounded)).mean(0).tolist()
+        rng = np.random.Generator(np.random.PCG64(0))
+        shuffles = [rng.permutation(np.array(self.asked)) == np.array(self.sounded) for _ in range(SHUFFLES)]
+        shuffled_artist, shuffled_genre = np.mean(shuffles, axis=(0, 1)).tolist()
+        return {
+            "songs": len(self.asked),
+            "artist_right": round(artist, 4),
+            "genre_right": round(genre, 4),
+            "artist_right_if_labels_are_shuffled": round(shuffled_artist, 4),
+            "genre_right_if_labels_are_shuffled": round(shuffled_genre, 4),
+            "scale_share": {name: _mean(values) for name, values in self.scale.items()},
+            "tempo_within_3_percent": {name: _mean([v < 0.03 for v in vs]) for name, vs in self.tempo_error.items()},
+            "vowels_as_the_lyrics_say": _mean(self.vowels),
+        }
+
+
+def listen(model: Model, seeds: Sequence[int], seconds: float = 8.0, report: Report = log.info) -> dict[str, object]:
+    """Sample every pair of artist and genre for each seed, and return what is heard at each level, by name."""
+    sr = model.definition.vqvae.sr
+    report(f"fitting the listener on {len(LISTENER_SEEDS) * len(PAIRS)} synthesised clips, clean and decoded")
+    plain = Listener.fit(LISTENER_SEEDS, seconds, sr)
+    # The codec colours what it decodes, so each level is heard by a listener that knows how it sounds.
+    listeners = {k: Listener.fit(LISTENER_SEEDS, seconds, sr, partial(decoded, model, level=k)) for k in (0, 1, 2)}
+    clean = [synthesise(CLEAN_SEED, artist, genre, seconds, sr) for artist, genre in PAIRS]
+    found: dict[str, object] = {"clean": _heard(plain, [s.audio for s in clean], clean).summary()}
+    for level in (0, 1, 2):
+        audios = [decoded(model, song.audio, level) for song in clean]
+        found[f"decoded_level_{level}"] = _heard(listeners[level], audios, clean).summary()
+    totals = {level: Heard() for level in (0, 1, 2)}
+    for seed in seeds:
+        songs = [synthesise(CLEAN_SEED + 1 + seed, artist, genre, seconds, sr) for artist, genre in PAIRS]
+        codes = sample_pairs(model, songs, seed, seconds, report)
+        for level, tokens in codes.items():
+            audios = [model.vqvae.decode(row[None], level)[0, :, 0].numpy() for row in tokens]
+            _heard(listeners[level], audios, songs, totals[level])
+    found |= {f"sampled_level_{level}": heard.summary() for level, heard in totals.items()}
+    found["distance_to_clean_db"] = distances(model, clean, report)
+    found["bits_a_token"] = lyric_bits(model, clean)
+    return found
+
+
+def decoded(model: Model, audio: Audio, level: int) -> Audio:
+    """Return what a level's codes of (samples,) decode to, whole tokens of the top level."""
+    hop = model.definition.vqvae.hops[-1]
+    whole = torch.from_numpy(audio[: len(audio) // hop * hop])[None, :, None]
+    decoded_audio: Audio = model.vqvae.decode(model.vqvae.encode(whole)[level], level)[0, :, 0].numpy()
+    return decoded_audio
+
+
+def pair_labels(songs: Sequence[SynthSong], model: Model) -> list[Labels]:
+    """Return the labels of one song for each pair."""
+    label_set = model.definition.top.label_set
+    return [
+        Labels(artist + 1, (genre + 1,), tuple(lyric_tokens(song.lyrics, label_set)), len(song.audio))
+        for (artist, genre), song in zip(PAIRS, songs, strict=True)
+    ]
+
+
+def sample_pairs(
+    model: Model, songs: Sequence[SynthSong], seed: int, seconds: float, report: Report, given: Tensor | None = None
+) -> dict[int, Tensor]:
+    """Sample all pairs as one batch, with the words of `songs`; `given` are level-2 codes to upsample instead.
+
+    Returns the codes of each level, (pairs, tokens).
+    """
+    definition, above = model.definition, given
+    samples = int(seconds * definition.vqvae.sr) // definition.vqvae.hops[-1] * definition.vqvae.hops[-1]
+    labels = pair_labels(songs, model)
+    found: dict[int, Tensor] = {} if given is None else {2: given}
+    for level in (2, 1, 0) if given is None else (1, 0):
+        report(f"seed {seed}: level {level}")
+        prior = definition.priors[level]
+        plan = plan_level(prior, definition.vqvae, samples, definition.sampling.hop_fraction[level])
+        read = [lab if prior.use_tokens else Labels(lab.artist, lab.genres, (), lab.total) for lab in labels]
+        choice = Choice(definition.sampling.temperature[level])
+        codes = torch.full((len(PAIRS), plan.total), UNMADE)
+        job = LevelJob(plan, tuple(range(len(PAIRS))), tuple(read), above, seed, choice, model.placement)
+        sample_level(model.prior(level), job, codes)
+        found[level] = above = codes
+    return found
+
+
+def distances(model: Model, clean: Sequence[SynthSong], report: Report) -> dict[str, dict[str, float]]:
+    """Return the mean log-spectral distance to clean songs, in dB, of their codes decoded and of level 2 upsampled.
+
+    Above several floors: synthesised songs are silent between their notes, where any codec's hiss counts most.
+    """
+    sr, seconds = model.definition.vqvae.sr, len(clean[0].audio) / model.definition.vqvae.sr
+    top = torch.cat([model.vqvae.encode(_whole(song.audio))[2] for song in clean])
+    codes = sample_pairs(model, clean, 0, seconds, report, given=top)
+    heard = {f"decoded_level_{k}": [decoded(model, song.audio, k) for song in clean] for k in (0, 1, 2)}
+    for level in (1, 0):
+        rows = [model.vqvae.decode(row[None], level)[0, :, 0].numpy() for row in codes[level]]
+        heard[f"level_2_upsampled_to_{level}"] = rows
+    found: dict[str, dict[str, float]] = {}
+    for name, audios in heard.items():
+        pairs = [(song.audio[: len(audio)], audio) for song, audio in zip(clean, audios, strict=True)]
+        found[name] = {
+            f"above_{floor}_db": _mean([log_spectral_distance(a, b, sr, floor) for a, b in pairs])
+            for floor in FLOORS_DB
+        }
+    return found
+
+
+@torch.no_grad()
+def lyric_bits(model: Model, clean: Sequence[SynthSong]) -> dict[str, float]:
+    """Return the top prior's bits a token on unheard songs with their own labels, other words, and other names."""
+    top = model.top
+    codes = torch.cat([model.vqvae.encode(_whole(song.audio))[2] for song in clean])[:, : top.config.n_ctx]
+    labels = pair_labels(clean, model)
+    turned = labels[5:] + labels[:5]  # another artist and another genre
+    words = [Labels(a.artist, a.genres, b.tokens, a.total) for a, b in zip(labels, turned, strict=True)]
+    names = [Labels(b.artist, b.genres, a.tokens, a.total) for a, b in zip(labels, turned, strict=True)]
+    kinds = {"own": labels, "other_words": words, "other_artist_and_genre": names}
+    rows = {kind: torch.tensor([lab.row(top.config, top.hop, 0) for lab in labs]) for kind, labs in kinds.items()}
+    return {kind: float(top.losses(codes, y)[0]) for kind, y in rows.items()}
+
+
+def _heard(listener: Listener, audios: Sequence[Audio], songs: Sequence[SynthSong], into: Heard | None = None) -> Heard:
+    heard = into or Heard()
+    for pair, audio, song in zip(PAIRS, audios, songs, strict=True):
+        heard.listen(listener, audio, pair, song)
+    return heard
+
+
+def _whole(audio: Audio) -> Tensor:
+    return torch.from_numpy(audio)[None, : len(audio) // 128 * 128, None]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 4)

@@ -1,0 +1,48 @@
+"""One compared number or set of codes, and how it is judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+# Largest difference over largest magnitude, by what weights are kept as: what the mantissa leaves after some layers.
+TOLERANCES = {"float32": 1e-5, "float16": 3e-3}
+
+TF32_TOLERANCE = 1e-3  # of float32 on a GPU, whose convolutions may multiply with 10 bits
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What was compared, what came out (in words), and whether that is right."""
+
+    name: str
+    found: str
+    ok: bool
+
+    def __str__(self) -> str:
+        return f"{self.name:<44} {self.found:<28} {'ok' if self.ok else 'FAIL'}"
+
+
+def close(name: str, got: Tensor, want: Tensor, tolerance: float = TOLERANCES["float32"]) -> Entry:
+    """Compare numbers: the largest difference relative to the largest magnitude wanted."""
+    got = got.detach().cpu().to(want.dtype)
+    if got.shape != want.shape:
+        return Entry(name, f"shape {tuple(got.shape)}, not {tuple(want.shape)}", ok=False)
+    scale = float(want.abs().max()) or 1.0
+    worst = float((got - want).abs().max()) / scale
+    return Entry(name, f"relative difference {worst:.1e}", worst <= tolerance)  # nan is not <=
+
+
+def same(name: str, got: Tensor, want: Tensor) -> Entry:
+    """Compare whole numbers: how many differ."""
+    got = got.detach().cpu()
+    if got.shape != want.shape:
+        return Entry(name, f"shape {tuple(got.shape)}, not {tuple(want.shape)}", ok=False)
+    wrong = int((got != want).sum())
+    return Entry(name, f"{wrong} of {want.numel()} differ", wrong == 0)
+
+
+def equal(name: str, got: object, want: object) -> Entry:
+    """Compare anything else."""
+    return Entry(name, "equal" if got == want else f"{str(got)[:60]} for {str(want)[:60]}", got == want)

@@ -1,0 +1,109 @@
+"""A folder of recorded numbers: `golden.json` (hyperparameters and scalars) and `golden.safetensors` (tensors)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from jukebox_kit.checks.verify.entries import TF32_TOLERANCE, TOLERANCES
+from jukebox_kit.engine import Placement, of_package, place, repack
+from jukebox_kit.errors import RequestError
+from jukebox_kit.model import VQVAE, Prior, PriorConfig, VQVAEConfig, from_mapping
+from jukebox_kit.model.weights import assign, read_state, recipe_state
+
+Part = TypeVar("Part", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The folder, read; and where and how its parts are to run."""
+
+    folder: Path
+    scalars: dict[str, Any]
+    tensors: dict[str, Tensor]
+    placement: Placement
+
+    @classmethod
+    def read(cls, folder: Path, placement: Placement) -> Golden:
+        """Read a folder; RequestError where it is not of this form."""
+        try:
+            scalars = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
+            tensors = load_file(folder / "golden.safetensors")
+            scalars["parts"]["vqvae"]
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise RequestError(
+                f"{folder} needs a whole golden.json, with the vqvae among its parts, and golden.safetensors ({error})."
+            ) from None
+        return cls(folder, scalars, tensors, placement)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parts run."""
+        return self.placement.device
+
+    @property
+    def exact(self) -> bool:
+        """Whether codes must come out exactly: in float32 on the CPU. Elsewhere logits alone are compared."""
+        return self.placement.weights == "float32" and self.placement.on_cpu
+
+    @property
+    def tolerance(self) -> float:
+        """Largest difference over largest magnitude that logits may have."""
+        weights = self.placement.weights
+        return TOLERANCES[weights] if weights != "float32" or self.exact else TF32_TOLERANCE
+
+    @property
+    def seed(self) -> int:
+        """The noise's seed."""
+        return int(self.scalars["seed"])
+
+    @property
+    def vqvae_config(self) -> VQVAEConfig:
+        """The VQ-VAE's hyperparameters."""
+        return from_mapping(VQVAEConfig, self.scalars["parts"]["vqvae"], "golden.json: vqvae")
+
+    def prior_names(self) -> list[str]:
+        """Return the names of all parts but the VQ-VAE."""
+        return [name for name in self.scalars["parts"] if name != "vqvae"]
+
+    def checkpoint(self, part: str) -> Path:
+        """Return where a part's weights would be as a file."""
+        return self.folder / "checkpoints" / f"{part}.pth.tar"
+
+    def vqvae(self, from_file: bool = False) -> VQVAE:
+        """Return the VQ-VAE with recipe weights, or those of its file."""
+        with torch.device("meta"):
+            part = VQVAE(self.vqvae_config)
+        return self._filled(part, "vqvae", from_file)
+
+    def prior(self, name: str, from_file: bool = False) -> Prior:
+        """Return a prior with recipe weights, or those of its file."""
+        config = from_mapping(PriorConfig, self.scalars["parts"][name], f"golden.json: {name}")
+        with torch.device("meta"):
+            part = Prior(config, self.vqvae_config)
+        return self._filled(part, name, from_file)
+
+    def level_part(self, level: int) -> str:
+        """Return the name of the part of a lower level."""
+        return next(n for n in self.prior_names() if self.scalars["parts"][n]["level"] == level)
+
+    def tensor(self, name: str) -> Tensor:
+        """Return a tensor on the device."""
+        return self.tensors[name].to(self.device)
+
+    def _filled(self, part: Part, name: str, from_file: bool) -> Part:
+        path = self.checkpoint(name)
+        state = read_state(path) if from_file else recipe_state(part)
+        if self.placement.engine == "jukebox":
+            return of_package(part, state, self.placement)
+        assign(part, state, str(path) if from_file else f"recipe of {name}")
+        place(part, self.device, self.placement.dtype)
+        repack(part, self.placement)
+        return part

@@ -1,0 +1,175 @@
+"""The shell's `bench`: how near decoding is to the hardware's floor, beside peers; how long a song will take."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from jukebox_kit.cli.options import AsJson, Device, Engine, level_of, whole_numbers
+from jukebox_kit.errors import RequestError
+
+if TYPE_CHECKING:
+    from jukebox_kit.checks.bench import Bench, Subject
+    from jukebox_kit.engine import Placement
+    from jukebox_kit.model.weights import ModelDefinition
+
+
+Found = tuple[dict[str, Any], str]  # for programs, and for a person
+
+Model = Annotated[str | None, typer.Option(help="A model whose parts to measure; 1b_lyrics on a GPU, else demo.")]
+
+Parts = Annotated[str | None, typer.Option("--part", help="level_2, level_1, level_0, with commas between.")]
+
+Shapes = Annotated[str | None, typer.Option("--shape", help="An upsampler's width and depth, such as 1024x24,256x6.")]
+
+Batches = Annotated[str, typer.Option("--batch", help="Items at once, with commas between.")]
+
+Positions = Annotated[str | None, typer.Option("--at", help="Tokens that stand in the window; none and half of it.")]
+
+Forms = Annotated[str | None, typer.Option(help="float32, float16, int8, with commas between; a GPU's is float16.")]
+
+Steps = Annotated[int, typer.Option("--tokens", help="Steps that each makes in a round.")]
+
+Rounds = Annotated[int, typer.Option(help="Rounds, for the median.")]
+
+Against = Annotated[str | None, typer.Option(help="transformers or jukebox, or both with a comma between.")]
+
+Peer = Annotated[Path | None, typer.Option("--peer-python", help="A python that has what --against names.")]
+
+Seconds = Annotated[float | None, typer.Option(help="Length of the songs that are estimated; 20.")]
+
+Plan = Annotated[str | None, typer.Option(help="Only estimate a song of this model, as the notebook does.")]
+
+Items = Annotated[int | None, typer.Option(help="With --plan: how many songs.")]
+
+Bits = Annotated[bool, typer.Option(help="Show what fewer bits a weight cost, in bits a token. Some minutes.")]
+
+Flat = Annotated[bool, typer.Option(help="Show that neither a window nor a song makes tokens slower. A minute.")]
+
+
+def bench(
+    model: Model = None,
+    part: Parts = None,
+    shape: Shapes = None,
+    batch: Batches = "1",
+    at: Positions = None,
+    weights: Forms = None,
+    engine: Engine = "fast",
+    device: Device = None,
+    tokens: Steps = 20,
+    rounds: Rounds = 7,
+    against: Against = None,
+    peer_python: Peer = None,
+    seconds: Seconds = None,
+    plan: Plan = None,
+    items: Items = None,
+    flat: Flat = False,
+    bits: Bits = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure decoding against the device's copy bandwidth, its bare matrix products, and other programs."""
+    from jukebox_kit.checks.bench import Bench
+    from jukebox_kit.engine import Placement
+
+    forms: list[str | None] = [form.strip() for form in weights.split(",")] if weights else [None]
+    placements = tuple(Placement.of(device, form, engine) for form in forms)
+    _check_modes(plan, flat, bits, items, part, at, against)
+    if bits:
+        found = _bits(model or "demo", placements, weights is not None)
+    elif plan is not None:
+        found = _plan(plan, 20.0 if seconds is None else seconds, 1 if items is None else items, placements)
+    elif flat:
+        found = _flat(model or "demo", shape or "256x6", 64.0 if seconds is None else seconds, placements[0])
+    else:
+        definition, subjects = _subjects(model, part, shape, placements[0])
+        if seconds is not None and (definition is None or not seconds > 0):
+            raise RequestError("seconds is the length of a model's songs; give --model with it, and more than 0.")
+        asked = Bench(
+            subjects,
+            placements,
+            whole_numbers("batch", batch),
+            None if at is None else whole_numbers("at", at),
+            rounds,
+            tokens,
+            tuple(name.strip() for name in against.split(",")) if against else (),
+            peer_python,
+        )
+        found = _measured(asked, definition, 20.0 if seconds is None else seconds)
+    typer.echo(json.dumps(found[0], indent=1) if as_json else found[1])
+
+
+def _check_modes(
+    plan: str | None, flat: bool, bits: bool, items: int | None, part: str | None, at: str | None, against: str | None
+) -> None:
+    if (plan is not None) + flat + bits > 1:
+        raise RequestError("plan, flat and bits are three things to ask for; give one of them.")
+    if items is not None and plan is None:
+        raise RequestError("items goes with --plan; elsewhere --batch says how many at once.")
+    if (plan is not None or flat or bits) and (part or at or against):
+        raise RequestError("--part, --at and --against say what to measure; leave them out with plan, flat and bits.")
+
+
+def _measured(asked: Bench, definition: ModelDefinition | None, seconds: float) -> Found:
+    from jukebox_kit.checks.bench import run, songs
+
+    report = run(asked, _say)
+    if definition is not None:
+        _say(f"{definition.name}: estimating songs of {seconds:g} s")
+        rows = [row for one in asked.placements for row in songs(definition, one, asked.batches, seconds)]
+        report = replace(report, songs=rows)
+    return report.as_json(), report.as_text()
+
+
+def _plan(model: str, seconds: float, items: int, placements: tuple[Placement, ...]) -> Found:
+    from jukebox_kit.checks.bench import as_json, as_text
+    from jukebox_kit.model.weights import load_definition
+    from jukebox_kit.steps import estimate
+
+    found = {one.weights: estimate(load_definition(model), seconds, items, one) for one in placements}
+    what = f"{model}, {items} of {seconds:g} s"
+    text = "\n\n".join(f"{what}, {weights}\n{as_text(one)}" for weights, one in found.items())
+    return {weights: as_json(one) for weights, one in found.items()}, text
+
+
+def _bits(model: str, placements: tuple[Placement, ...], these: bool) -> Found:
+    from jukebox_kit.checks.bench import bits_as_json, bits_as_text, bits_by_weights
+
+    kinds = tuple(one.weights for one in placements) if these else None  # else all that the device computes with
+    rows = bits_by_weights(model, device=placements[0].device, weights=kinds, say=_say)
+    return {"bits": bits_as_json(rows)}, bits_as_text(rows)
+
+
+def _flat(model: str, shape: str, seconds: float, placement: Placement) -> Found:
+    from jukebox_kit.checks.bench import FACTORS, Growth, free_shape, lengths, window_ends
+    from jukebox_kit.engine import Model as Loaded
+
+    subject = free_shape(shape)
+    loaded = Loaded.load(model, placement.device, placement.weights, placement.engine)
+    loaded.check_files()
+    songs = lengths(loaded, seconds / FACTORS[-1], _say)
+    _say(f"{shape}: both ends of a window")
+    found = Growth(window_ends(subject, placement), songs)
+    return found.as_json(), found.as_text()
+
+
+def _subjects(
+    model: str | None, part: str | None, shape: str | None, placement: Placement
+) -> tuple[ModelDefinition | None, tuple[Subject, ...]]:
+    """Return the model that is measured, if one is, and all parts."""
+    from jukebox_kit.checks.bench import differing_levels, free_shape, model_part
+    from jukebox_kit.model.weights import load_definition
+
+    shapes = tuple(free_shape(one) for one in shape.split(",")) if shape else ()
+    if shapes and model is None and part is None:
+        return None, shapes
+    definition = load_definition(model or ("demo" if placement.on_cpu else "1b_lyrics"))
+    levels = [level_of(one.strip(), "part") for one in part.split(",")] if part else differing_levels(definition)
+    return definition, (*(model_part(definition, level) for level in levels), *shapes)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

@@ -1,1 +1,0 @@
-"""The demonstration: music the project synthesises itself, and ways of measuring it."""

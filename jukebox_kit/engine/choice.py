@@ -1,0 +1,60 @@
+"""Sampling the tokens of a level: choosing each by its logits and the noise, window after window.
+
+Shapes: N songs (items), L tokens. A token not made yet is -1, so that any state of a level can be gone on from.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from jukebox_kit.errors import RequestError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a token is chosen from its logits: temperature, then top-k or top-p."""
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise RequestError(f"temperature must be above 0, not {self.temperature:g}; 0.98 is usual.")
+        if self.top_k is not None and self.top_p is not None:
+            raise RequestError("top-k and top-p exclude each other; give one of them.")
+        if self.top_k is not None and self.top_k < 1:
+            raise RequestError(f"top-k must be at least 1, not {self.top_k}.")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise RequestError(f"top-p must be above 0 and at most 1, not {self.top_p:g}.")
+
+    @property
+    def only_temperature(self) -> bool:
+        """Whether any code may be chosen."""
+        return self.top_k is None and self.top_p is None
+
+    def filtered(self, logits: Tensor) -> Tensor:
+        """Return logits / temperature with what may not be chosen at -inf, (N, bins)."""
+        logits = logits / self.temperature
+        if self.top_k is not None:
+            kth = logits.topk(min(self.top_k, logits.shape[-1]))[0][:, -1:]
+            return logits.masked_fill(logits < kth, float("-inf"))
+        if self.top_p is not None:
+            ordered, order = logits.sort(dim=-1, descending=True, stable=True)
+            probabilities = ordered.softmax(-1)
+            before = probabilities.cumsum(-1) - probabilities
+            return logits.masked_fill(
+                torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, before >= self.top_p),
+                float("-inf"),
+            )
+        return logits
+
+    def choose(self, logits: Tensor, noise: Tensor) -> Tensor:
+        """Return the chosen codes by Gumbel-max, the lowest on ties: (N, bins), (N, bins) → (N,) int64."""
+        return (self.filtered(logits) + noise).argmax(-1)

@@ -1,0 +1,92 @@
+"""Whether a decoder gets the fused kernels: where they can run here, and do give what the plain operations give."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+
+import torch
+
+from jukebox_kit.engine.decoder import CachedDecoder
+from jukebox_kit.engine.linear import TurnedMap
+from jukebox_kit.engine.operations import Operations
+
+log = logging.getLogger(__name__)
+
+FEW = 4  # songs for each of which the kernels without matrix units read the weights out of the GPU's cache
+
+OLDEST = (7, 5)  # compute capability that Triton compiles for
+
+TOLERANCES = {torch.float16: 2e-2, torch.float32: 1e-3}  # of logits, over the largest; what is wrong is far off
+
+
+def fuse(decoder: CachedDecoder) -> bool:
+    """Give a new decoder the fused kernels and return True, or leave it its plain operations where that cannot be.
+
+    A step of each is compared first, on the decoder's own weights and on random keys and values: whatever kernels do
+    not compile or compute something else on this very GPU, they are not used, and a warning says so.
+    """
+    reason = unfit(decoder)
+    if reason:
+        log.info("no fused kernels: %s", reason)
+        return False
+    try:
+        from jukebox_kit.engine.cuda.fused import FusedOperations
+
+        device, songs = decoder.position.device, len(decoder.last)
+        fused = FusedOperations.of(device) if device.type == "cuda" else FusedOperations(device)
+        if songs > FEW and not fused.multiplies(decoder.layers[0].attn.c_attn.computes):
+            log.info("no fused kernels: without matrix units they are slower than torch from %d songs on", FEW + 1)
+            return False
+        apart = difference(decoder, fused)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # a compiler may fail in any way, and plain operations are there
+        short = " ".join(str(error).split())[:200]
+        log.warning(
+            "the fused kernels fail on this GPU (%s: %s); going on with plain operations", type(error).__name__, short
+        )
+        return False
+    tolerance = TOLERANCES[decoder.layers[0].attn.c_attn.computes]
+    if not apart <= tolerance:  # nan is not <=
+        log.warning(
+            "the fused kernels differ from the plain operations on this GPU by %.1e of the largest logit; going on "
+            "with plain operations",
+            apart,
+        )
+        return False
+    decoder.operations = fused
+    return True
+
+
+def unfit(decoder: CachedDecoder) -> str:
+    """Return why the fused kernels cannot even be tried for a decoder, or nothing."""
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    device = decoder.position.device
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < OLDEST:
+        return "this GPU is older than sm_75"
+    maps = [to for layer in decoder.layers for to in (layer.attn.c_attn, layer.attn.c_proj, *layer.mlp.children())]
+    return "" if all(isinstance(to, TurnedMap) for to in maps) else "the maps are not turned for them"
+
+
+@torch.no_grad()
+def difference(decoder: CachedDecoder, other: Operations) -> float:
+    """Return how far apart logits are with other operations: the largest difference over the largest magnitude.
+
+    The decoder is new and left as new, whatever happens.
+    """
+    plain, found = decoder.operations, list[torch.Tensor]()
+    generator = torch.Generator(decoder.position.device).manual_seed(0)
+    changed = [decoder.last, *(cache.kv for cache in decoder.caches)]
+    try:
+        for tensor in changed:
+            tensor.normal_(generator=generator)
+        for decoder.operations in (plain, other):
+            decoder.position.fill_(decoder.prior.prior.transformer.shape.positions * 5 // 8)
+            found.append(decoder.next_logits())
+    finally:
+        decoder.operations = plain
+        for tensor in [*changed, decoder.position]:
+            tensor.zero_()
+    return float((found[0] - found[1]).abs().max() / found[0].abs().max().clamp(min=1e-30))

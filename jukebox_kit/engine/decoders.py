@@ -1,0 +1,73 @@
+"""Sampling the tokens of a level: choosing each by its logits and the noise, window after window.
+
+Shapes: N songs (items), L tokens. A token not made yet is -1, so that any state of a level can be gone on from.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.cpu.large_decoder import LargeDecoder
+from jukebox_kit.engine.cpu.small_decoder import SmallDecoder, small
+from jukebox_kit.engine.cuda.self_check import fuse
+from jukebox_kit.engine.decoder import CachedDecoder, Decoder, PlainDecoder
+from jukebox_kit.engine.loop import Rows, TokenLoop
+from jukebox_kit.engine.noise import NoiseKernel, NoiseTable
+from jukebox_kit.engine.original import JukeboxDecoder, JukeboxPrior
+from jukebox_kit.engine.placement import Placement
+from jukebox_kit.model import Prior
+
+log = logging.getLogger(__name__)
+
+
+def make_decoder(prior: Prior, songs: int, placement: Placement, depth: int | None = None) -> Decoder:
+    """Return the decoder for so many songs at once, with fused kernels where the placement has them and they are right.
+
+    On a CPU compiled code does a small part's step, and what lies between the products of a large one's, where the
+    placement takes all that the device can.
+
+    depth: run the first layers only, for measuring.
+    """
+    if isinstance(prior, JukeboxPrior):
+        return JukeboxDecoder(prior)
+    if placement.engine == "plain":
+        return PlainDecoder(prior)
+    if placement.packed:
+        try:
+            return (SmallDecoder if small(prior) else LargeDecoder)(prior, songs, depth)
+        except Exception as error:  # a compiler may fail in any way, and plain operations are there
+            short = " ".join(str(error).split())[:200]
+            log.warning("a part's step could not be compiled (%s: %s)", type(error).__name__, short)
+    decoder = CachedDecoder(prior, songs, depth=depth)
+    if placement.fused:
+        fuse(decoder)
+    return decoder
+
+
+def make_loop(
+    prior: Prior, rows: Rows, seed: int, choice: Choice, placement: Placement, depth: int | None = None
+) -> TokenLoop:
+    """Return the loop that samples windows of some rows the way that a placement says; depth as above.
+
+    RequestError where a step cannot be captured as a CUDA graph, torch.OutOfMemoryError where memory does not suffice.
+    """
+    decoder = make_decoder(prior, len(rows.items), placement, depth)
+    facts = seed, prior.config.level, rows.items, prior.bins, rows.begins
+    if placement.packed and decoder.own:
+        from jukebox_kit.engine.cpu.numba_noise import (  # what it needs is there, as it was made
+            CompiledNoise,
+            choosing_step,
+        )
+
+        table = CompiledNoise(*facts)
+        loop = TokenLoop(decoder, choice, table, prior.config.n_ctx, rows.given)
+        if choice.only_temperature and isinstance(decoder, SmallDecoder):
+            step = choosing_step(decoder, table, choice.temperature, loop.codes, loop.chosen, loop.position)
+            loop.step_by(step)
+        return loop
+    noise = (NoiseKernel if decoder.own else NoiseTable)(*facts)
+    loop = TokenLoop(decoder, choice, noise, prior.config.n_ctx, rows.given)
+    if placement.graphed:
+        loop.capture()
+    return loop

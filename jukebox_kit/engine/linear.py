@@ -1,0 +1,144 @@
+"""Maps turned as the fused kernels read them: what goes into one output lies side by side, in one long run.
+
+torch multiplies them as fast as the released form, so that prefill and plain operations use them too. So does all that
+keeps weights as bytes without a packing of its own.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jukebox_kit.errors import RequestError
+from jukebox_kit.model import Linear, Map
+
+
+class TurnedMap(Map):
+    """Weights (out, in) in the dtype that they compute in, or as bytes with a float32 scale for each output."""
+
+    def __init__(self, plain: Linear, weights: str) -> None:
+        """Turn a map; weights: `int8`, else they are kept in their dtype."""
+        super().__init__()
+        self.n_in, self.n_out, self.computes = plain.n_in, plain.n_out, plain.w.dtype
+        w, scale = in_int8(plain.w.detach()) if weights == "int8" else (plain.w.detach(), None)
+        self.register_buffer("w", w.t().contiguous(), persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("b", plain.b.detach(), persistent=False)
+        self.w: Tensor
+        self.scale: Tensor | None
+        self.b: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See Map. Bytes are brought to the computing dtype for as long as this takes."""
+        w = self.w if self.scale is None else (self.w * self.scale[:, None]).to(self.computes)
+        return F.linear(x.to(self.computes), w, self.b)
+
+
+LARGE = 2**18  # weights of a map; handing over a smaller one takes longer than packing gains
+
+
+class PackedMap(Map):
+    """A map whose weights lie in a layout of the CPU's own; float32 in and out."""
+
+    computes = torch.float32
+
+    def __init__(self, plain: Linear) -> None:
+        super().__init__()
+        self.n_in, self.n_out = plain.n_in, plain.n_out
+
+    def added(self, x: Tensor, to: Tensor) -> Tensor:
+        """See Map."""
+        out: Tensor = self(x).add_(to)
+        return out
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """See Map."""
+        h = self(x)
+        return torch.sigmoid(h * 1.702).mul_(h)
+
+
+class Float32Map(PackedMap):
+    """Packed by oneDNN: the same float32 weights, and one reading of them serves all songs of a batch."""
+
+    def __init__(self, plain: Linear) -> None:
+        super().__init__(plain)
+        self.b = plain.b.detach()
+        self.packed = _reordered(plain.w.detach().t().contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See Map."""
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.b, "none", [], "")
+        return out
+
+
+class Float16Map(PackedMap):
+    """Packed by FBGEMM: weights in float16, products and sums in float32."""
+
+    def __init__(self, plain: Linear) -> None:
+        super().__init__(plain)
+        w, b = plain.w.detach().float().t().contiguous(), plain.b.detach().float()
+        self.packed: Any = torch.ops.quantized.linear_prepack_fp16(w, b)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See Map."""
+        out: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self.packed)
+        return out
+
+
+class Int8Map(PackedMap):
+    """Packed by FBGEMM: a byte a weight; what goes in is rounded to eight bits over the range of the whole batch."""
+
+    def __init__(self, plain: Linear) -> None:
+        super().__init__(plain)
+        codes, scale = in_int8(plain.w.detach())
+        zeros = torch.zeros(self.n_out, dtype=torch.long)
+        with warnings.catch_warnings():  # torch means to drop tensors of this kind; `packed` asks whether it has
+            warnings.filterwarnings("ignore", ".*quantiz.*", UserWarning)
+            w = torch._make_per_channel_quantized_tensor(codes.t().contiguous(), scale.double(), zeros, 0)
+            self.packed: Any = torch.ops.quantized.linear_prepack(w, plain.b.detach().float())
+        # Without VNNI, sums of two products are kept in 16 bits, which only seven bits of input cannot overflow.
+        self.seven_bits = not getattr(torch.cpu, "_is_vnni_supported", bool)()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See Map."""
+        out: Tensor = torch.ops.quantized.linear_dynamic(x, self.packed, self.seven_bits)
+        return out
+
+
+def in_int8(w: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weights (in, out) as int8 and the float32 scale of each output, (out,): w ≈ codes · scale."""
+    w = w.float()
+    scale = (w.abs().amax(0) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+    return (w / scale).round().to(torch.int8), scale
+
+
+def packed(plain: Linear, weights: str) -> Map:
+    """Return the form in which this CPU multiplies a map fastest; `weights` is float32, float16 or int8."""
+    if weights == "float32":
+        return Float32Map(plain) if plain.w.numel() >= LARGE and _onednn_packs() else plain
+    if not can_pack(weights):
+        raise RequestError(f"this torch keeps no weights in {weights} on this kind of CPU; choose float32.")
+    return Float16Map(plain) if weights == "float16" else Int8Map(plain)
+
+
+def can_pack(weights: str) -> bool:
+    """Return whether this CPU and this torch multiply by weights in float16 or int8."""
+    missing = weights == "int8" and not hasattr(torch, "_make_per_channel_quantized_tensor")
+    return not missing and bool({"x86", "fbgemm"} & set(torch.backends.quantized.supported_engines))
+
+
+def _reordered(w: Tensor) -> Tensor:
+    """Return weights (out, in) as oneDNN lays them, for any number of rows."""
+    try:
+        out: Tensor = torch.ops.mkldnn._reorder_linear_weight(w, None)
+    except NotImplementedError:  # older versions of torch take their own kind of tensor here
+        out = torch.ops.mkldnn._reorder_linear_weight(w.to_mkldnn(), None)
+    return out
+
+
+def _onednn_packs() -> bool:
+    return hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")

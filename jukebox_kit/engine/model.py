@@ -1,0 +1,193 @@
+"""A model as a person loads it: its definition, its tables, and its parts, read when first needed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from jukebox_kit.engine.linear import TurnedMap, packed
+from jukebox_kit.engine.original import JukeboxPrior, JukeboxVQVAE, package
+from jukebox_kit.engine.placement import Placement
+from jukebox_kit.errors import ConfigurationError
+from jukebox_kit.model import VQVAE, Linear, Map, Prior, Tables
+from jukebox_kit.model.weights import (
+    PARTS,
+    ModelDefinition,
+    assign,
+    blank_prior,
+    blank_vqvae,
+    brought,
+    find_table,
+    fingerprint,
+    linears,
+    load_definition,
+    map_names,
+    matched,
+    read_shapes,
+    read_state,
+)
+
+Part = TypeVar("Part", bound=nn.Module)
+
+
+class Model:
+    """One model on one device.
+
+    `together`: the levels whose priors stay loaded beside each other. Of all others one is held at a time, as they are
+    used one after another.
+    """
+
+    def __init__(self, source: str, definition: ModelDefinition, placement: Placement) -> None:
+        self.source, self.definition, self.placement, self.device = source, definition, placement, placement.device
+        self.together: tuple[int, ...] = ()
+        self._held: dict[int, Prior] = {}
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path = "demo",
+        device: str | torch.device | None = None,
+        weights: str | None = None,
+        engine: str = "fast",
+    ) -> Model:
+        """Return a model by the name of one that ships or the path of its YAML; files are read on first use.
+
+        device: the GPU where there is one, else the CPU. weights: what the transformers' maps are kept as, `float32`,
+        `float16` or `int8`; by default float16 on a GPU and float32 on the CPU; all else is float32. engine: one of
+        `placement.ENGINES`. RequestError where it is jukebox and that package is not installed.
+        """
+        where = Placement.of(device, weights, engine)
+        if engine == "jukebox":
+            package()
+        return cls(str(model), load_definition(model), where)
+
+    @cached_property
+    def vqvae(self) -> VQVAE:
+        """The VQ-VAE, float32."""
+        return self._loaded(blank_vqvae(self.definition), "vqvae")
+
+    @property
+    def top(self) -> Prior:
+        """The top prior."""
+        return self.prior(len(self.definition.priors) - 1)
+
+    def prior(self, level: int) -> Prior:
+        """Return a level's prior, letting go of those that are not to be held together with it."""
+        for other in set(self._held) - {level}:
+            if not {other, level} <= set(self.together):
+                del self._held[other]
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()  # its maps' blocks fit no other part's
+        if level not in self._held:
+            self._held[level] = self._loaded(blank_prior(self.definition, level), PARTS[level + 1])
+        return self._held[level]
+
+    def let_go(self) -> None:
+        """Hold no prior any more."""
+        self._held.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The parts that are loaded, of PARTS."""
+        return tuple(PARTS[level + 1] for level in sorted(self._held)) + (PARTS[:1] if "vqvae" in vars(self) else ())
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return a fingerprint of each part's file."""
+        return {part: fingerprint(self.definition.find(part)) for part in PARTS}
+
+    def check_files(self) -> None:
+        """Raise CheckpointError where any part's file is missing or another part's, before any work starts.
+
+        Files are mapped, so this reads names and shapes only.
+        """
+        blanks = [blank_vqvae(self.definition), *(blank_prior(self.definition, level) for level in range(3))]
+        for part, blank in zip(PARTS, blanks, strict=True):
+            path = self.definition.find(part)
+            matched(blank, read_shapes(path), str(path))
+
+    @cached_property
+    def tables(self) -> dict[str, Tables]:
+        """The label sets' names, by set."""
+        return {name: self._table(name) for name in self.definition.tables}
+
+    def _table(self, label_set: str) -> Tables:
+        files, folder = self.definition.tables[label_set], self.definition.folder
+        table = Tables.read(
+            label_set, *(find_table(name, folder, self.definition.get) for name in (files.artists, files.genres))
+        )
+        for prior in self.definition.priors:
+            needed = (max(table.genres.values(), default=0) + 1, max(table.artists.values(), default=0) + 1)
+            if prior.label_set == label_set and (needed[0] > prior.y_bins[0] or needed[1] > prior.y_bins[1]):
+                has, needs = list(prior.y_bins), list(needed)
+                raise ConfigurationError(
+                    f"{self.source}: y_bins of level {prior.level} are {has}; its tables need {needs}."
+                )
+        return table
+
+    def _loaded(self, blank: Part, name: str) -> Part:
+        path = self.definition.find(name)
+        state = read_state(path)
+        matched(blank, state, str(path))  # another part's file is refused before its gigabytes are read
+        where = self.placement
+        if where.engine == "jukebox":
+            return of_package(blank, state, where)
+        if where.repacked:
+            maps = linears(blank)
+            while maps:  # one by one, each let go of as its form is there, so that no part is there twice
+                prefix, holder, attribute, plain = maps.pop(0)
+                own = {key: state[key] for key in (f"{prefix}.w", f"{prefix}.b")}
+                values = brought(path, own, dict.fromkeys(own, where.dtype), self.device, mapped=False)
+                assign(plain, {key.removeprefix(f"{prefix}."): value for key, value in values.items()}, str(path))
+                form = form_of(plain, where)
+                if form is not plain:
+                    setattr(holder, attribute, form)
+                    state = {key: value for key, value in state.items() if key not in own}
+        halved = map_names(blank)
+        dtypes = {key: where.dtype if key in halved else torch.float32 for key in state}
+        assign(blank, brought(path, state, dtypes, self.device), str(path))
+        place(blank, self.device, where.dtype)
+        return blank
+
+
+def of_package(blank: Part, state: dict[str, Tensor], placement: Placement) -> Part:
+    """Return the jukebox package's part in the place of ours, with the same weights, by their released names."""
+    if isinstance(blank, VQVAE):
+        return cast(Part, JukeboxVQVAE(blank.config, state, placement.device))
+    assert isinstance(blank, Prior)
+    halved = placement.weights == "float16"
+    return cast(Part, JukeboxPrior(blank.config, blank.vqvae, state, placement.device, halved))
+
+
+def place(part: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Move a part to a device for inference: the transformers' maps in `dtype`, everything else in float32.
+
+    Maps in another form than the plain one stay as they are.
+    """
+    for module in part.modules():
+        if isinstance(module, Map) and not isinstance(module, Linear):
+            continue
+        for value in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
+            value.data = value.data.to(device, dtype if isinstance(module, Linear) else torch.float32)
+    part.requires_grad_(False).eval()
+
+
+def repack(part: nn.Module, placement: Placement) -> None:
+    """Turn the maps of a part that is placed into the form that a placement reads fastest, where there is one."""
+    if placement.repacked:
+        maps = linears(part)
+        while maps:  # as where a part is loaded
+            _, holder, attribute, plain = maps.pop(0)
+            setattr(holder, attribute, form_of(plain, placement))
+
+
+def form_of(plain: Linear, placement: Placement) -> Map:
+    """Return a map in the form that a placement reads fastest."""
+    if placement.packed:
+        return packed(plain, placement.weights)
+    return TurnedMap(plain, placement.weights) if placement.repacked else plain

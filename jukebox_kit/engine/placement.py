@@ -1,0 +1,120 @@
+"""Where and how a model runs: its device, what its weights are kept as, and which of the ways to compute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from jukebox_kit.errors import RequestError
+from jukebox_kit.model import PriorConfig
+
+WEIGHTS = ("float32", "float16", "int8")
+
+ENGINES = {
+    "fast": "all that the device can",
+    "cached": "buffers of fixed size, plain operations",
+    "graph": "on a GPU, a step as one CUDA graph of plain operations",
+    "fused": "on a GPU, fused kernels without a graph",
+    "plain": "the full forward for every token; slow, the truth",
+    "jukebox": "on a GPU, the jukebox package's, to compare with",
+}
+
+GPU_ONLY = {
+    "graph": "the engine graph needs a GPU; choose fast, cached or plain.",
+    "fused": "the engine fused needs a GPU; choose fast, cached or plain.",
+    "jukebox": "the engine jukebox needs a GPU, since the package asserts at every token that it is a CUDA tensor; "
+    "choose fast, cached or plain.",
+}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """device; weights: what the transformers' maps are kept as, one of WEIGHTS; engine: one of ENGINES."""
+
+    device: torch.device
+    weights: str = "float32"
+    engine: str = "fast"
+
+    def __post_init__(self) -> None:
+        if self.weights not in WEIGHTS:
+            raise RequestError(f"weights are kept as {', '.join(WEIGHTS)}, not {self.weights}.")
+        if self.engine not in ENGINES:
+            raise RequestError(f"there is no engine {self.engine}; choose {', '.join(ENGINES)}.")
+        if self.engine in GPU_ONLY and self.device.type != "cuda":
+            raise RequestError(GPU_ONLY[self.engine])
+        if self.engine == "jukebox" and self.weights == "int8":
+            raise RequestError("the jukebox package keeps weights as float32 or float16, not int8.")
+
+    @classmethod
+    def of(
+        cls, device: str | torch.device | None = None, weights: str | None = None, engine: str = "fast"
+    ) -> Placement:
+        """Return a placement: by default on the GPU where there is one, in float16 there and in float32 on the CPU."""
+        chosen = usable_device(device)
+        return cls(chosen, weights or ("float32" if chosen.type == "cpu" else "float16"), engine)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the device is the CPU."""
+        return self.device.type == "cpu"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that maps compute in where their weights are not packed."""
+        if self.weights == "int8":
+            return torch.float32 if self.on_cpu else torch.float16
+        return torch.float16 if self.weights == "float16" else torch.float32
+
+    @property
+    def packed(self) -> bool:
+        """Whether maps are kept in the CPU's own layouts."""
+        return self.on_cpu and self.engine == "fast"
+
+    @property
+    def own(self) -> bool:
+        """Whether code of our own takes the place of torch's operations where it can."""
+        return self.packed or self.fused
+
+    @property
+    def repacked(self) -> bool:
+        """Whether maps are kept in another form than the plain one."""
+        return self.own or self.weights == "int8"
+
+    @property
+    def graphed(self) -> bool:
+        """Whether a step is one CUDA graph."""
+        return not self.on_cpu and self.engine in ("fast", "graph")
+
+    @property
+    def fused(self) -> bool:
+        """Whether fused kernels are used where the GPU can run them."""
+        return not self.on_cpu and self.engine in ("fast", "fused")
+
+
+def usable_device(name: str | torch.device | None) -> torch.device:
+    """Return the device named, the GPU where there is one if none is; RequestError where torch cannot use it."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise RequestError(f"there is no device {name}; choose cpu or cuda, or leave it out.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RequestError("there is no GPU that torch can use; leave the device out or choose cpu.")
+    return device
+
+
+SMALL_MAP = 2**18  # weights of a map
+
+
+@contextmanager
+def threads_for(config: PriorConfig) -> Iterator[None]:
+    """Use one thread where the maps are so small that handing work to a second one takes longer than the work."""
+    before = torch.get_num_threads()
+    if config.prior_width**2 < SMALL_MAP:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,79 @@
+"""Sampling the tokens of a level: choosing each by its logits and the noise, window after window.
+
+Shapes: N songs (items), L tokens. A token not made yet is -1, so that any state of a level can be gone on from.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.decoders import make_loop
+from jukebox_kit.engine.loop import Rows, TokenLoop, _unwatched
+from jukebox_kit.engine.placement import Placement
+from jukebox_kit.engine.windows import UNMADE, LevelPlan
+from jukebox_kit.model import Labels, Prior, label_rows
+
+log = logging.getLogger(__name__)
+
+ON_CPU = Placement(torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class LevelJob:
+    """Everything the tokens of some items of a level depend on, beside the prior and what stands already.
+
+    items: the rows in the song; labels: one for each; above: upper codes (N, L / rate) int64, None at the top. given:
+    for each how many tokens at its start were not sampled by this plan, none if left out. begins: for each where in the
+    level it begins, as the pieces of a level do; all else is counted from there.
+    """
+
+    plan: LevelPlan
+    items: tuple[int, ...]
+    labels: tuple[Labels, ...]
+    above: Tensor | None
+    seed: int
+    choice: Choice
+    placement: Placement = ON_CPU
+    given: tuple[int, ...] = ()
+    begins: tuple[int, ...] = ()
+
+
+def sample_level(
+    prior: Prior,
+    job: LevelJob,
+    codes: Tensor,
+    made: Callable[[int], None] = _unwatched,
+    loop: TokenLoop | None = None,
+) -> list[int]:
+    """Fill `codes` (N, total) int64 in place wherever it holds UNMADE, by the loop of `job_loop`.
+
+    `made(position)` is called as tokens are read out, with the last one's position. A window that was left in the
+    middle is run again as it was run: the same prefill, then the tokens that stand through the same steps, each of
+    which must come out as it stands; the positions where one did not are returned.
+    """
+    device, strangers = codes.device, list[int]()
+    own, begins = loop or job_loop(prior, job, device), job.begins or (0,) * len(job.items)
+    for start, begin, end in job.plan.windows(min(job.given, default=0)):
+        if not bool((codes[:, begin:end] == UNMADE).any()):
+            continue
+        starts = [place + start for place in begins]
+        y = label_rows(job.labels, prior.config, prior.hop, starts, device)
+        above = None if job.above is None else job.plan.above(job.above, starts)
+        with torch.no_grad():
+            given = prior.condition(y, above, own.decoder.conditioning)
+        strangers += own.window(given, codes, start, range(begin, end), made)
+    return strangers
+
+
+def job_loop(prior: Prior, job: LevelJob, device: torch.device) -> TokenLoop:
+    """Return the loop that samples a job."""
+    items, begins, given = (
+        torch.tensor(values or [0] * len(job.items), device=device) for values in (job.items, job.begins, job.given)
+    )
+    return make_loop(prior, Rows(items, begins, given), job.seed, job.choice, job.placement)

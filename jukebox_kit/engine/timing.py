@@ -1,0 +1,188 @@
+"""How long a token takes on this machine, measured on parts with the full width but few layers and without weights.
+
+A large part is built with a few layers, patterns in the proportions of all. Two stacks of them, a lower and a higher
+one, are stepped in turn by the loop that samples songs; a straight line through the two gives what all layers take. A
+part that is small is built and stepped whole. What is measured in turn suffers alike from whatever else is running.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass, replace
+
+import torch
+
+from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.decoder import CachedDecoder
+from jukebox_kit.engine.decoders import make_loop
+from jukebox_kit.engine.loop import Rows
+from jukebox_kit.engine.model import place, repack
+from jukebox_kit.engine.placement import Placement, threads_for
+from jukebox_kit.engine.windows import UNMADE
+from jukebox_kit.model import VQVAE, Conditioning, Pattern, Prior, PriorConfig, VQVAEConfig
+
+META = torch.device("meta")
+
+WHOLE = 2**24  # weights up to which a part is stepped whole: no more than a few layers of a large one
+
+LOWER, HIGHER = 3, 9  # layers of the two stacks
+
+BUDGET = 0.8  # seconds of stepping
+
+ROUNDS = 9  # into which those are parted, for the median
+
+LONGEST = 16  # steps of a stack in a round; the device is waited for at the end of each
+
+READINGS = 3  # of the positions that a window begins with, for the median
+
+FEW = 32  # as many of those are read by a large part on the CPU, where more would take long
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds a step, which makes a token of each of the items at once; and a position that a window begins with."""
+
+    step: float
+    position: float
+
+
+def measure_pace(config: PriorConfig, vqvae: VQVAEConfig, items: int, placement: Placement, choice: Choice) -> Pace:
+    """Return how fast a part samples so many items at once, as measured in a second or three.
+
+    Nothing of the part's files is needed.
+    """
+    device = placement.device
+    prior = _built(config, vqvae, placement)
+    depth = prior.config.prior_depth
+    stacks = (depth,) if depth == config.prior_depth else (LOWER, HIGHER)
+    few = len(stacks) > 1 and device.type == "cpu"
+    length = min(config.n_ctx // 2, FEW) if few else config.n_ctx // 2
+    with threads_for(config), torch.no_grad():
+        runner = _Runner(prior, items, placement, choice, stacks)
+        readings = [[runner.read(layers, length) for layers in stacks] for _ in range(READINGS)]
+        warm = sum(runner.step(layers, 1) for layers in stacks for _ in range(2)) / 2
+        group = max(1, min(LONGEST, config.n_ctx, round(BUDGET / ROUNDS / warm)))
+        rounds = [[runner.step(layers, group) for layers in stacks] for _ in range(ROUNDS)]
+        noise = runner.noise_seconds()
+    position = statistics.median(_at_depth(seconds, config.prior_depth) for seconds in readings)
+    return Pace(statistics.median(_at_depth(seconds, config.prior_depth) for seconds in rounds) + noise, position)
+
+
+def measure_decoding(config: VQVAEConfig, device: torch.device) -> float:
+    """Return the seconds that a second of audio takes to be decoded once from the codes of each level."""
+    with META:
+        vqvae = VQVAE(config)
+    vqvae.to_empty(device=device)
+    for value in [*vqvae.parameters(), *vqvae.buffers()]:
+        value.data.fill_(0.01)
+    top = config.hops[-1]
+    samples = max(1, round(config.sr / top)) * top
+    total = 0.0
+    for level, hop in enumerate(config.hops):
+        codes = torch.zeros(1, samples // hop, dtype=torch.long, device=device)
+        times: list[float] = []
+        for _ in range(READINGS):
+            started = _now(device)
+            vqvae.decode(codes, level)
+            times.append(_now(device) - started)
+        total += min(times)  # a piece as short as this is slowed down by other work far more than a song is
+    return total * config.sr / samples
+
+
+def _built(config: PriorConfig, vqvae: VQVAEConfig, placement: Placement) -> Prior:
+    """Return a part whole where it is small, else with HIGHER layers of which the first LOWER are as mixed as all.
+
+    Its transformer alone is on the device; conditioners and lyric encoder stay without memory.
+    """
+    with META:
+        prior = Prior(config, vqvae)
+        if (
+            sum(value.numel() for value in prior.prior.transformer.parameters()) > WHOLE
+            and len(config.patterns) > HIGHER
+        ):
+            names = tuple(pattern.name.lower() for pattern in mixed(config.patterns))
+            prior = Prior(replace(config, attn_order=names, prior_depth=len(names)), vqvae)
+    place(prior.prior, META, placement.dtype)
+    prior.prior.to_empty(device=placement.device)
+    for value in prior.prior.parameters():
+        value.data.fill_(0.01)  # memory that was never written is read faster
+    repack(prior.prior, placement)
+    return prior
+
+
+def mixed(patterns: tuple[Pattern, ...]) -> tuple[Pattern, ...]:
+    """Return HIGHER patterns in the proportions of all, the first LOWER of them too; the rarest may be left out."""
+    ordered = sorted(patterns)
+    evenly = [ordered[(2 * i + 1) * len(ordered) // (2 * HIGHER)] for i in range(HIGHER)]
+    share = HIGHER // LOWER
+    first = evenly[share // 2 :: share]
+    rest = [pattern for i, pattern in enumerate(evenly) if i % share != share // 2]
+    return (*first, *rest)
+
+
+def _at_depth(seconds: list[float], depth: int) -> float:
+    """Return what all layers take, of what one stack of them all or the lower and the higher stack take."""
+    if len(seconds) == 1:
+        return seconds[0]
+    lower, higher = seconds
+    return higher + max(0.0, higher - lower) / (HIGHER - LOWER) * (depth - HIGHER)
+
+
+class _Runner:
+    """Steps the first layers of a part, as many as asked for, by the loops that sample songs."""
+
+    def __init__(self, prior: Prior, items: int, placement: Placement, choice: Choice, stacks: tuple[int, ...]) -> None:
+        shape, config, device = prior.prior.transformer.shape, prior.config, placement.device
+        lyrics = torch.full((items, config.n_tokens, shape.width), 0.01, device=device) if config.has_encoder else None
+        self.given = Conditioning(
+            torch.full((items, shape.positions, shape.width), 0.01, device=device),
+            torch.full((items, 1, shape.width), 0.01, device=device),
+            torch.zeros(items, 0, dtype=torch.long, device=device),
+            lyrics,
+        )
+        if placement.engine in ("plain", "jukebox"):  # the one has no time a token, the other its own parts
+            placement = replace(placement, engine="cached")
+        self.device, rows = device, Rows.of(torch.arange(items, device=device))
+        self.loops = {layers: make_loop(prior, rows, 0, choice, placement, layers) for layers in stacks}
+        for loop in self.loops.values():
+            assert isinstance(loop.decoder, CachedDecoder)
+            for cache in loop.decoder.caches:
+                cache.kv.fill_(0.01)
+        self.codes = torch.zeros(items, config.n_ctx, dtype=torch.long, device=device)
+        self.at = dict.fromkeys(stacks, 0)
+
+    def read(self, layers: int, length: int) -> float:
+        """Return the seconds of each of the positions of a window that begins with `length` of them."""
+        loop = self.loops[layers]
+        self.at[layers] = length
+        loop.codes.fill_(UNMADE)
+        loop.position.fill_(length)
+        started = _now(self.device)
+        loop.decoder.prefill(self.given, self.codes[:, :length])
+        return (_now(self.device) - started) / max(1, length)
+
+    def step(self, layers: int, count: int) -> float:
+        """Return the seconds of a step, of so many; where the window ends a new one begins."""
+        if self.at[layers] + count > self.codes.shape[1]:
+            self.read(layers, 0)
+        loop = self.loops[layers]
+        loop.noise.index.zero_()
+        started = _now(self.device)
+        for _ in range(count):
+            loop.advance()
+        self.at[layers] += count
+        return (_now(self.device) - started) / count
+
+    def noise_seconds(self) -> float:
+        """Return the seconds that a step's share of the noise takes that is made for many steps at once."""
+        started = _now(self.device)
+        count = next(iter(self.loops.values())).noise.begin(0)
+        return (_now(self.device) - started) / count
+
+
+def _now(device: torch.device) -> float:
+    """Return the time in seconds once the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

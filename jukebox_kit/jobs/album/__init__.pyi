@@ -1,0 +1,12 @@
+from .album import Album as Album
+from .album import load_album as load_album
+from .launcher import World as World
+from .launcher import world as world
+from .report import Told as Told
+from .report import as_json as as_json
+from .report import planned as planned
+from .report import table as table
+from .run import album_made as album_made
+from .schedule import Ways as Ways
+from .schedule import Work as Work
+from .schedule import works_of as works_of

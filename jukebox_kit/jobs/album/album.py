@@ -1,0 +1,80 @@
+"""An album as its YAML file asks for it: songs with defaults and sweeps, checked whole before anything is made.
+
+configs/albums/ has some to copy. Every fault of a file is named with its line, all in one error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from jukebox_kit.jobs.album.songs import read_drafts
+from jukebox_kit.jobs.album.validate import Checks
+from jukebox_kit.jobs.album.yaml_lines import Faults, Reader, is_null, line_of
+from jukebox_kit.song import Request, Resolved, is_song
+
+
+@dataclass(frozen=True)
+class AlbumSong:
+    """One song of an album: its folder's name, the line of the file that asks for it, and what it is to be.
+
+    The request is settled, as a song keeps it; notes: what a person should be told, one sentence each.
+    """
+
+    name: str
+    line: int
+    request: Request
+    resolved: Resolved
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the model makes otherwise than asked, such as an unknown artist."""
+        return self.resolved.notes
+
+
+@dataclass(frozen=True)
+class Album:
+    """Songs in the order of their file, and the folder that gets them."""
+
+    path: Path
+    folder: Path
+    about: str
+    songs: tuple[AlbumSong, ...]
+
+    def folder_of(self, song: AlbumSong) -> Path:
+        """Return a song's folder."""
+        return self.folder / song.name
+
+
+def load_album(path: Path, folder: Path | None = None) -> Album:
+    """Read an album's YAML. `folder` goes before the file's own, which is songs/NAME of the file unless it says so.
+
+    Raises ConfigurationError that names every fault of the file with its line, RequestError where there is no file.
+    Nothing is written. Each model's definition, tables and files are looked at once.
+    """
+    faults = Faults(path)
+    reader = Reader(path, faults)
+    root = reader.root()
+    entries = reader.entries(root, "an album", ("about", "folder", "defaults", "songs"))
+    if not isinstance(root, yaml.MappingNode):
+        faults.check()
+    texts = {
+        name: reader.text(entries[name].node, name)
+        for name in ("about", "folder")
+        if name in entries and not is_null(entries[name].node)
+    }
+    place = folder or Path(texts.get("folder") or f"songs/{path.stem}")
+    if place.exists() and (not place.is_dir() or is_song(place)):
+        line = line_of(entries["folder"].node if "folder" in entries else root)
+        kind = "a song" if place.is_dir() else "a file"
+        faults.add(line, f"{place} is {kind}; choose another folder for the album's songs.")
+    drafts = read_drafts(reader, entries, line_of(root))
+    checks, songs = Checks(faults), list[AlbumSong]()
+    for draft in drafts:
+        made = checks.song(draft.fields, draft.line, None if draft.name is None else place / draft.name)
+        if made is not None and draft.name is not None:
+            songs.append(AlbumSong(draft.name, draft.line, *made))
+    faults.check()
+    return Album(path, place, texts.get("about") or "", tuple(songs))

@@ -1,0 +1,149 @@
+"""A request's fields as an album's file gives them: each of its type, paths found, lyrics read, with its line."""
+
+from __future__ import annotations
+
+import os
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from jukebox_kit.errors import RequestError
+from jukebox_kit.jobs.album.yaml_lines import Entry, Reader, as_text, line_of
+from jukebox_kit.song import Request, read_lyrics
+
+TYPES: Mapping[str, Any] = {
+    **get_type_hints(Request),
+    "lyrics_file": str,
+    "temperature": float | tuple[float, float, float] | None,  # one number is the top's, as in the shell
+    "pieces": int | tuple[int, int],
+}
+
+"""What may be given, and of which type it must be."""
+
+LARGEST = 1e15  # no field means anything beyond, and neither infinity nor what is no number is below it
+
+_WORDS = {str: "text", float: "a number", int: "a whole number", bool: "true or false"}
+
+
+@dataclass(frozen=True)
+class Given:
+    """A field's value, of its type, with paths absolute; `written` is what the file says, and `line` where.
+
+    One whose fault is taken down already is `faulty`: it is given, but nothing more can be said of it.
+    """
+
+    value: Any
+    written: Any
+    line: int
+    faulty: bool = False
+
+
+Fields = dict[str, Given]
+
+Sweep = dict[str, list[Given]]
+
+
+def read_fields(reader: Reader, entries: Mapping[str, Entry]) -> Fields:
+    """Return the fields of Request among a mapping's settings; lyrics of a file become `lyrics`."""
+    found = {name: read_field(reader, name, entry.node) for name, entry in entries.items() if name in TYPES}
+    if {"lyrics", "lyrics_file"} <= set(entries):
+        line = max(entries[name].key_line for name in ("lyrics", "lyrics_file"))
+        reader.faults.add(line, "lyrics and lyrics_file exclude each other; give one of them.")
+        del found["lyrics_file"]
+    return found
+
+
+def read_sweep(reader: Reader, node: yaml.Node) -> Sweep:
+    """Return the values of each swept field, in the order of the file."""
+    entries, found = reader.entries(node, "a sweep", tuple(TYPES)), Sweep()
+    for name, entry in entries.items():
+        values = entry.node
+        if not isinstance(values, yaml.SequenceNode) or not values.value:
+            kind = "an empty list" if isinstance(values, yaml.SequenceNode) else reader.said(values)
+            reader.faults.add(line_of(values), f"a sweep of {name} takes a list of values, not {kind}.")
+            found[name] = [Given(None, None, line_of(values), faulty=True)]
+            continue
+        found[name] = [read_field(reader, name, part) for part in values.value]
+        met: list[Any] = []
+        for given, part in zip(found[name], values.value, strict=True):
+            if given.faulty:
+                continue
+            if given.written in met:
+                reader.faults.add(given.line, f"the sweep of {name} has {reader.said(part)} twice; take one away.")
+            met.append(given.written)
+    if {"lyrics", "lyrics_file"} <= set(entries):
+        line = max(entries[name].key_line for name in ("lyrics", "lyrics_file"))
+        reader.faults.add(line, "lyrics and lyrics_file exclude each other; sweep one of them.")
+        del found["lyrics_file"]
+    return found
+
+
+def over(lower: Fields, upper: Fields) -> Fields:
+    """Return fields with others put over them; lyrics go over a lyrics file, and a lyrics file over lyrics."""
+    words = {"lyrics", "lyrics_file"}
+    kept = {name: given for name, given in lower.items() if not (name in words and words & set(upper))}
+    return {**kept, **upper}
+
+
+def asked(fields: Fields) -> dict[str, Any]:
+    """Return the fields as Request knows them."""
+    return {"lyrics" if name == "lyrics_file" else name: given.value for name, given in fields.items()}
+
+
+def read_field(reader: Reader, name: str, node: yaml.Node) -> Given:
+    """Return a field's value; its faults are taken down."""
+    line = line_of(node)
+    try:
+        written = of_type(reader.plain(node), TYPES[name])
+    except TypeError:
+        reader.faults.add(
+            line, f"{name} must be {in_words(TYPES[name])}, not {reader.refused(node, TYPES[name] is str)}."
+        )
+        return Given(None, None, line, faulty=True)
+    value = written
+    if name in ("lyrics_file", "prompt") or (name == "model" and Path(written).suffix in (".yaml", ".yml")):
+        value = None if written is None else os.path.abspath(reader.path.parent / written)  # noqa: PTH100 takes .. away
+    try:
+        if name == "lyrics_file":
+            value = read_lyrics(Path(value))
+        elif name == "prompt" and value is not None and not os.path.isfile(value):  # noqa: PTH113 raises for no name
+            raise RequestError(f"there is no recording {value}.")
+    except RequestError as error:
+        reader.faults.add(line, error)
+        return Given(None, None, line, faulty=True)
+    return Given(value, written, line)
+
+
+def of_type(value: Any, kind: Any) -> Any:
+    """Return a value of YAML as the type that a field has; TypeError where it is another. A bool is no number."""
+    if get_origin(kind) in (Union, types.UnionType):
+        for part in get_args(kind):
+            try:
+                return of_type(value, part)
+            except TypeError:
+                continue
+        raise TypeError(kind)
+    if get_origin(kind) is tuple:
+        parts = get_args(kind)
+        if not isinstance(value, list) or len(value) != len(parts):
+            raise TypeError(kind)
+        return tuple(of_type(one, part) for one, part in zip(value, parts, strict=True))
+    if kind is float and type(value) in (int, float) and abs(value) < LARGEST:
+        return float(value)
+    if type(value) is not kind or kind is float:
+        raise TypeError(kind)
+    return as_text(value) if kind is str else value
+
+
+def in_words(kind: Any) -> str:
+    """Return what a field takes, for a person: "a number", say."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return " or ".join(in_words(part) for part in get_args(kind) if part is not types.NoneType)
+    if get_origin(kind) is tuple:
+        parts = get_args(kind)
+        return f"a list of {len(parts)} {'whole ' if parts[0] is int else ''}numbers"
+    return _WORDS[kind]

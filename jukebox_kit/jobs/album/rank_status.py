@@ -1,0 +1,62 @@
+"""What each rank of a run is at, as files in the run's folder: others see it there, and so does a person."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from jukebox_kit._files import make_folder
+
+STOP = "stop"  # there once rank 0 wants all to save and end
+
+
+@dataclass(frozen=True)
+class Doing:
+    """What a rank is at.
+
+    task: in words, empty where it waits; done, total: its tokens, of which `stood` stood before; rate: a second;
+    when: seconds since 1970 by the rank's clock, which no other clock is compared with.
+    """
+
+    rank: int
+    words: str
+    task: str = ""
+    song: str = ""
+    level: int = 0
+    done: int = 0
+    total: int = 0
+    stood: int = 0
+    rate: float = 0.0
+    process: int = 0
+    when: float = 0.0
+
+
+def write_doing(folder: Path, doing: Doing) -> None:
+    """Write what a rank is at into its run's folder; a disk that does not take it is no reason to stop."""
+    path = folder / f"rank_{doing.rank}.json"
+    beside = path.with_suffix(f".{os.getpid()}.part")
+    with suppress(OSError):
+        beside.write_text(json.dumps(asdict(doing) | {"when": time.time()}))
+        beside.replace(path)
+
+
+def read_doings(folder: Path, size: int) -> tuple[Doing, ...]:
+    """Return what each of so many ranks of a run was at last, as far as it can be read."""
+    found = list[Doing]()
+    for number in range(size):
+        with suppress(OSError, ValueError, TypeError):
+            found.append(Doing(**json.loads((folder / f"rank_{number}.json").read_text())))
+    return tuple(found)
+
+
+def begin_run(album: Path) -> Path:
+    """Make the folder of a new run in an album's folder, for its ranks' logs and what they are at; SongError if not."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    folder = album / "logs" / f"{stamp}-{socket.gethostname()}-{os.getpid()}"
+    make_folder(folder)
+    return folder

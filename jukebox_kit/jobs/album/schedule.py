@@ -1,0 +1,187 @@
+"""What is left of an album's songs, level by level, and what of it can be done now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from jukebox_kit.engine import UNMADE, Placement
+from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit.jobs.album.album import Album, AlbumSong
+from jukebox_kit.song import LEVELS, Request, Song, is_song, sounds_stand
+from jukebox_kit.steps import AUTO, layout_now, take_in
+
+End = Literal["finished", "failed", "skipped", "stopped", "lost"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A level of a song, or some rows of it, first and past the last, where others make the others.
+
+    song: the song's folder, which is made where it is not there.
+    """
+
+    song: Path
+    request: Request
+    level: int
+    rows: tuple[int, int] | None = None
+
+    @property
+    def words(self) -> str:
+        """The same for a person."""
+        rows = "" if self.rows is None else f", rows {self.rows[0]} to {self.rows[1] - 1}"
+        return f"{self.song.name}, level {self.level}{rows}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task.
+
+    end: "skipped" where another process works on it, "lost" where its process died or was silent for too long. tokens:
+    made by it, all rows together; seconds: how long it took.
+    """
+
+    task: Task
+    end: End
+    why: str = ""
+    rank: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How all of an album is done. until: the last level; patience: seconds after which a silent worker is given up.
+
+    The rest is as in `Options` and `load_planned`.
+    """
+
+    until: int = 0
+    save_every: float = 30.0
+    batch: int = 16
+    device: str | None = None
+    weights: str = "auto"
+    engine: str = "fast"
+    patience: float = 600.0
+
+    def checked(self) -> Ways:
+        """Return these ways; RequestError where there is no such device, engine or kind of weights."""
+        Placement.of(self.device, None if self.weights == AUTO else self.weights, self.engine)
+        return self
+
+
+@dataclass
+class Work:
+    """A song of an album while it is made.
+
+    left: tokens of each level, 0, 1, 2, at the run's beginning; levels: those to make yet, the top first; parts: tasks
+    under way; shared: whether its level is being made in shares. end: once nothing more is done with it, how it ended.
+    """
+
+    song: AlbumSong
+    root: Path
+    left: tuple[int, ...]
+    levels: list[int]
+    parts: int = 0
+    shared: bool = False
+    end: str = ""
+    why: str = ""
+    tokens: int = 0
+    seconds: float = 0.0
+    tried_again: bool = False
+    failed: list[Outcome] = field(default_factory=list[Outcome])
+
+    @property
+    def ready(self) -> bool:
+        """Whether its next level can be begun."""
+        return not self.end and not self.parts
+
+    def tasks(self, parts: int, rows: int) -> list[Task]:
+        """Begin its next level in so many parts of so many rows, or as a whole."""
+        level = self.levels[0]
+        self.shared, self.parts = parts > 1, parts
+        if parts == 1:
+            return [Task(self.root, self.song.request, level)]
+        cuts = pairwise(part * rows // parts for part in range(parts + 1))
+        return [Task(self.root, self.song.request, level, cut) for cut in cuts]
+
+    def take(self, outcome: Outcome) -> None:
+        """Take note of what became of one of its tasks."""
+        self.parts -= 1
+        self.tokens, self.seconds = self.tokens + outcome.tokens, self.seconds + outcome.seconds
+        if outcome.end != "finished":
+            self.failed.append(outcome)
+        if self.parts:
+            return
+        if self.failed:
+            worst = min(self.failed, key=lambda one: one.end == "skipped")
+            self.end, self.why, self.failed = worst.end, worst.why, []
+        elif outcome.task.rows is None:  # a level that was shared out is taken in first
+            self.levels.pop(0)
+            self.shared = False
+            self.end = "" if self.levels else "finished"
+
+    def again(self) -> bool:
+        """Try once more where another process was at work on it; False where it was tried often enough."""
+        if self.end != "skipped" or self.tried_again:
+            return False
+        self.end, self.why, self.shared, self.tried_again = "", "", False, True
+        return True
+
+    def rows(self) -> int:
+        """Return how many rows its next level has, 1 where it cannot be shared; shares that are there are taken in."""
+        request, level = self.song.request, self.levels[0]
+        if self.shared:
+            return 1
+        try:
+            if not is_song(self.root):
+                return request.items if level == LEVELS[-1] else 1
+            song = Song.open(self.root)
+            with song.locked():
+                take_in(song, level)
+            if not (song.codes(level)[list(song.items(level))] == UNMADE).any():
+                return 1
+            return request.items * len(layout_now(song, level).starts)
+        except JukeboxKitError:  # whoever does the level says what is wrong
+            return 1
+
+
+def works_of(album: Album, until: int) -> list[Work]:
+    """Return the songs of an album in the order to make them: those of one model after another, so that it stays.
+
+    A song that is made down to level `until` has no levels left, and is finished.
+    """
+    models = list(dict.fromkeys(song.request.model for song in album.songs))
+    ordered = sorted(album.songs, key=lambda song: models.index(song.request.model))
+    return [_work(album, song, until) for song in ordered]
+
+
+def shared_out(works: Sequence[Work], free: int) -> list[Task]:
+    """Return tasks for so many free ranks: a level of each song that is ready; where ranks are left, shares of them."""
+    ready = [work for work in works if work.ready][:free]
+    extra = free - len(ready)
+    rows = [work.rows() if extra else 1 for work in ready]
+    parts = [1] * len(ready)
+    for _ in range(extra):
+        more = [place for place, count in enumerate(parts) if count < rows[place]]
+        if more:
+            parts[min(more, key=lambda place: parts[place])] += 1
+    return [task for work, count, of in zip(ready, parts, rows, strict=True) for task in work.tasks(count, of)]
+
+
+def _work(album: Album, song: AlbumSong, until: int) -> Work:
+    root = album.folder_of(song)
+    if not is_song(root):
+        request, plans = song.request, song.resolved.plans
+        counts = [plan.total * request.items for plan in plans]
+        left = tuple(count if level >= until else 0 for level, count in enumerate(counts))
+        return Work(song, root, left, [level for level in reversed(LEVELS) if level >= until])
+    there = Song.open(root)
+    left = tuple(
+        int((there.codes(level)[list(there.items(level))] == UNMADE).sum()) if level >= until else 0 for level in LEVELS
+    )
+    levels = [level for level in reversed(LEVELS) if level >= until and (left[level] or not sounds_stand(there, level))]
+    return Work(song, root, left, levels, end="" if levels else "finished")

@@ -1,0 +1,120 @@
+"""From the list of an album's file to its songs: their own fields over the defaults, sweeps multiplied out, names."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import yaml
+
+from jukebox_kit.jobs.album.fields import TYPES, Fields, Sweep, over, read_fields, read_sweep
+from jukebox_kit.jobs.album.naming import fault_of, made_up, swept_names
+from jukebox_kit.jobs.album.yaml_lines import Entry, Faults, Reader, is_null, line_of
+
+MAX_SONGS = 10000
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A song as the file gives it, before a model is asked.
+
+    name: None where it has a fault. name_line: where its name is given, line: where the song begins.
+    """
+
+    name: str | None
+    name_line: int
+    line: int
+    fields: Fields
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One mapping of the list: what it gives, and how many songs it stands for."""
+
+    line: int
+    name: Entry | None
+    fields: Fields
+    sweep: Sweep
+
+    @property
+    def count(self) -> int:
+        return math.prod(len(values) for values in self.sweep.values())
+
+
+def read_drafts(reader: Reader, entries: Mapping[str, Entry], line: int) -> list[Draft]:
+    """Return the songs of an album's settings, in order; `line` is where an album without songs has its fault."""
+    defaults: Fields = {}
+    if "defaults" in entries and not is_null(entries["defaults"].node):
+        defaults = read_fields(reader, reader.entries(entries["defaults"].node, "the defaults", tuple(TYPES)))
+    songs = entries["songs"].node if "songs" in entries else None
+    if not isinstance(songs, yaml.SequenceNode) or not songs.value:
+        where = line if songs is None else line_of(songs)
+        reader.faults.add(where, "an album needs songs, a list of one song or more.")
+        return []
+    found: list[Draft] = []
+    total = 0
+    for number, node in enumerate(songs.value, 1):
+        entry = _entry(reader, node, defaults)
+        if total <= MAX_SONGS < total + entry.count:
+            what = f"with this one it has {total + entry.count}; make another album of the rest."
+            reader.faults.add(entry.line, f"an album has at most {MAX_SONGS} songs; {what}")
+        total += entry.count
+        if total <= MAX_SONGS:
+            found += _songs(reader, entry, number, len(songs.value))
+    return _named_once(found, reader.faults)
+
+
+def _entry(reader: Reader, node: yaml.Node, defaults: Fields) -> _Entry:
+    entries = reader.entries(node, "a song", ("name", "sweep", *TYPES))
+    fields = read_fields(reader, entries)
+    sweep = read_sweep(reader, entries["sweep"].node) if "sweep" in entries else {}
+    words = {"lyrics", "lyrics_file"}
+    twice = {other for name in sweep for other in (words if name in words else {name}) if other in fields}
+    for name in twice:
+        reader.faults.add(fields.pop(name).line, f"{name} is swept as well; take one of the two away.")
+    return _Entry(line_of(node), entries.get("name"), over(defaults, fields), sweep)
+
+
+def _songs(reader: Reader, entry: _Entry, number: int, count: int) -> list[Draft]:
+    """Return the songs that a mapping stands for, the `number`-th of `count`."""
+    line, base = entry.line, None
+    if entry.name is None:
+        base = made_up(number, count, entry.fields, tuple(entry.sweep))
+    else:
+        line, base = line_of(entry.name.node), reader.text(entry.name.node, "name")
+        wrong = None if base is None else fault_of(base)
+        if wrong is not None:
+            reader.faults.add(line, wrong)
+            base = None
+    combinations: list[Fields] = [
+        dict(zip(entry.sweep, values, strict=True)) for values in itertools.product(*entry.sweep.values())
+    ]
+    names: list[str | None] = [base] * len(combinations)
+    if base is not None and entry.sweep:
+        names = [*swept_names(base, combinations)]
+    songs = zip(names, combinations, strict=True)
+    return [Draft(name, line, entry.line, over(entry.fields, swept)) for name, swept in songs]
+
+
+def _named_once(drafts: list[Draft], faults: Faults) -> list[Draft]:
+    """Return the songs, names that are taken or too long with their suffix left out and taken down.
+
+    Names that differ in case alone are one folder on some disks, and count as the same.
+    """
+    lines: dict[str, int] = {}
+    found: list[Draft] = []
+    for draft in drafts:
+        name = draft.name
+        if name is not None:
+            key = name.casefold()
+            wrong = fault_of(name)
+            if key in lines:
+                wrong = f"the name {name} is that of the song in line {lines[key]} already; give it another."
+            if wrong is not None:
+                faults.add(draft.name_line, wrong)
+                name = None
+            lines.setdefault(key, draft.name_line)
+        found.append(replace(draft, name=name))
+    return found

@@ -1,0 +1,135 @@
+"""The process that does a rank's tasks, a child of the rank.
+
+A process of its own can die, hang or fill the memory without its rank, and thus without the launcher ending all the
+others. Where its rank is gone, it saves and ends too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+
+from jukebox_kit.engine import Model
+from jukebox_kit.jobs.album.schedule import Outcome, Task, Ways
+from jukebox_kit.jobs.queue import ended
+from jukebox_kit.song import Song, is_song
+from jukebox_kit.steps import (
+    Options,
+    Progress,
+    level_0,
+    level_1,
+    level_2,
+    load_for,
+    load_planned,
+    patiently,
+    sample_share,
+)
+
+log = logging.getLogger(__name__)
+
+STEPS = {2: level_2, 1: level_1, 0: level_0}
+
+TELL_EVERY = 0.5  # seconds between two tellings of progress
+
+
+class Worker:
+    """Does tasks one after another, with the model of the one before where it serves."""
+
+    def __init__(self, ways: Ways, rank: Connection) -> None:
+        self.ways, self.rank = ways, rank
+        self.held: Model | None = None
+        self.stop = threading.Event()
+        self.told, self.made = 0.0, 0
+
+    def do(self, task: Task) -> Outcome:
+        """Do a task, whatever becomes of it."""
+        began, self.made = time.monotonic(), 0
+        log.info("begins with %s", task.words)
+        end, why = ended(task.song, lambda: self._work(task))
+        seconds = time.monotonic() - began
+        log.info("%s %s after %.1f s, %d tokens %s", task.words, end, seconds, self.made, why)
+        return Outcome(task, end, why, tokens=self.made, seconds=seconds)
+
+    def _work(self, task: Task) -> None:
+        ways, stop = self.ways, self.stop.is_set
+        options = Options(save_every=ways.save_every, batch=ways.batch, progress=self._progress, stop=stop)
+        try:
+            model = self._model(task)
+            song = _song(task, model)
+            if task.rows is None:
+                STEPS[task.level](song, model, options)
+            else:
+                sample_share(song, task.level, range(*task.rows), model, options)
+        except (MemoryError, torch.OutOfMemoryError):
+            self.held = None  # the next task begins with all the memory there is
+            raise
+
+    def _model(self, task: Task) -> Model:
+        ways, request = self.ways, task.request
+        how = ways.device, ways.weights, ways.engine, ways.batch, self.held
+        if is_song(task.song):
+            model = load_planned(Song.open(task.song), *how)
+        else:
+            model = load_for(request.model, request.seconds, request.items, *how)
+        if model is not self.held:
+            where = model.device if model.device.type == "cuda" else f"{torch.get_num_threads()} threads"
+            log.info("takes model %s, %s, on %s", model.definition.name, model.placement.weights, where)
+        self.held = model
+        return model
+
+    def _progress(self, progress: Progress) -> None:
+        self.made = max(self.made, progress.done - progress.stood)
+        now = time.monotonic()
+        if now - self.told >= TELL_EVERY:
+            self.told = now
+            with suppress(OSError):  # the rank is gone, which whoever reads its tasks finds too
+                self.rank.send(progress)
+
+
+def _song(task: Task, model: Model) -> Song:
+    """Return a task's song, made where it is not there; who makes a share of it waits for others who make it too."""
+
+    def create() -> Song:
+        return Song.create(task.song, model, **asdict(task.request))
+
+    return create() if task.rows is None else patiently(create)
+
+
+def work(rank: Connection, ways: Ways, log_file: Path) -> None:
+    """Do what comes from the rank until nothing comes any more."""
+    os.setsid()  # Ctrl-C is the rank's, which passes it on
+    with log_file.open("ab") as file:  # and what libraries print
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    worker = Worker(ways, rank)
+    signal.signal(signal.SIGTERM, lambda *_: worker.stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        try:
+            while True:
+                tasks.put(rank.recv())
+        except (EOFError, OSError):
+            worker.stop.set()
+            tasks.put(None)
+
+    threading.Thread(target=read, name="tasks", daemon=True).start()
+    while (task := tasks.get()) is not None:
+        outcome = worker.do(task)
+        try:
+            rank.send(outcome)
+        except OSError:  # the rank is gone; all is saved
+            break

@@ -1,0 +1,234 @@
+"""A folder of songs gone through while nobody watches: where each stands, in which order, and what became of it."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from jukebox_kit.engine import Model
+from jukebox_kit.errors import JukeboxKitError, RequestError, SongBusyError, StoppedError
+from jukebox_kit.song import LEVELS, Song, find_songs, sounds_stand
+from jukebox_kit.song.interop import Answers, import_songs
+from jukebox_kit.song.store import holder
+from jukebox_kit.steps import Options, load_planned, sample
+
+log = logging.getLogger(__name__)
+
+Loader = Callable[[Song, Model | None], Model]
+
+Ended = Literal["finished", "failed", "skipped", "stopped"]
+
+ORDERS = ("soonest", "name", "oldest")
+
+IMPORTED = "imported"  # the folder, among the songs, for what was brought from other programs
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a song stands. Tuples are level 0, 1, 2.
+
+    made, total: seconds of a level, the mean of the items that it is made of. left: tokens of all items together.
+    begun: when the song was, in ISO form. why: who works on it, what its files lack, or what is wrong with it.
+    """
+
+    song: Path
+    state: Literal["done", "unfinished", "busy", "unreadable"]
+    model: str = ""
+    made: tuple[float, ...] = (0.0, 0.0, 0.0)
+    total: tuple[float, ...] = (0.0, 0.0, 0.0)
+    left: tuple[int, ...] = (0, 0, 0)
+    begun: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a song, or that it is worked on now. began: in ISO form; seconds: how long it was worked on."""
+
+    song: Path
+    end: Literal["working", "finished", "failed", "skipped", "stopped"]
+    why: str = ""
+    began: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of each song, in the order in which they ended, and how many seconds it took."""
+
+    outcomes: tuple[Outcome, ...]
+    seconds: float
+
+    def ended(self, end: str) -> tuple[Outcome, ...]:
+        """Return the songs with which it ended so: "finished", "failed", "skipped" or "stopped"."""
+        return tuple(outcome for outcome in self.outcomes if outcome.end == end)
+
+
+def standings(folder: str | Path, until: int = 0) -> tuple[Standing, ...]:
+    """Return where the songs in a folder stand, those of `bring_old` too; done is what is made down to level `until`.
+
+    SongError where there is no such folder; a song that cannot be read is among them with its sentence.
+    """
+    root = Path(folder)
+    imported = [root / IMPORTED] if (root / IMPORTED).is_dir() else []
+    return tuple(_standing(path, until) for path in dict.fromkeys(find_songs([root, *imported])))
+
+
+def order(
+    found: Sequence[Standing], by: str = "soonest", seconds_per_token: Mapping[int, float] | None = None
+) -> tuple[Standing, ...]:
+    """Return songs in the order to work through them.
+
+    by: "soonest", least work left first, so that the most songs are finished at any time; "name"; or "oldest", those
+    begun first. seconds_per_token: what a token of each level costs; all the same if left out. RequestError for
+    another order.
+    """
+    if by not in ORDERS:
+        raise RequestError(f"there is no order {by}; order takes {', '.join(ORDERS)}.")
+    costs = seconds_per_token or dict.fromkeys(LEVELS, 1.0)
+
+    def rank(standing: Standing) -> tuple[float, str, str]:
+        work = sum(standing.left[level] * costs[level] for level in LEVELS) if by == "soonest" else 0.0
+        return work, standing.begun if by == "oldest" else "", str(standing.song)
+
+    return tuple(sorted(found, key=rank))
+
+
+def bring_old(songs: str | Path, source: str | Path | None = None, answers: Answers | None = None) -> tuple[str, ...]:
+    """Import what other programs left below a folder into the folder `imported` of the songs.
+
+    source: where they left it, the folder of the songs itself if left out. What was imported before stays as it is, so
+    this can be done each time before `work_through`. Returns sentences on what came of it.
+    """
+    told: list[str] = []
+    try:
+        for outcome in import_songs(Path(source or songs), Path(songs) / IMPORTED, answers):
+            notes = [f"{outcome.source} is now {outcome.song.root}.", *outcome.notes] if outcome.song else []
+            told += notes or [outcome.failed]
+    except JukeboxKitError as error:  # nothing of other programs is there
+        log.info("%s", error)
+    return tuple(told)
+
+
+def by_plan(song: Song, held: Model | None) -> Model:
+    """Return the model for a song by the plan of memory: `held`, the one loaded already, where it serves."""
+    return load_planned(song, held=held)
+
+
+def work_through(
+    songs: str | Path | Sequence[Path],
+    model_loader: Loader = by_plan,
+    options: Options | None = None,
+    told: Callable[[Outcome], None] | None = None,
+    until: int = 0,
+) -> Report:
+    """Do what is left of songs down to level `until`, one after another; returns what became of each.
+
+    songs: a folder, whose songs that are not done are taken least work first, or songs in their order. model_loader:
+    gives a song's model, the one that it is handed from the song before where that serves. told: called as a song is
+    begun and as it ends.
+
+    One that fails does not stop the others, whatever it raises. One that another process works on is tried once more at
+    the end. Where `Options.stop` says so all ends at once, with everything saved.
+    """
+    if isinstance(songs, str | Path):
+        songs = [s.song for s in order(standings(songs, until)) if s.state != "done"]
+    night = _Night(model_loader, options or Options(), told or (lambda _: None), until)
+    begun = time.monotonic()
+    busy = [path for path in songs if not night.did(path, last=False)]
+    for path in busy:
+        night.did(path, last=True)
+    return Report(tuple(night.outcomes), time.monotonic() - begun)
+
+
+def ended(path: Path, work: Callable[[], object]) -> tuple[Ended, str]:
+    """Do some work on a song, whatever becomes of it; returns how it ended, and where it did not finish, why."""
+    try:
+        work()
+    except StoppedError as error:
+        return "stopped", str(error)
+    except SongBusyError as error:
+        return "skipped", str(error)
+    except JukeboxKitError as error:
+        return "failed", str(error)
+    except (MemoryError, torch.OutOfMemoryError):
+        return "failed", f"there is not memory enough for {path}; free some, or use a smaller model."
+    except Exception as error:  # whatever it is, the other songs are not to wait until morning for nothing
+        log.debug("%s", path, exc_info=True)
+        what = f"{type(error).__name__}: {error}"
+        log.error("%s failed unexpectedly: %s", path, what)
+        return "failed", f"{path} failed unexpectedly ({what}); what is saved of it stands: resume it by itself."
+    return "finished", ""
+
+
+class _Night:
+    """The work on many songs: the model held between them, and what became of each."""
+
+    def __init__(self, load: Loader, options: Options, told: Callable[[Outcome], None], until: int) -> None:
+        self.load, self.options, self.told, self.until = load, options, told, until
+        self.outcomes: list[Outcome] = []
+        self.held: Model | None = None
+        self.stopped = False
+
+    def did(self, path: Path, last: bool) -> bool:
+        """Work on a song and tell what became of it; False where it is busy and this is not the last try."""
+        if self.stopped or (self.options.stop is not None and self.options.stop()):
+            self.stopped = True
+            self._end(Outcome(path, "stopped", "the work was stopped before it came to this song."))
+            return True
+        began, since = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), time.monotonic()
+        self.told(Outcome(path, "working", began=began))
+        end, why = self._worked(path)
+        if end == "skipped" and not last:
+            self.told(Outcome(path, "skipped", why, began, time.monotonic() - since))
+            return False
+        self.stopped = end == "stopped"
+        self._end(Outcome(path, end, why, began, time.monotonic() - since))
+        return True
+
+    def _worked(self, path: Path) -> tuple[Ended, str]:
+        def work() -> None:
+            song = Song.open(path)
+            try:
+                self.held = self.load(song, self.held)
+                sample(song, self.until, self.held, self.options)
+            except (MemoryError, torch.OutOfMemoryError):
+                self.held = None  # the next song begins with all the memory there is
+                raise
+
+        return ended(path, work)
+
+    def _end(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.told(outcome)
+
+
+def _standing(path: Path, until: int) -> Standing:
+    try:
+        return _stands(Song.open(path), path, until)
+    except JukeboxKitError as error:
+        return Standing(path, "unreadable", why=str(error))
+    except Exception as error:  # a folder that somebody filled by hand is not to hide the others
+        return Standing(path, "unreadable", why=f"{path} cannot be read ({type(error).__name__}: {error}).")
+
+
+def _stands(song: Song, path: Path, until: int) -> Standing:
+    found = {status.level: status for status in song.status()}
+    left = tuple(found[level].total - found[level].done for level in LEVELS)
+    silent = [str(level) for level in LEVELS[until:] if not left[level] and not sounds_stand(song, level)]
+    hops, sr = song.definition.vqvae.hops, song.sr
+    made = tuple(found[level].done / len(song.items(level)) * hops[level] / sr for level in LEVELS)
+    total = (song.resolved.samples / sr,) * len(LEVELS)
+    state: Literal["done", "unfinished", "busy"] = "unfinished" if any(left[until:]) or silent else "done"
+    why = f"the audio of level {', '.join(silent)} is not written yet." if silent else ""
+    who = holder(path)
+    if who is not None:
+        state, why = "busy", f"{who} works on it."
+    return Standing(path, state, song.request.model, made, total, left, str(song.manifest.history[0]["when"]), why)

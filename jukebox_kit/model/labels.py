@@ -1,0 +1,204 @@
+"""Labels: what a prior is told of artist, genre, lyrics and time, as rows of whole numbers.
+
+Two label sets, v2 and v3, differ in their names' form, their tables and one character of the lyric vocabulary. A row
+is [total_length, offset, sample_length, artist, genre slots…, lyric tokens…], int64, lengths in samples.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from unidecode import unidecode
+
+from jukebox_kit.errors import CheckpointError, LabelError
+from jukebox_kit.model.configuration import PriorConfig
+
+V2_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.,:;!?-+'\"()[] \t\n"
+
+VOCABULARIES = {
+    "v2": {c: i for i, c in enumerate(V2_CHARACTERS, 1)},
+    "v3": {c: i for i, c in enumerate(V2_CHARACTERS.replace("+", ""), 1)},
+}
+
+
+def clean_lyrics(text: str, label_set: str) -> str:
+    """Return the text as a model reads it: folded to ASCII, backslashes as new lines, unknown characters dropped."""
+    vocabulary = VOCABULARIES[label_set]
+    return "".join(c for c in unidecode(text).replace("\\", "\n") if c in vocabulary)
+
+
+def lyric_tokens(text: str, label_set: str) -> list[int]:
+    """Return one token for each character of the cleaned text."""
+    return [VOCABULARIES[label_set][c] for c in clean_lyrics(text, label_set)]
+
+
+def lyric_window(tokens: list[int], n_tokens: int, total: int, offset: int, length: int) -> tuple[list[int], int]:
+    """Return the `n_tokens` tokens that a window sees, and the index of the first of them in `tokens`.
+
+    total, offset, length: the song's, the window's start and the window's, in samples. Fewer tokens than n_tokens are
+    padded with 0 on the left, and the index is then minus the number of pads.
+    """
+    if len(tokens) < n_tokens:
+        pad = n_tokens - len(tokens)
+        return [0] * pad + tokens, -pad
+    middle = int(len(tokens) * ((offset + length / 2.0) / total))
+    start = min(max(middle - n_tokens // 2, 0), len(tokens) - n_tokens)
+    return tokens[start : start + n_tokens], start
+
+
+def normalise(name: str, label_set: str) -> str:
+    """Return a name in the form of the label set's tables.
+
+    v3 tables hold lower-case names; surrounding and repeated spaces are taken away where that is what finds a name.
+    """
+    if label_set == "v3":
+        return name.lower()
+    return re.sub("_+", "_", re.sub("[^a-z0-9]", "_", name.lower())).strip("_")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a name became: `ids` for the row (empty slots left out), `used` the names found, `notes` what to tell."""
+
+    ids: tuple[int, ...]
+    used: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The names of one label set: name → id."""
+
+    label_set: str
+    artists: dict[str, int]
+    genres: dict[str, int]
+
+    @classmethod
+    def read(cls, label_set: str, artists: Path, genres: Path) -> Tables:
+        """Read two files of lines `name;id`."""
+        return cls(label_set, read_ids(artists), read_ids(genres))
+
+    def artist(self, name: str, tidy: bool = True) -> Found:
+        """Look an artist up; an unknown one gets id 0 and a note with the nearest names.
+
+        With `tidy`, surplus spaces are taken away where the name is found so; the release does not.
+        """
+        return self._look_up("artist", name, self.artists, tidy)
+
+    def genre(self, name: str, slots: int, tidy: bool = True) -> Found:
+        """Look a genre up, as `artist` does; v2 genres are bags of at most `slots` words."""
+        if self.label_set == "v3":
+            return self._look_up("genre", name, self.genres, tidy)
+        words = normalise(name, "v2").split("_")
+        found = [self._look_up("genre", word, self.genres, tidy) for word in words[:slots]]
+        notes = [note for f in found for note in f.notes]
+        if len(words) > slots:
+            notes.append(f"genre {name!r} has {len(words)} words; the first {slots} are used.")
+        return Found(tuple(f.ids[0] for f in found), tuple(f.used[0] for f in found), tuple(notes))
+
+    def matching(self, kind: str, text: str) -> list[str]:
+        """Return the names that have `text` in them and that a user can write, in order; kind as in `nearest`."""
+        table = self.artists if kind == "artist" else self.genres
+        plain = normalise(text, self.label_set)
+        return sorted(name for name in table if plain in name and self._reachable(name))
+
+    def nearest(self, kind: str, name: str, count: int = 3) -> list[str]:
+        """Return the known names most like `name`; kind is `artist` or `genre`."""
+        asked = kind, name, count
+        if asked not in self._near:
+            self._near[asked] = self._nearest(kind, name, count)
+        return list(self._near[asked])
+
+    @cached_property
+    def _near(self) -> dict[tuple[str, str, int], list[str]]:
+        """What `nearest` found so far: it takes a tenth of a second, and an album may ask for a name in each song."""
+        return {}
+
+    def _nearest(self, kind: str, name: str, count: int) -> list[str]:
+        table = self.artists if kind == "artist" else self.genres
+        reachable = [n for n in table if self._reachable(n)]
+        plain = normalise(name, self.label_set).strip()
+        containing = sorted((n for n in reachable if plain and plain in n), key=len)
+        close = difflib.get_close_matches(plain, reachable, count, 0.5)
+        return list(dict.fromkeys([*close, *containing]))[:count]
+
+    def _look_up(self, kind: str, name: str, table: dict[str, int], tidy: bool) -> Found:
+        plain = normalise(name, self.label_set)
+        if plain in table:
+            return Found((table[plain],), (plain,), ())
+        stripped = " ".join(plain.split())
+        if tidy and stripped in table:
+            return Found((table[stripped],), (stripped,), (f"{kind} {name!r} was read as {stripped!r}.",))
+        near = self.nearest(kind, name)
+        hint = f"; the nearest are {', '.join(near)}" if near else ""
+        note = f"{kind} {name!r} is unknown to the {self.label_set} labels and counts as unknown{hint}."
+        return Found((0,), ("unknown",), (note,))
+
+    def _reachable(self, name: str) -> bool:
+        """Return whether a user can write the name: some v2 names end in `_`, which normalising strips."""
+        return bool(name.strip()) and normalise(name, self.label_set) == name
+
+
+def read_ids(path: Path) -> dict[str, int]:
+    """Return name → id of a file of lines `name;id`, UTF-8, names not stripped; a later line wins."""
+    table: dict[str, int] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        if not line:
+            continue
+        name, separator, index = line.rpartition(";")
+        if not separator or not index.strip().isdigit():
+            raise CheckpointError(f"line {number} of {path} is not of the form name;id.")
+        table[name] = int(index)
+    return table
+
+
+@dataclass(frozen=True)
+class Labels:
+    """One item's labels as a prior reads them: ids, lyric tokens, and where in the song the item starts.
+
+    total and offset in samples; genres at most the prior's slots.
+    """
+
+    artist: int
+    genres: tuple[int, ...]
+    tokens: tuple[int, ...]
+    total: int
+    offset: int = 0
+
+    def row(self, config: PriorConfig, hop: int, start: int) -> list[int]:
+        """Return the label row of the window that starts at music token `start`."""
+        length, offset = config.n_ctx * hop, self.offset + start * hop
+        slots = [*self.genres, *[-1] * (config.max_bow_genre_size - len(self.genres))]
+        window: list[int] = []
+        if config.n_tokens:
+            window, _ = lyric_window(list(self.tokens), config.n_tokens, self.total, offset, length)
+        return [self.total, offset, length, self.artist, *slots, *window]
+
+
+def label_rows(
+    labels: Sequence[Labels], config: PriorConfig, hop: int, start: int | Sequence[int], device: torch.device
+) -> Tensor:
+    """Return the rows of several items for one window, (items, columns) int64.
+
+    start: its first music token, the same for all items or one for each.
+    """
+    starts = [start] * len(labels) if isinstance(start, int) else start
+    rows = [item.row(config, hop, at) for item, at in zip(labels, starts, strict=True)]
+    return torch.tensor(rows, dtype=torch.long, device=device)
+
+
+def check_total(total_seconds: float, config: PriorConfig) -> None:
+    """Raise LabelError where a song's total length is outside what a top prior knows."""
+    low, high = config.min_duration, config.max_duration
+    if low is not None and high is not None and not low <= total_seconds < high:
+        raise LabelError(
+            f"a total length of {total_seconds:g} seconds is outside this model's range: choose at least {low:g} and "
+            f"under {high:g} seconds."
+        )

@@ -1,0 +1,7 @@
+"""Where a model's numbers come from: definitions, checkpoint files, safe reading."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

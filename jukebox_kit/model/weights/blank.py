@@ -1,0 +1,76 @@
+"""A model as a person loads it: its definition, its tables, and its parts, read when first needed."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from jukebox_kit.errors import CheckpointError
+from jukebox_kit.model.prior import Prior
+from jukebox_kit.model.transformer import Linear
+from jukebox_kit.model.vqvae import VQVAE
+from jukebox_kit.model.weights.definition import PACKAGES, ModelDefinition, find_file
+
+
+def blank_vqvae(definition: ModelDefinition) -> VQVAE:
+    """Return the VQ-VAE without weights, on the meta device."""
+    with torch.device("meta"), _Unfilled():
+        return VQVAE(definition.vqvae)
+
+
+def blank_prior(definition: ModelDefinition, level: int) -> Prior:
+    """Return a level's prior without weights, on the meta device."""
+    with torch.device("meta"), _Unfilled():
+        return Prior(definition.priors[level], definition.vqvae)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Makes modules without first values: on the meta device torch imports for a second what would draw them."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        del types
+        named = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
+
+
+def linears(part: nn.Module) -> list[tuple[str, nn.Module, str, Linear]]:
+    """Return the maps of a part in their plain form: full name, the module that holds each, its name there, itself."""
+    return [
+        (f"{prefix}.{name}" if prefix else name, module, name, child)
+        for prefix, module in part.named_modules()
+        for name, child in module.named_children()
+        if isinstance(child, Linear)
+    ]
+
+
+def map_names(part: nn.Module) -> set[str]:
+    """Return the names of the weights and biases of the transformers' maps, which a GPU computes in float16."""
+    return {f"{name}.{own}" for name, _, _, plain in linears(part) for own, _ in plain.named_parameters()}
+
+
+def find_table(name: str, folder: Path, get: str | None = None) -> Path:
+    """Return an id table's path: where models lie, else inside an installed `jukebox` or `jukebox_infer` package.
+
+    CheckpointError where it is nowhere, naming `get`, the command that brings it.
+    """
+    try:
+        return find_file(name, folder, "the artist and genre tables", get)
+    except CheckpointError as error:
+        for package in PACKAGES:
+            spec = importlib.util.find_spec(package)
+            for root in (spec.submodule_search_locations or []) if spec else []:
+                path = Path(root) / "data" / "ids" / Path(name).name
+                if path.is_file():
+                    return path
+        raise CheckpointError(
+            f"{error} The release's tables also come with the jukebox extra: pip install 'jukebox_kit[jukebox]'."
+        ) from None

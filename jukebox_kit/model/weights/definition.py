@@ -1,0 +1,200 @@
+"""Model definitions: YAML files that say what parts a model has, where their files are, and how it likes to be sampled.
+
+The definitions that ship lie in `configs/models/`; a user's own is a YAML file beside its weights.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from jukebox_kit.errors import CheckpointError, ConfigurationError, RequestError
+from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig, from_mapping
+
+PACKAGE = Path(__file__).parents[2]
+
+# In a wheel the configs travel inside the package; in a checkout they lie beside it.
+CONFIGS = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
+
+PARTS = ("vqvae", "level_0", "level_1", "level_2")
+
+OWN_CACHE = Path("~/.cache/jukebox_kit/models")
+
+# The packages that carry the release's tables and code, by the names under which they are imported.
+PACKAGES = ("jukebox", "jukebox_infer")  # the same modules under two names
+
+RELEASED = ".pth.tar"  # how the release's checkpoints end
+
+
+@dataclass(frozen=True)
+class SamplingDefaults:
+    """How a model is sampled unless the request says otherwise; tuples are level 0, 1, 2."""
+
+    hop_fraction: tuple[float, float, float] = (0.5, 0.5, 0.125)
+    temperature: tuple[float, float, float] = (0.99, 0.99, 0.98)
+    total_seconds: float = 180.0
+
+
+@dataclass(frozen=True)
+class TableFiles:
+    """Where a label set's names are: two text files of lines `name;id`."""
+
+    artists: str
+    genres: str
+
+
+@dataclass(frozen=True)
+class ModelDefinition:
+    """A model: its parts' hyperparameters, files and label tables. `priors` are level 0, 1, 2."""
+
+    name: str
+    about: str
+    licence: str
+    sampling: SamplingDefaults
+    vqvae: VQVAEConfig
+    priors: tuple[PriorConfig, ...]
+    files: Mapping[str, str]
+    tables: Mapping[str, TableFiles]
+    folder: Path
+
+    @property
+    def top(self) -> PriorConfig:
+        """The top prior's configuration."""
+        return self.priors[-1]
+
+    @property
+    def seconds_range(self) -> tuple[float, float]:
+        """Shortest and longest total length of a song that the top prior knows, in seconds."""
+        low, high = self.top.min_duration, self.top.max_duration
+        if low is None or high is None:
+            raise ConfigurationError(f"{self.name}: level_2 needs min_duration and max_duration, in seconds.")
+        return low, high
+
+    def find(self, part: str) -> Path:
+        """Return the file of a part; CheckpointError says where it was looked for."""
+        return find_file(self.files[part], self.folder, f"the {part} weights of {self.name}", self.get)
+
+    @property
+    def get(self) -> str | None:
+        """The command that brings the model's files, where one does."""
+        return f"jukebox-kit models get {self.name}" if self.name in shipped_models() else None
+
+    def missing(self) -> list[str]:
+        """Return the parts whose files are not on this machine."""
+        return [part for part in PARTS if not any(p.is_file() for p in places(self.files[part], self.folder))]
+
+
+def models_folder() -> Path:
+    """Return where files of the release are got to: `JUKEBOX_KIT_MODELS`, else a folder of the user's cache."""
+    own = os.environ.get("JUKEBOX_KIT_MODELS")
+    return Path(own).expanduser() if own else OWN_CACHE.expanduser()
+
+
+def converted_name(file: str) -> str:
+    """Return the name of a release's checkpoint after conversion, `5b/vqvae.safetensors`; others keep theirs."""
+    return f"{file.removesuffix(RELEASED)}.safetensors" if file.endswith(RELEASED) else file
+
+
+def places(file: str, folder: Path) -> list[Path]:
+    """Return where a model's file may lie, in the order looked at: in each folder first converted, then as released."""
+    roots = [folder, models_folder(), PACKAGE / "model" / "weights", OWN_CACHE.expanduser()]
+    drive = Path("/content/drive/MyDrive")
+    roots += [Path.home() / ".cache/jukebox/models", drive / "jukebox/models"]
+    roots += [drive / "jukebox-webui/_data/jukebox/models"]
+    names = dict.fromkeys((converted_name(file), file))
+    return [root / name for root in dict.fromkeys(roots) for name in names]
+
+
+def find_file(file: str, folder: Path, what: str, get: str | None = None) -> Path:
+    """Return the first existing place of `file`, or raise CheckpointError naming `what` and the places.
+
+    `get` is the command that brings the file, where one does.
+    """
+    looked = places(file, folder)
+    for path in looked:
+        if path.is_file():
+            return path
+    roots = ", ".join(dict.fromkeys(str(p.parent) for p in looked if not p.is_relative_to("/content")))
+    other = f"run {get}" if get else "set JUKEBOX_KIT_MODELS to the folder that has it"
+    raise CheckpointError(f"{what} ({file}) are not on this machine; put the file in one of {roots}, or {other}.")
+
+
+def shipped_models() -> list[str]:
+    """Return the names of the definitions that ship."""
+    return sorted(p.stem for p in (CONFIGS / "models").glob("*.yaml"))
+
+
+def load_definition(model: str | Path) -> ModelDefinition:
+    """Read a definition by the name of one that ships, or by the path of a YAML file.
+
+    Raises RequestError for an unknown name, ConfigurationError for a wrong file.
+    """
+    path = Path(model)
+    if path.suffix not in (".yaml", ".yml"):
+        path = CONFIGS / "models" / f"{model}.yaml"
+        if not path.is_file():
+            near = difflib.get_close_matches(str(model), shipped_models(), 1)
+            hint = f"did you mean {near[0]}" if near else f"known are {', '.join(shipped_models())}"
+            raise RequestError(f"there is no model {model}; {hint}, or give the path of a model's YAML file.")
+    elif not path.is_file():
+        raise RequestError(f"there is no model file {path}; give a name that ships or the path of a YAML file.")
+    return _definition(_read(path), path)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds; ConfigurationError where it holds anything else."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"{path} must hold settings by name.")
+    return cast(dict[str, Any], values)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a definition, taking what it leaves out from its `base`, by name."""
+    values = read_yaml(path)
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if base == path.stem:
+        raise ConfigurationError(f"{path}: a definition cannot be its own base.")
+    whole = _read(CONFIGS / "models" / f"{base}.yaml")
+    parts = {**whole["parts"], **values.pop("parts", {})}
+    return {**whole, **values, "parts": parts}
+
+
+def _definition(values: dict[str, Any], path: Path) -> ModelDefinition:
+    known = {"name", "about", "licence", "sampling", "labels", "parts"}
+    if set(values) - known:
+        raise ConfigurationError(
+            f"{path}: unknown setting {sorted(set(values) - known)[0]}; known are {sorted(known)}."
+        )
+    parts = values.get("parts")
+    if not isinstance(parts, dict) or set(parts) != set(PARTS):
+        raise ConfigurationError(f"{path}: parts must be {', '.join(PARTS)}.")
+    hyper = {name: dict(part) for name, part in parts.items()}
+    files = {name: str(part.pop("file", f"{name}.safetensors")) for name, part in hyper.items()}
+    vqvae = from_mapping(VQVAEConfig, hyper["vqvae"], f"{path}: vqvae")
+    priors = tuple(
+        from_mapping(PriorConfig, {**hyper[part], "level": level}, f"{path}: {part}")
+        for level, part in enumerate(PARTS[1:])
+    )
+    tables = {
+        label_set: from_mapping(TableFiles, table, f"{path}: labels {label_set}")
+        for label_set, table in values.get("labels", {}).items()
+    }
+    for prior in priors:
+        if prior.label_set not in tables:
+            raise ConfigurationError(f"{path}: labels must say where the {prior.label_set} tables are.")
+    sampling = from_mapping(SamplingDefaults, values.get("sampling", {}), f"{path}: sampling")
+    name, about = str(values.get("name", path.stem)), str(values.get("about", ""))
+    licence = str(values.get("licence", ""))
+    return ModelDefinition(name, about, licence, sampling, vqvae, priors, files, tables, path.parent)

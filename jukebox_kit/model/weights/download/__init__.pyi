@@ -1,0 +1,3 @@
+from .audit import check as check
+from .fetch import get as get
+from .sources import GetOptions as GetOptions

@@ -1,0 +1,75 @@
+"""`check`: whether the files of a model that are here are still what they were."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from jukebox_kit.errors import CheckpointError
+from jukebox_kit.model.weights.blank import find_table
+from jukebox_kit.model.weights.checkpoint import matched, read_shapes
+from jukebox_kit.model.weights.definition import PARTS, ModelDefinition, converted_name, load_definition, models_folder
+from jukebox_kit.model.weights.download.fetch import blanks, found, table_names
+from jukebox_kit.model.weights.download.records import Record, read_record, sha256_of, write_record
+from jukebox_kit.model.weights.download.release import Release, load_release
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check found: `right`, `recorded` (seen for the first time), `wrong` or `missing`, and why in words."""
+
+    file: str
+    path: Path | None
+    state: str
+    why: str = ""
+
+
+def check(model: str | Path, release: Release | None = None) -> list[Checked]:
+    """Hold every file of a model that is here against its sha256, and see that it opens as the part it should be.
+
+    The sha256 is that of the file's record, else what a third party told of it; where there is neither, it is recorded
+    now, in the models folder. Reads every file once through, touches no network, and changes no file of weights.
+    """
+    definition, facts = load_definition(model), release or load_release()
+    parts = blanks(definition)
+    return [_part(definition, part, parts[part], facts) for part in PARTS] + [
+        _table(name, definition, facts) for name in table_names(definition)
+    ]
+
+
+def _part(definition: ModelDefinition, part: str, blank: nn.Module, release: Release) -> Checked:
+    file, path = definition.files[part], found(definition, part)
+    if path is None:
+        return Checked(file, None, "missing")
+    try:
+        matched(blank, read_shapes(path), str(path))
+    except CheckpointError as error:
+        return Checked(file, path, "wrong", str(error))
+    if file not in release.files:
+        return Checked(file, path, "right", "it opens; nothing else is known of it")
+    own = models_folder() / _name(file, path)
+    record, told = read_record(own), release.files[file].sha256 if path.name == Path(file).name else None
+    known, (sha256, _) = record.sha256 if record else told, sha256_of(path)
+    if known is None:
+        write_record(own, Record(path.stat().st_size, sha256, "kept"))
+        return Checked(file, path, "recorded", f"sha256 {sha256}")
+    if sha256 != known:
+        return Checked(file, path, "wrong", f"sha256 {sha256} where {known} is known; delete it and get it again.")
+    return Checked(file, path, "right")
+
+
+def _table(name: str, definition: ModelDefinition, release: Release) -> Checked:
+    try:
+        path = find_table(name, definition.folder)
+    except CheckpointError:
+        return Checked(name, None, "missing")
+    if release.tables.get(name) not in (None, sha256_of(path)[0]):
+        return Checked(name, path, "wrong", "it is not the release's table; delete it and get it again.")
+    return Checked(name, path, "right")
+
+
+def _name(file: str, path: Path) -> str:
+    """Return what a found file is called in the models folder: as released, or converted."""
+    return converted_name(file) if path.suffix == ".safetensors" else file

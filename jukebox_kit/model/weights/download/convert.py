@@ -1,0 +1,118 @@
+"""Weights as one safetensors file: written tensor by tensor, read back, and only then given its name.
+
+The maps of the transformers go to float16 where the release computes in float16 anyway: on a GPU the numbers are the
+same and the file is little more than half. Everything else keeps its dtype. The same tensors always give the same
+bytes, wherever they came from, so a song made with one copy goes on with another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from jukebox_kit._files import explain
+from jukebox_kit.errors import CheckpointError
+from jukebox_kit.model.weights.blank import map_names
+from jukebox_kit.model.weights.checkpoint import matched, read_state
+from jukebox_kit.model.weights.download.disk import finish
+from jukebox_kit.model.weights.safetensors_file import DTYPES, SafetensorsFile
+
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+def converted_dtypes(part: nn.Module, state: Mapping[str, Tensor], keep: bool) -> dict[str, torch.dtype]:
+    """Return the dtype that each tensor of a part is kept in; `keep` leaves the maps as they are.
+
+    A table that is tied to another is left out: loading ties it again.
+    """
+    maps = set() if keep else map_names(part)
+    halved = {torch.float32, torch.float16, torch.bfloat16, torch.float64}
+    tied = "prior.x_out.weight" if getattr(getattr(part, "config", None), "merged_decoder", True) is False else ""
+    return {
+        name: torch.float16 if name in maps and value.dtype in halved else value.dtype
+        for name, value in state.items()
+        if name != tied
+    }
+
+
+def converted_size(part: nn.Module, keep: bool) -> int:
+    """Return the bytes of a part's converted file, header aside, were all of it float32 before."""
+    blank = {name: torch.empty(value.shape, device="meta") for name, value in part.state_dict().items()}
+    dtypes = converted_dtypes(part, blank, keep)
+    return sum(blank[name].numel() * dtype.itemsize for name, dtype in dtypes.items())
+
+
+def convert(part: nn.Module, state: Mapping[str, Tensor], path: Path, keep: bool) -> tuple[int, str]:
+    """Write a part's weights to `path` and return the file's bytes and sha256.
+
+    `state` has the part's names and shapes; of a mapped one no more than a tensor at a time is in memory. `keep`
+    leaves the maps in the dtype they have. The file is written beside as `.part`, flushed to the disk, read back and
+    opened as the part; CheckpointError where that is not what was written, or where the disk cannot take it.
+    """
+    beside = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written = _write(beside, state, converted_dtypes(part, state, keep))
+        if _read_back(beside) != written:
+            raise CheckpointError(f"{path} did not come back from the disk as it was written; check the disk.")
+        matched(part, SafetensorsFile(beside).mapped(), str(path))
+        size = beside.stat().st_size
+        finish(beside, path)
+        return size, written
+    except OSError as error:
+        raise CheckpointError(explain(path, error, "written")) from None
+    finally:
+        with suppress(OSError):  # a disk that takes no file may not give one back either
+            beside.unlink(missing_ok=True)
+
+
+def _write(path: Path, state: Mapping[str, Tensor], dtypes: Mapping[str, torch.dtype]) -> str:
+    """Write the container: 8 bytes of header length, the header as JSON, the tensors. Return the sha256."""
+    # The widest elements first, so that each tensor lies at a multiple of its element's size.
+    order = sorted(dtypes, key=lambda name: (-dtypes[name].itemsize, name))
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name in order:
+        begin, end = end, end + state[name].numel() * dtypes[name].itemsize
+        header[name] = {
+            "dtype": NAMES[dtypes[name]],
+            "shape": list(state[name].shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for piece in (len(text).to_bytes(8, "little"), text):
+            digest.update(piece)
+            file.write(piece)
+        for name in order:
+            data = state[name].to(dtypes[name]).contiguous().reshape(-1).view(torch.uint8).numpy().data
+            digest.update(data)
+            file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _read_back(path: Path) -> str:
+    """Return the sha256 of a file as the disk has it, not as the system still remembers it."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def opens_as(part: nn.Module, path: Path) -> dict[str, Tensor]:
+    """Return a file's mapped weights; CheckpointError where it is anything else than this part's checkpoint."""
+    return matched(part, read_state(path), str(path))

@@ -1,0 +1,173 @@
+"""`get`: everything a model needs, from wherever it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from jukebox_kit.errors import CheckpointError, RequestError
+from jukebox_kit.model.weights.blank import blank_prior, blank_vqvae, find_table
+from jukebox_kit.model.weights.checkpoint import matched, read_shapes, read_state
+from jukebox_kit.model.weights.definition import PARTS, ModelDefinition, converted_name, load_definition, models_folder
+from jukebox_kit.model.weights.download.convert import converted_size
+from jukebox_kit.model.weights.download.disk import alone, require_space
+from jukebox_kit.model.weights.download.http import discard
+from jukebox_kit.model.weights.download.records import Origin, read_record, sha256_of
+from jukebox_kit.model.weights.download.release import Release, load_release
+from jukebox_kit.model.weights.download.sources import GetOptions, Places
+
+
+@dataclass(frozen=True)
+class Here:
+    """A file of a model: where it is, and whether this call brought (or converted) it."""
+
+    file: str
+    path: Path
+    new: bool
+
+
+def get(model: str | Path, options: GetOptions | None = None, release: Release | None = None) -> list[Here]:
+    """Bring whatever of a model is not on this machine, and return where all of its files are.
+
+    Tried in order: the folders that models are looked for in (used where they lie, nothing is changed there), the
+    cache of the Hugging Face libraries, `options.own`, the release's prefixes, the hub's mirrors. What comes is held
+    against every size and hash that is known, opened as the part that it should be, converted and read back before it
+    gets its name. Nothing touches the network where nothing is missing. RequestError for a model that is not the
+    release's, CheckpointError in one sentence where something cannot be got or kept; what came stays, to be gone on
+    with.
+    """
+    return _Getting(load_definition(model), options or GetOptions(), release or load_release()).run()
+
+
+class _Getting:
+    def __init__(self, definition: ModelDefinition, options: GetOptions, release: Release) -> None:
+        self.definition, self.options, self.release = definition, options, release
+        self.target = models_folder()
+        self.files = {definition.files[part]: blank for part, blank in blanks(definition).items()}
+        self.places = Places(release, self.target, options)
+
+    def run(self) -> list[Here]:
+        missing, tables = self._missing(), missing_tables(self.definition)
+        cached = self._to_convert() if self.options.convert else []
+        self._refuse_strangers([*missing, *tables, *cached])
+        if missing or tables or cached:
+            if missing and self.definition.licence:
+                self.options.say(f"licence: {self.definition.licence}.")
+            require_space(self.target, self._needed(missing), self.definition.name)
+            with alone(self.target):
+                self._convert_cached(cached)
+                left = self._bring(missing)
+                left += [name for name in tables if not self.places.table(name)]
+            if left:
+                names = ", ".join(left[:4]) + (f" and {len(left) - 4} more" if len(left) > 4 else "")
+                raise CheckpointError(
+                    f"{names} could not be got ({'; '.join(dict.fromkeys(self.places.reasons))}); run it "
+                    f"again when the network allows, or put them in {self.target}."
+                )
+        return self._here({*missing, *tables, *cached})
+
+    def _missing(self) -> list[str]:
+        """Return the files that no folder has in a usable form."""
+        missing = []
+        for part in PARTS:
+            file, path = self.definition.files[part], found(self.definition, part)
+            if path is None or not self._usable(file, path):
+                missing.append(file)
+            else:
+                discard(self.target / f"{file}.part")  # left by a run that ended just before it would have removed it
+        return missing
+
+    def _usable(self, file: str, path: Path) -> bool:
+        try:
+            matched(self.files[file], read_shapes(path), str(path))
+        except CheckpointError as error:
+            self.options.say(f"{error} Getting another.")
+            return False
+        record = read_record(self.target / converted_name(file)) if path.is_relative_to(self.target) else None
+        if self.options.keep_float32 and record and record.maps == "float16":
+            raise RequestError(f"{path} is here with maps in float16; delete it, then get it again with keep-float32.")
+        return True
+
+    def _refuse_strangers(self, names: list[str]) -> None:
+        strange = [name for name in names if name not in self.release.files and name not in self.release.tables]
+        if strange:
+            raise RequestError(
+                f"{strange[0]} of {self.definition.name} is not a file of the release; put it beside the model's YAML."
+            )
+
+    def _needed(self, missing: list[str]) -> int:
+        """Return the bytes that files not yet here take: each converted, and the largest original beside them."""
+        keep, originals = self.options.keep_float32, [0]
+        for file in missing:
+            told = self.release.files[file].bytes
+            part = self.target / f"{file}.part"
+            whole = told or 4 * sum(value.numel() for value in self.files[file].state_dict().values())
+            originals.append(whole - (part.stat().st_size if part.exists() else 0))
+        return max(originals) + sum(converted_size(self.files[file], keep) for file in missing)
+
+    def _bring(self, missing: list[str]) -> list[str]:
+        """Bring files, place after place; return those that no place gave."""
+        left = self._from_mirrors(missing, cached=True)
+        left = [file for file in left if not self.places.original(file, self.files[file])]
+        return self._from_mirrors(left, cached=False)
+
+    def _from_mirrors(self, left: list[str], cached: bool) -> list[str]:
+        fullest = sorted(self.release.mirrors, key=lambda mirror: -len(set(mirror.holds.values()) & set(left)))
+        for mirror in fullest:
+            brought = self.places.mirrored(mirror, {file: self.files[file] for file in left}, cached)
+            left = [file for file in left if file not in brought]
+        return left
+
+    def _to_convert(self) -> list[str]:
+        paths = {self.definition.files[part]: found(self.definition, part) for part in PARTS}
+        return [file for file, path in paths.items() if path and path.suffix != ".safetensors"]
+
+    def _convert_cached(self, files: list[str]) -> None:
+        """Convert what lies in caches, where it is left as it is."""
+        for file in files:
+            path = next(
+                p for part in PARTS if self.definition.files[part] == file and (p := found(self.definition, part))
+            )
+            origin = Origin(path.absolute().as_uri(), path.stat().st_size, sha256_of(path)[0])
+            self.places.keep(file, self.files[file], matched(self.files[file], read_state(path), str(path)), (origin,))
+
+    def _here(self, new: set[str]) -> list[Here]:
+        here = []
+        for part in PARTS:
+            file, path = self.definition.files[part], self.definition.find(part)
+            matched(self.files[file], read_shapes(path), str(path))
+            here.append(Here(file, path, file in new))
+        names = table_names(self.definition)
+        return here + [Here(name, find_table(name, self.definition.folder), name in new) for name in names]
+
+
+def blanks(definition: ModelDefinition) -> dict[str, nn.Module]:
+    """Return each part of a model without weights, on the meta device."""
+    parts = [blank_vqvae(definition), *(blank_prior(definition, level) for level in range(len(PARTS) - 1))]
+    return dict(zip(PARTS, parts, strict=True))
+
+
+def found(definition: ModelDefinition, part: str) -> Path | None:
+    """Return the file of a part, None where it is not on this machine."""
+    try:
+        return definition.find(part)
+    except CheckpointError:
+        return None
+
+
+def table_names(definition: ModelDefinition) -> list[str]:
+    """Return the files of a model's tables of artists and genres."""
+    return [name for table in definition.tables.values() for name in (table.artists, table.genres)]
+
+
+def missing_tables(definition: ModelDefinition) -> list[str]:
+    """Return the tables that are neither where models lie nor in an installed package."""
+    missing = []
+    for name in table_names(definition):
+        try:
+            find_table(name, definition.folder)
+        except CheckpointError:
+            missing.append(name)
+    return missing

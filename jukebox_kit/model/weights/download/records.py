@@ -1,0 +1,123 @@
+"""What was seen of a file: size and sha256 at first sight, kept as JSON and held against it ever after."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jukebox_kit._files import explain
+from jukebox_kit.errors import CheckpointError
+from jukebox_kit.model.weights.download.disk import finish
+from jukebox_kit.model.weights.download.http import PlaceError
+from jukebox_kit.model.weights.download.release import Told
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A file as it came: where from, its bytes and sha256."""
+
+    url: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """A file of the models folder. `maps` is the dtype of the transformers' maps, or `kept`: as they came."""
+
+    bytes: int
+    sha256: str
+    maps: str
+    origins: tuple[Origin, ...] = ()
+
+
+def record_path(file: Path) -> Path:
+    """Return where the record of a file is: beside it, `.json` added."""
+    return file.with_name(file.name + ".json")
+
+
+def read_record(file: Path) -> Record | None:
+    """Return what is recorded of a file; None where nothing is, CheckpointError where that is damaged."""
+    path = record_path(file)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        origins = tuple(Origin(**origin) for origin in values.pop("origins"))
+        return Record(**values, origins=origins)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        raise CheckpointError(f"{path} is damaged; delete it, and the next check records the file anew.") from None
+
+
+def write_record(file: Path, record: Record) -> None:
+    """Keep what was seen of a file, whole or not at all."""
+    path = record_path(file)
+    beside = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("w", encoding="utf-8") as handle:
+            handle.write(json.dumps(dataclasses.asdict(record), indent=1) + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+        finish(beside, path)
+    except OSError as error:
+        raise CheckpointError(explain(path, error, "written")) from None
+
+
+def sha256_of(path: Path, also: str | None = None) -> tuple[str, str | None]:
+    """Return a file's sha256 and, where `also` names one (md5), another digest, read once through."""
+    first, second = hashlib.sha256(), hashlib.new(also, usedforsecurity=False) if also else None
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                first.update(chunk)
+                if second:
+                    second.update(chunk)
+    except OSError as error:
+        raise CheckpointError(explain(path, error, "read")) from None
+    return first.hexdigest(), second.hexdigest() if second else None
+
+
+def _whole_zip(path: Path) -> bool:
+    """Return whether every member of a zip has its checksum; what is no zip has none to be held against."""
+    if not zipfile.is_zipfile(path):
+        return True
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError):
+        return False  # zipfile raises NotImplementedError for a compression that it does not know, as damage may claim
+
+
+def undamaged(path: Path, promised: Mapping[str, str]) -> str:
+    """Return the sha256 of a file that came, or raise PlaceError where it is not as it was sent.
+
+    Held against the server's own promise (md5 or sha256) and, where it is a zip, as torch writes its pickles, against
+    the checksums inside.
+    """
+    sha256, md5 = sha256_of(path, "md5" if "md5" in promised else None)
+    if promised.get("sha256", sha256) != sha256 or promised.get("md5", md5) != md5:
+        raise PlaceError("what came is not what its server says it sent")
+    if not _whole_zip(path):
+        raise PlaceError("what came is damaged: the checksums inside it are not those of its content")
+    return sha256
+
+
+def expected(sha256: str, told: Told, before: str | None, accepted: frozenset[str]) -> None:
+    """Raise PlaceError where a sound file is not the one that is known.
+
+    Known is what a third party told and what was recorded when the file was first seen (`before`). `accepted` are
+    contents that the person vouches for, whatever others say.
+    """
+    for known, who in ((told.sha256, "is known by"), (before, "had when it was first seen here")):
+        if known not in (None, sha256) and sha256 not in accepted:
+            raise PlaceError(
+                f"what came has sha256 {sha256}, not {known} that the file {who} (if you know better, add "
+                f"--accept-sha256 {sha256})"
+            )

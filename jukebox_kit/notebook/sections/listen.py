@@ -1,0 +1,92 @@
+"""Listening: every item side by side, whole or its last seconds, at the best level there is or at a chosen one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ipywidgets as widgets
+
+from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit.notebook.session import Session
+from jukebox_kit.notebook.widgets import button, heading, reachable, told
+from jukebox_kit.song import LEVELS, Audio, Song, audio_bytes, best_audio, strip_png
+
+BEST = "best so far"
+
+
+class Listening:
+    """Players of all items; a button below each makes it the trunk of all."""
+
+    def __init__(self, session: Session, choose: Callable[[int], None]) -> None:
+        self.session, self.choose = session, choose
+        kinds = [(BEST, None), *((f"level {level}", level) for level in LEVELS)]
+        # Buttons, not a list to choose from: on a page that is opened again a list may show nothing chosen.
+        self.level = widgets.ToggleButtons(options=kinds, style={"button_width": "auto"})
+        self.level.add_class("jk-hear")
+        wide = {"description_width": "initial"}
+        layout = widgets.Layout(width="220px")
+        self.last = widgets.FloatText(value=0, description="last seconds only (0: all)", style=wide, layout=layout)
+        self.last.add_class("jk-last")
+        self.again = button("hear what there is now", "again", self.refresh, "refresh")
+        self.level.observe(lambda _: self.refresh(), "value")
+        self.last.observe(lambda _: self.refresh(), "value")
+        self.said = widgets.HTML()
+        self.players: list[_Player] = []
+        self.row = widgets.Box([], layout=widgets.Layout(display="flex", flex_flow="row wrap"))
+        self.box = widgets.VBox(
+            [heading("Listen and choose"), widgets.HBox([self.level, self.last, self.again]), self.said, self.row]
+        )
+        session.watch(self._changed)
+
+    def refresh(self) -> None:
+        """Bring the players up to date with what is saved."""
+        song = self.session.song
+        if song is None:
+            return
+        items = song.request.items
+        while len(self.players) < items:
+            self.players.append(_Player(len(self.players), self.choose))
+        for player in self.players[:items]:
+            try:
+                player.show(self._audio(song, player.item), song.sr)
+            except JukeboxKitError as error:
+                self.said.value = told(str(error), "error")
+        if len(self.row.children) != items:
+            self.row.children = tuple(player.box for player in self.players[:items])
+            reachable(self.row)
+
+    def _changed(self) -> None:
+        song, busy = self.session.song, self.session.worker.state.busy
+        self.box.layout.display = "none" if song is None else ""
+        for player in self.players:
+            player.button.disabled = busy
+        if song is not None and not busy:
+            self.refresh()
+
+    def _audio(self, song: Song, item: int) -> Audio:
+        model, level = self.session.loaded(song.request.model), self.level.value
+        audio = best_audio(song, item, model) if level is None else song.audio(level, item, model)
+        last = max(0, int(self.last.value * song.sr))
+        return audio[-last:] if last else audio
+
+
+class _Player:
+    """One item's player. The same widgets are kept: a page that is open keeps showing them."""
+
+    def __init__(self, item: int, choose: Callable[[int], None]) -> None:
+        self.item = item
+        self.words = widgets.HTML()
+        self.audio = widgets.Audio(value=b"", format="flac", autoplay=False, loop=False)
+        self.audio.add_class(f"jk-player-{item}")
+        self.button = button(f"go on from item {item}", f"choose-{item}", lambda: choose(item), "check")
+        self.picture = widgets.Image(format="png", layout=widgets.Layout(width="300px", height="80px"))
+        layout = widgets.Layout(margin="4px", padding="6px", border="1px solid #8884", width="320px")
+        self.box = widgets.VBox([self.words, self.picture, self.audio, self.button], layout=layout)
+
+    def show(self, audio: Audio, sr: int) -> None:
+        """Let this be heard, (samples,) at `sr` samples a second."""
+        self.words.value = f"<b>item {self.item}</b>, {len(audio) / sr:.1f} s"
+        content = audio_bytes(audio, sr, "flac") if len(audio) else b""
+        if content != bytes(self.audio.value):
+            self.audio.value = content
+            self.picture.value = strip_png(audio, sr, 600, 160) if len(audio) else b""

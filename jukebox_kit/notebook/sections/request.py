@@ -1,0 +1,263 @@
+"""The form: everything a request can say, each checked as it is typed, its sentence right below it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+
+from jukebox_kit.engine import Model
+from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit.model import Tables, clean_lyrics
+from jukebox_kit.model.weights import ModelDefinition, load_definition, shipped_models
+from jukebox_kit.notebook.sections.prompt import PromptField
+from jukebox_kit.notebook.widgets import LABEL, WIDE, Field, NameField, text_field
+from jukebox_kit.song import Request, Resolved, resolve, settled_request
+from jukebox_kit.song.lyrics import dropped_characters, stretches
+
+MANY = 60  # windows; more are not listed one by one
+
+_FILTERS = {"all tokens": None, "top-k": "top_k", "top-p": "top_p"}
+
+
+@lru_cache(maxsize=8)
+def known(model: str) -> tuple[ModelDefinition, dict[str, Tables]]:
+    """Return a model's definition and tables; CheckpointError where the tables are not on this machine."""
+    loaded = Model.load(model, "cpu")
+    return loaded.definition, loaded.tables
+
+
+class Form:
+    """Fields of a request. `good` has them, None while one is wrong; what is wrong is said at its field."""
+
+    def __init__(self, prompts: Path, changed: Callable[[dict[str, Any] | None], None]) -> None:
+        self.changed, self._filling = changed, False
+        self.good: dict[str, Any] | None = None  # the fields as they were when all were right
+        choices = [(_model_label(name), name) for name in shipped_models()]
+        self.model = Field(
+            "model", widgets.Dropdown(options=choices, value="demo", description="model", style=LABEL, layout=WIDE)
+        )
+        self.artist, self.genre = NameField("artist"), NameField("genre")
+        area = widgets.Textarea(description="lyrics", rows=6, style=LABEL, layout=WIDE, placeholder="words to sing")
+        self.lyrics = Field("lyrics", area)
+        self.windows = widgets.HTML()
+        self.windows.add_class("jk-windows")
+        self.seconds = text_field("seconds", "seconds", "8")
+        self.total_seconds = text_field("total_seconds", "total length", hint="seconds; empty: as the model likes")
+        self.items = text_field("items", "openings", "3")
+        self.seed = text_field("seed", "seed", "0")
+        slider = widgets.FloatSlider(
+            min=0.5, max=1.5, step=0.01, value=0.98, description="temperature", style=LABEL, layout=WIDE
+        )
+        self.temperature = Field("temperature", slider)
+        self.lower = text_field("lower", "level 1, level 0", "0.99, 0.99")
+        filters = widgets.ToggleButtons(options=list(_FILTERS), style={"button_width": "auto"})
+        self.filter = Field("filter", filters)
+        self.limit = text_field("limit", "how many", "", "top-k: a whole number; top-p: from 0 to 1")
+        self.prompt = PromptField(prompts)
+        self.fields = {f.name: f for f in vars(self).values() if isinstance(f, Field)}
+        for field in self.fields.values():
+            field.watch(self.check)
+        self.limit.box.layout.display = "none"
+        self.box = self._laid_out()
+        self.check()
+
+    def check(self) -> None:
+        """Say at each field what is to be said of it now."""
+        if not self._filling:
+            self.good = self.values()
+            self.changed(self.good)
+
+    def values(self) -> dict[str, Any] | None:
+        """Return the fields of `Request`, None where one is wrong, which is then said at its field."""
+        for field in self.fields.values():
+            if field is not self.prompt:
+                field.say()
+        self.limit.box.layout.display = "none" if self._filter is None else ""
+        try:
+            definition, tables = known(self.model.value)
+        except JukeboxKitError as error:
+            self.model.say(str(error))
+            return None
+        self._say_model(definition)
+        self.artist.look_up(definition, tables)
+        self.genre.look_up(definition, tables)
+        given = self._read()
+        if given is None or not self.prompt.ready():
+            return None
+        request, resolved = self._resolved(given, definition, tables)
+        if resolved is None or request is None:
+            return None
+        self._say_lyrics(request, resolved, definition)
+        return given
+
+    def request(self) -> dict[str, Any] | None:
+        """Return the fields of `Request`, the recording cut and kept; None where one is wrong, said at its field."""
+        given = self.values()
+        if given is None:
+            return None
+        try:
+            return {**given, "prompt": self.prompt.take()}
+        except JukeboxKitError as error:
+            self.prompt.say(str(error))
+            return None
+
+    def fill(self, values: dict[str, Any]) -> None:
+        """Show the fields of a request or a preset; those not named stay as they are."""
+        self._filling = True
+        try:
+            for name, value in _shown(values).items():
+                self.fields[name].widget.value = value
+        finally:
+            self._filling = False
+        self.check()
+
+    @property
+    def _filter(self) -> str | None:
+        return _FILTERS[self.filter.value]
+
+    def _read(self) -> dict[str, Any] | None:
+        """Return what the fields say, each alone held against `Request`; None where one is wrong."""
+        model = self.model.value
+        lower = [self._number(self.lower, part) for part in self.lower.value.split(",")]
+        if len(lower) != 2:
+            self.lower.say("give two temperatures, for level 1 and level 0: 0.99, 0.99 is usual.")
+            return None
+        temperature = (lower[1], lower[0], float(self.temperature.value))
+        given: dict[str, Any] = {
+            "model": model,
+            "artist": self.artist.name_or_unknown,
+            "genre": self.genre.name_or_unknown,
+            "lyrics": self.lyrics.value,
+            "seconds": self._number(self.seconds),
+            "total_seconds": None if not self.total_seconds.value.strip() else self._number(self.total_seconds),
+            "items": self._number(self.items, whole=True),
+            "seed": self._number(self.seed, whole=True),
+        }
+        places = {name: self.fields[name] for name in ("seconds", "total_seconds", "items", "seed")}
+        checks = [(place, {name: given[name]}) for name, place in places.items()]
+        if None not in temperature:
+            checks.append((self.lower, {"temperature": temperature}))
+            given["temperature"] = temperature
+        if self._filter is not None:
+            given[self._filter] = self._number(self.limit, whole=self._filter == "top_k")
+            checks.append((self.limit, {self._filter: given[self._filter]}))
+        good = None not in temperature
+        for place, part in checks:
+            good = self._holds(place, part) and good
+        return given if good else None
+
+    def _holds(self, place: Field, part: dict[str, Any]) -> bool:
+        if place.said.value:  # it is no number, which was said already
+            return False
+        try:
+            settled_request(part)
+        except JukeboxKitError as error:
+            place.say(str(error))
+            return False
+        return True
+
+    def _number(self, place: Field, text: str | None = None, whole: bool = False) -> Any:
+        """Return the number typed; None, said at the field, where it is none."""
+        typed = (place.value if text is None else text).strip()
+        try:
+            return int(typed) if whole else float(typed)
+        except ValueError:
+            place.say(f"{typed or 'nothing'!r} is not a {'whole ' if whole else ''}number; write digits, such as 8.")
+            return None
+
+    def _resolved(
+        self, given: dict[str, Any], definition: ModelDefinition, tables: dict[str, Tables]
+    ) -> tuple[Request | None, Resolved | None]:
+        """Return what the model makes of it; what is wrong with the lengths is said where it can be mended."""
+        request = None
+        for place, fields in ((self.seconds, {**given, "total_seconds": None}), (self.total_seconds, given)):
+            try:
+                request = settled_request(fields)
+                resolved = resolve(request, definition, tables)
+            except JukeboxKitError as error:
+                place.say(str(error))
+                return None, None
+        return request, resolved
+
+    def _say_model(self, definition: ModelDefinition) -> None:
+        missing = definition.missing()
+        low, high = definition.seconds_range
+        if missing:
+            self.model.say(f"its files are not all here; get them with: {definition.get}")
+        else:
+            self.model.say(f"{definition.about}; total length {low:g} to {high:g} s; {definition.licence}", "plain")
+
+    def _say_lyrics(self, request: Request, resolved: Resolved, definition: ModelDefinition) -> None:
+        top, lyrics = definition.top, request.lyrics
+        self.windows.value = ""
+        if not lyrics:
+            return
+        if not top.use_tokens:
+            self.lyrics.say(f"model {definition.name} does not read lyrics; they are kept with the song only.", "note")
+            return
+        read, dropped = clean_lyrics(lyrics, top.label_set), dropped_characters(lyrics, top.label_set)
+        said = f"{len(read):,} characters; each window reads {top.n_tokens} of them."
+        lost = f" Not in the model's alphabet and dropped: {' '.join(dropped)}" if dropped else ""
+        self.lyrics.say(said + lost, "note" if dropped else "plain")
+        self.windows.value = _windows_table(stretches(lyrics, resolved, definition), len(read))
+
+    def _laid_out(self) -> Any:
+        half = widgets.Layout(width="50%")
+        numbers = [self.seconds, self.total_seconds, self.items, self.seed]
+        left = widgets.VBox([f.box for f in (self.model, self.artist, self.genre, *numbers)], layout=half)
+        sampling = widgets.HBox([self.filter.box, self.limit.box])
+        right = [self.lyrics.box, self.windows, self.temperature.box, self.lower.box, sampling, self.prompt.box]
+        return widgets.HBox([left, widgets.VBox(right, layout=half)])
+
+
+def _shown(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what the form's widgets hold for fields of a request."""
+    shown: dict[str, Any] = {name: values[name] for name in ("model", "lyrics") if name in values}
+    for name in ("artist", "genre"):
+        if name in values:
+            shown[name] = "" if values[name] == "unknown" else values[name]
+    for name in ("seconds", "total_seconds", "items", "seed"):
+        if name in values:
+            value = values[name]
+            shown[name] = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    temperature = values.get("temperature")
+    if isinstance(temperature, int | float):
+        shown["temperature"] = temperature
+    elif temperature is not None:
+        shown |= {"temperature": temperature[2], "lower": f"{temperature[1]:g}, {temperature[0]:g}"}
+    if "top_k" in values or "top_p" in values:
+        shown["filter"] = "all tokens"
+    for label, field in _FILTERS.items():
+        if field is not None and values.get(field) is not None:
+            shown |= {"filter": label, "limit": f"{values[field]:g}"}
+    return shown
+
+
+def _model_label(name: str) -> str:
+    return f"{name} ({'ready' if not load_definition(name).missing() else 'files missing'})"
+
+
+def _windows_table(seen: tuple[Any, ...], characters: int) -> str:
+    """Return which stretch of the lyrics each window sees, as HTML that is opened by a click."""
+    step = -(-len(seen) // MANY)
+    rows = "".join(
+        f"<tr><td>{s.start:.1f} to {s.end:.1f} s</td><td>{s.first + 1}-{s.last}</td>"
+        f"<td>{html.escape(_ends(s.text))}</td></tr>"
+        for s in seen[::step]
+    )
+    which = f"each {step}th of {len(seen)}" if step > 1 else f"{len(seen)}"
+    return (
+        f"<details><summary>which words each window sees ({which}; {characters:,} characters)</summary>"
+        f'<div style="max-height:12em;overflow:auto"><table>{rows}</table></div></details>'
+    )
+
+
+def _ends(text: str) -> str:
+    """Return the beginning and the end of a text."""
+    plain = " ".join(text.split())
+    return plain if len(plain) <= 60 else f"{plain[:28]} … {plain[-28:]}"

@@ -1,0 +1,94 @@
+"""What is under way: a bar for each level, speed, time left, Stop, and how it ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ipywidgets as widgets
+
+from jukebox_kit.notebook.background import State
+from jukebox_kit.notebook.session import Session, begun_below
+from jukebox_kit.notebook.widgets import told
+from jukebox_kit.song import LEVELS
+from jukebox_kit.steps import level_2, sample
+
+_ENDS = {"done": "good", "stopped": "note", "failed": "error"}
+
+
+class Working:
+    """The section that stays in sight while work is under way."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.words, self.ended = widgets.HTML(), widgets.HTML()
+        self.words.add_class("jk-words")
+        self.ended.add_class("jk-ended")
+        self.bars = {level: _bar(level) for level in reversed(LEVELS)}
+        self.stop = widgets.Button(description="Stop", icon="stop", button_style="warning", tooltip="saves, then ends")
+        self.stop.add_class("jk-stop")
+        self.stop.on_click(lambda _: session.worker.stop())
+        self.resume = widgets.Button(description="Go on where it was", icon="play", layout=widgets.Layout(width="auto"))
+        self.resume.add_class("jk-resume")
+        self.resume.on_click(lambda _: self._resume())
+        self.box = widgets.VBox([widgets.HBox([self.stop, self.resume, self.words]), *self.bars.values(), self.ended])
+        session.watch(self.refresh)
+        session.worker.watch(self._at_once, first=True)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show how far the song is."""
+        song, busy = self.session.song, self.session.worker.state.busy
+        statuses = song.status() if song is not None else ()
+        for status in statuses:
+            bar = self.bars[status.level]
+            if not busy or status.done > bar.value or bar.max != status.total:
+                bar.max, bar.value = status.total, status.done
+        for bar in self.bars.values():
+            bar.layout.display = "" if statuses else "none"
+        unfinished = any(s.done < s.total for s in statuses if s.level == LEVELS[-1] or (song and begun_below(song)))
+        self.resume.layout.display = "" if unfinished and not busy else "none"
+        self._show(self.session.worker.state)
+
+    def _at_once(self, state: State) -> None:
+        """Show what cannot wait for the players; "done" is said when they show it."""
+        if state.phase != "done":
+            self._show(state)
+
+    def _show(self, state: State) -> None:
+        self.stop.disabled = state.phase != "running"
+        if state.progress is not None and state.busy:
+            bar = self.bars[state.progress.level]
+            bar.max, bar.value = state.progress.total, min(state.progress.done, state.progress.total)
+            bar.layout.display = ""
+        words = {"running": f"{state.what}: {state.speed or 'getting ready …'}", "stopping": "saving and stopping …"}
+        self._say(self.words, told(words.get(state.phase, "")))
+        if self.session.error:
+            self._say(self.ended, told(self.session.error, "error"))
+        else:
+            self._say(self.ended, told("" if state.busy else state.message, _ENDS.get(state.phase, "plain")))
+
+    @staticmethod
+    def _say(widget: Any, text: str) -> None:
+        if widget.value != text:  # every change is a message to the browser
+            widget.value = text
+
+    def _resume(self) -> None:
+        song = self.session.song
+        if song is None:
+            return
+
+        def piece() -> str:
+            model, options = self.session.loaded_for(song), self.session.options()
+            if begun_below(song):
+                sample(song, model=model, options=options)
+                return "All levels are done."
+            level_2(song, model, options)
+            return "Level 2 is done: listen, choose, go on, or upsample."
+
+        self.session.do(f"{song.root.name}, going on", piece)
+
+
+def _bar(level: int) -> Any:
+    bar = widgets.IntProgress(description=f"level {level}", max=1, layout=widgets.Layout(width="98%"))
+    bar.add_class(f"jk-bar-{level}")
+    return bar

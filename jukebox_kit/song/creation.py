@@ -1,0 +1,90 @@
+"""What a song begins with: a free folder or one with the same request, a prompt, or codes that were made elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from jukebox_kit.engine import Model
+from jukebox_kit.errors import AudioError, SongError
+from jukebox_kit.model.weights import ModelDefinition
+from jukebox_kit.song.audio import Audio, read_recording
+from jukebox_kit.song.codes import Codes, LevelCodes, pack_codes, unpack_codes
+from jukebox_kit.song.request import Request, Resolved
+from jukebox_kit.song.store.base import Store
+
+EXPORTS = "exports"  # the folder of a song for files in other formats
+
+OWN_NAMES = {
+    "song.json",
+    "level_0",
+    "level_1",
+    "level_2",
+    "prompt.wav",
+    "spectrogram.png",
+    "index.html",
+    "versions",
+    EXPORTS,
+    "segments",
+}
+
+
+def check_free(store: Store) -> None:
+    """Raise SongError where a new song may not be made in a folder; what a creation cut short left there may go."""
+    root = store.root
+    if store.read("song.json") is not None:
+        raise SongError(f"{root} holds a song already; choose another folder.")
+    there = [path.name for path in root.iterdir()] if root.is_dir() else []
+    if not all(name in OWN_NAMES or name.startswith((".lock", ".lease-")) for name in there):
+        raise SongError(f"{root} holds something that is not a song; choose another folder.")
+    for level in range(3):
+        name = f"level_{level}/codes.safetensors"
+        content = store.read(name)
+        found = None if content is None else unpack_codes(content, f"{root}/{name}")
+        if found is not None and found.sampled:
+            raise SongError(f"{root} holds codes but no song.json; put that file back, or choose another folder.")
+
+
+def check_same(root: Path, holds: Request, asked: Request) -> None:
+    """Raise SongError where the song that a folder holds was asked for otherwise."""
+    before, now = dataclasses.asdict(holds), dataclasses.asdict(asked)
+    changed = [name for name in before if before[name] != now[name]]
+    if changed:
+        name = changed[0]
+        raise SongError(
+            f"{root} holds a song with {name} {before[name]!r}, not {now[name]!r}; choose another folder, or continue "
+            f"that song with: jukebox-kit resume {root}"
+        )
+
+
+def check_codes(codes: Codes, level: int, asked: Request, resolved: Resolved, definition: ModelDefinition) -> None:
+    """Raise SongError for codes (items, tokens) that are none of the model or do not fit into the request."""
+    plan, bins = resolved.plans[level], definition.vqvae.l_bins
+    if codes.ndim != 2 or len(codes) != asked.items or codes.shape[1] > plan.total:
+        raise SongError(
+            f"level {level} has codes of the shape {codes.shape}, which do not fit {asked.items} items of {plan.total} "
+            f"tokens; ask for as many items and for more seconds."
+        )
+    if codes.size and (codes.min() < 0 or codes.max() >= bins):
+        raise SongError(f"level {level} holds codes that are not from 0 to {bins - 1}; they are of another model.")
+
+
+def read_prompt(asked: Request, resolved: Resolved, model: Model) -> Audio:
+    """Return the prompt cut to whole tokens of the top level; AudioError where it leaves nothing to sample."""
+    assert asked.prompt is not None
+    vqvae = model.definition.vqvae
+    audio = read_recording(Path(asked.prompt), vqvae.sr, asked.prompt_seconds)
+    samples = len(audio) // vqvae.hops[-1] * vqvae.hops[-1]
+    if not samples:
+        raise AudioError(f"{asked.prompt} is shorter than one token, {vqvae.hops[-1] / vqvae.sr:.3f} seconds.")
+    if samples >= resolved.samples:
+        raise AudioError(
+            f"the prompt of {samples / vqvae.sr:.2f} seconds leaves nothing of {asked.seconds:g} seconds to sample; "
+            f"ask for more seconds, or cut the prompt with prompt-seconds."
+        )
+    return audio[:samples]
+
+
+def write_given(store: Store, level: int, codes: LevelCodes, resolved: Resolved) -> None:
+    """Keep codes as the given beginning of a level."""
+    store.write(f"level_{level}/codes.safetensors", pack_codes(codes.resized(resolved.plans[level].total)))

@@ -1,0 +1,217 @@
+"""A song's audio for the world: in the usual formats, at a loudness, in stereo, or as stems for a studio program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyloudnorm
+
+from jukebox_kit.engine import Model
+from jukebox_kit.errors import RequestError, SongError
+from jukebox_kit.song.audio import Audio, audio_bytes
+from jukebox_kit.song.creation import EXPORTS
+from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.store.local import LocalStore
+
+FORMATS = ("wav", "flac", "mp3", "ogg", "stems")
+
+FADE = 0.05  # seconds in which one level gives way to the next
+
+CEILING = 10 ** (-1 / 20)  # the peak that a gain may reach, -1 dBFS
+
+BLOCK = 0.4  # seconds; loudness is measured over blocks of this length
+
+QUIETEST = -70.0  # LUFS; the measure counts nothing below it
+
+PAN = np.sqrt(0.5)  # the middle in both channels, at equal power
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The files that were written, and what a person should be told, one sentence each."""
+
+    paths: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+
+
+def best_audio(song: Song, item: int, model: Model | None = None) -> Audio:
+    """Return an item's audio at the best level that each moment has so far, (samples,) float32, not clipped.
+
+    Level 0 as far as it is made, then level 1, then level 2; where one ends it is cross-faded into the next over 50 ms
+    at equal power. Empty where nothing is made. It reads the codes, so it is right while a level grows.
+    """
+    loaded = model or Model.load(song.request.model)
+    best = np.zeros(0, np.float32)
+    for level in LEVELS:
+        if _made(song, level, item) > len(best):
+            best = _joined(best, song.audio(level, item, loaded), int(FADE * song.sr))
+    return best
+
+
+def export_audio(
+    song: Song,
+    target: str | Path | None = None,
+    format: str = "wav",
+    items: tuple[int, ...] | None = None,
+    level: int | None = None,
+    normalise: float | None = None,
+    stereo: bool = False,
+    model: Model | None = None,
+) -> Exported:
+    """Write a song's audio as files of a format: item_0.mp3 …, or stereo.mp3. Files of these names are replaced.
+
+    target: a folder, `exports` in the song's own if left out. format: wav, flac, mp3, ogg, or stems: 24-bit WAV files
+    of every item and level, all as long as the song, to be laid over each other. items: those chosen, all that have
+    something made if left out. level: one alone in place of the best at each moment. normalise: integrated loudness
+    (BS.1770) in LUFS; a gain that would bring a peak above -1 dBFS is limited to that, and the notes say so. stereo:
+    three items as left, centre and right.
+
+    Raises RequestError for what does not go together, SongError where nothing is made yet or the place will not do,
+    AudioError where a format cannot be written.
+    """
+    if format not in FORMATS:
+        raise RequestError(f"there is no format {format}; format takes {', '.join(FORMATS)}.")
+    if normalise is not None and not QUIETEST < normalise <= 0:
+        raise RequestError(f"loudness is in LUFS, above {QUIETEST:g} and at most 0, not {normalise:g}; -14 is usual.")
+    if format == "stems" and (stereo or normalise is not None):
+        raise RequestError("stems are each level as it is; leave stereo and loudness out, or choose another format.")
+    chosen = _chosen(song, items, level)
+    if stereo and len(chosen) != 3:
+        raise RequestError(f"stereo is made of three items, left, centre and right, not {len(chosen)}; choose three.")
+    write = _writer(song, target)
+    loaded = model or Model.load(song.request.model)
+    if format == "stems":
+        return Exported(tuple(_stems(song, chosen, level, loaded, write)))
+    audios = {item: _audio(song, item, level, loaded) for item in chosen}
+    named = {"stereo": _panned(list(audios.values()))} if stereo else {f"item_{i}": a for i, a in audios.items()}
+    paths: list[Path] = []
+    notes: list[str] = []
+    for name, audio in named.items():
+        settled, note = _settled(audio, song.sr, normalise, stereo)
+        notes += [f"{name} {note}"] if note else []
+        title = f"{song.root.absolute().name}, {name.replace('_', ' ')}"
+        content = audio_bytes(settled, song.sr, format, tags=_tags(song, title))
+        paths.append(write(f"{name}.{format}", content))
+    return Exported(tuple(paths), tuple(notes))
+
+
+def loudness(audio: Audio, sr: int) -> float | None:
+    """Return the integrated loudness of (samples,) or (samples, channels) by BS.1770 in LUFS; None for silence.
+
+    What is shorter than the measure's block of 0.4 seconds is one block.
+    """
+    if not len(audio):
+        return None
+    # Half a sample less than there is, as the meter refuses a block that is longer than the audio by a rounding.
+    meter = pyloudnorm.Meter(sr, block_size=min(BLOCK, (len(audio) - 0.5) / sr))
+    found = float(meter.integrated_loudness(np.asarray(audio, np.float64)))
+    return found if np.isfinite(found) else None
+
+
+def _made(song: Song, level: int, item: int) -> int:
+    """Return how many samples of an item a level has."""
+    return song.level(level).made[item] * song.definition.vqvae.hops[level]
+
+
+def _joined(first: Audio, longer: Audio, fade: int) -> Audio:
+    """Return `first` going on as `longer`, which has the same beginning; both (samples,)."""
+    end = len(first)
+    start = max(0, end - fade)
+    angle = (np.arange(end - start, dtype=np.float32) + 0.5) / max(1, end - start) * (np.pi / 2)
+    mixed = np.cos(angle) * first[start:] + np.sin(angle) * longer[start:end]
+    return np.concatenate([first[:start], mixed, longer[end:]]).astype(np.float32)
+
+
+def _chosen(song: Song, items: tuple[int, ...] | None, level: int | None) -> tuple[int, ...]:
+    """Return the items to write; SongError where there are none such, or nothing of them is made."""
+    if level is not None and level not in LEVELS:
+        raise RequestError(f"there is no level {level}; the levels are 0, 1 and 2.")
+    levels = LEVELS if level is None else (level,)
+    there = tuple(i for i in range(song.request.items) if any(song.level(one).made[i] for one in levels))
+    wanted = there if items is None else tuple(dict.fromkeys(items))
+    wrong = [item for item in wanted if not 0 <= item < song.request.items]
+    if wrong or items == ():
+        raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {wrong or 'none'}; choose of those.")
+    lacking = [item for item in wanted if item not in there]
+    if lacking or not wanted:
+        what = f"item {lacking[0]} of {song.root}" if lacking else f"{song.root}"
+        where = "" if level is None else f" at level {level}"
+        raise SongError(f"{what} has nothing made{where} yet; make it with: jukebox-kit resume {song.root}")
+    return wanted
+
+
+def _writer(song: Song, target: str | Path | None) -> Callable[[str, bytes], Path]:
+    """Return what writes a file to the target; SongError for a folder of the song that is not there for exports."""
+    asked = song.root / EXPORTS if target is None else Path(target)
+    own, place = song.root.resolve(), asked.resolve()
+    if place.exists() and not place.is_dir():
+        raise SongError(f"{asked} is a file; choose a folder for the exports.")
+    if place.is_relative_to(own / EXPORTS):
+        store, inside = song.store, f"{place.relative_to(own).as_posix()}/"
+    elif place.is_relative_to(own):
+        raise SongError(f"{asked} is the song's own; choose another folder, or {song.root / EXPORTS}, the usual one.")
+    else:
+        store, inside = LocalStore(asked), ""
+        store.begin()
+
+    def write(name: str, content: bytes) -> Path:
+        store.write(inside + name, content)
+        return store.root / inside / name
+
+    return write
+
+
+def _stems(
+    song: Song, items: tuple[int, ...], level: int | None, model: Model, write: Callable[[str, bytes], Path]
+) -> Iterator[Path]:
+    for item in items:
+        for one in LEVELS if level is None else (level,):
+            if not _made(song, one, item):
+                continue
+            audio = song.audio(one, item, model)
+            whole = np.pad(audio, (0, song.resolved.samples - len(audio)))  # all end together, made or not
+            tags = _tags(song, f"{song.root.absolute().name}, item {item}, level {one}")
+            yield write(f"item_{item}_level_{one}.wav", audio_bytes(whole, song.sr, "wav", "PCM_24", tags))
+
+
+def _audio(song: Song, item: int, level: int | None, model: Model) -> Audio:
+    return best_audio(song, item, model) if level is None else song.audio(level, item, model)
+
+
+def _panned(three: list[Audio]) -> Audio:
+    """Return left, centre and right, (samples,) each, as (samples, 2) at equal power; shorter ones end in silence."""
+    length = max(len(audio) for audio in three)
+    left, centre, right = (np.pad(audio, (0, length - len(audio))) for audio in three)
+    return np.stack([left + PAN * centre, right + PAN * centre], 1).astype(np.float32)
+
+
+def _settled(audio: Audio, sr: int, wanted: float | None, mixed: bool) -> tuple[Audio, str]:
+    """Return audio at its loudness, never above full scale, and what should be said of that."""
+    peak = float(np.abs(audio).max(initial=0.0))
+    if wanted is None:
+        # A single item above full scale is clipped, as its file in the song's folder is; a sum is turned down.
+        if not mixed or peak <= 1:
+            return np.clip(audio, -1.0, 1.0), ""
+        return audio / peak, f"was turned down by {20 * np.log10(peak):.1f} dB, so that the sum does not clip."
+    found = loudness(audio, sr)
+    if found is None:
+        return np.clip(audio, -1.0, 1.0), "is too quiet for its loudness to be measured, and is left as it is."
+    gain = 10 ** ((wanted - found) / 20)
+    if gain * peak <= CEILING:
+        return (audio * gain).astype(np.float32), ""
+    limited = CEILING / peak
+    reached = found + 20 * np.log10(limited)
+    note = f"is at {reached:.1f} LUFS, not {wanted:g}: louder, its peaks would be above -1 dBFS."
+    return (audio * limited).astype(np.float32), note
+
+
+def _tags(song: Song, title: str) -> dict[str, str]:
+    """Return what a file says of itself; it says as well that nobody of that name plays in it."""
+    asked = song.request
+    model = song.definition.name
+    artist = "Jukebox" if asked.artist == "unknown" else f"Jukebox in the style of {asked.artist}"
+    made = f"made with jukebox_kit, model {model}, seed {asked.seed}; licence: {song.manifest.licence}"
+    return {"title": title, "artist": artist, "comment": made}

@@ -1,0 +1,97 @@
+"""A song in the layout of the 2020 sampler, for its notebooks and everything that reads them.
+
+level_{2,1,0}/data.pth.tar   a dict: zs, labels, sampling_kwargs, x; item_{i}.wav beside it
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jukebox_kit.engine import Model
+from jukebox_kit.errors import SongError
+from jukebox_kit.model import clean_lyrics
+from jukebox_kit.song.audio import wav_bytes
+from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.store.local import LocalStore
+
+# What the release's sampler needs beside the temperature to go on; its own notebook's values.
+SETTINGS = {"fp16": True, "max_batch_size": 16, "chunk_size": 32}
+
+
+def export_2020(song: Song, folder: Path, model: Model | None = None) -> list[str]:
+    """Write the levels that have codes to an empty or new folder; return what a person should be told.
+
+    A level's file holds the codes of its level and those above, and of the levels below what was given to start with.
+    Raises SongError where the folder holds something, or the song has no codes yet.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise SongError(f"{folder} holds something already; choose another folder for the export.")
+    made = {level: _made(song, level) for level in LEVELS}
+    if not made[LEVELS[-1]].shape[1]:
+        raise SongError(f"{song.root} has no codes yet; make some with: jukebox-kit resume {song.root}")
+    loaded, store = model or Model.load(song.request.model), LocalStore(folder)
+    store.begin()
+    labels = [_labels(song, level) for level in LEVELS]
+    for level in reversed(LEVELS):
+        if level != LEVELS[-1] and made[level].shape[1] in (0, _given(song, level).shape[1]):
+            continue  # nothing but a beginning, which is in the files above
+        audio = [song.audio(level, item, loaded) for item in range(song.request.items)]
+        length = min(len(a) for a in audio)
+        content = {
+            "zs": [made[lower] if lower >= level else _given(song, lower) for lower in LEVELS],
+            "labels": labels,
+            "sampling_kwargs": [_settings(song, lower) for lower in LEVELS],
+            "x": torch.from_numpy(np.stack([a[:length] for a in audio])[:, :, None].copy()),
+        }
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        store.write(f"level_{level}/data.pth.tar", buffer.getvalue())
+        for item, samples in enumerate(audio):
+            store.write(f"level_{level}/item_{item}.wav", wav_bytes(samples, song.sr))
+    return [note for level in LEVELS for note in _uneven(song, level)]
+
+
+def _made(song: Song, level: int) -> Tensor:
+    """Return a level's codes as far as every item has them, (items, tokens) int64."""
+    found = song.level(level)
+    return torch.from_numpy(found.codes[:, : min(found.made)].astype(np.int64))
+
+
+def _given(song: Song, level: int) -> Tensor:
+    """Return the codes that a level was given to start with; none where it was given whole, as after an import."""
+    found = song.level(level)
+    given = min(found.given)
+    return torch.from_numpy(found.codes[:, : given if given < found.codes.shape[1] else 0].astype(np.int64))
+
+
+def _uneven(song: Song, level: int) -> list[str]:
+    made = song.level(level).made
+    if min(made) == max(made):
+        return []
+    return [
+        f"the items of level {level} are not equally far; all were cut to the shortest, {min(made)} tokens: finish "
+        f"the level for the rest."
+    ]
+
+
+def _labels(song: Song, level: int) -> dict[str, Any]:
+    """Return a level's labels as the release keeps them: rows of the first window, and the words they came from."""
+    config, labels = song.definition.priors[level], song.resolved.labels[level]
+    row = labels.row(config, song.definition.vqvae.hops[level], 0)
+    lyrics = clean_lyrics(song.request.lyrics, config.label_set) if config.use_tokens else ""
+    info = {"artist": song.request.artist, "genre": song.request.genre, "lyrics": lyrics}
+    items = song.request.items
+    return {
+        "y": torch.tensor([row] * items, dtype=torch.int64),
+        "info": [{**info, "full_tokens": list(labels.tokens)} for _ in range(items)],
+    }
+
+
+def _settings(song: Song, level: int) -> dict[str, Any]:
+    return {"temp": song.request.choice(level, song.definition).temperature, **SETTINGS}

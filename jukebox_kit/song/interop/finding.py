@@ -1,0 +1,153 @@
+"""Where songs of other programs lie: one file, one run's folder, or a whole Drive that is walked through.
+
+NAME/level_{2,1,0}/data.pth.tar   a run of the 2020 sampler; NAME_rank_{r}/… are the parts of one run under MPI
+NAME.t                            the co-composer's list of codes
+PROJECT-3-1-2.z                   a node of a web UI project's tree
+NAME.pth.tar                      a run's file that was put elsewhere
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jukebox_kit.errors import SongError
+from jukebox_kit.song.interop.pickles import COMPOSER, RUN, WEB_UI
+from jukebox_kit.song.song import is_song
+
+DATA = "data.pth.tar"
+
+LEVEL_FOLDERS = ("level_0", "level_1", "level_2")
+
+NODES = (".z", ".zs")
+
+RANK = re.compile(r"(.+)_rank_(\d+)")
+
+# Weights, and alignments of lyrics: files of the same ending that hold no codes.
+NO_SONGS = re.compile(r"vqvae\.pth\.tar|prior_level_\d\.pth\.tar|data_align\.pth\.tar")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files that make one song, or the tree of one project.
+
+    paths: a run's folders in the order of their ranks, one file, or the nodes of a project.
+    """
+
+    kind: str
+    name: str
+    paths: tuple[Path, ...]
+
+
+def find_sources(place: Path) -> tuple[list[Source], bool]:
+    """Return what lies at a place, and whether it is one song rather than a folder of songs.
+
+    Raises SongError where there is nothing that can be imported.
+    """
+    if place.is_file():
+        return [_file_source(place)], True
+    ranks = _ranks(place)
+    if not place.exists() and ranks:
+        return [Source(RUN, place.name, tuple(ranks))], True
+    if not place.is_dir():
+        raise SongError(f"there is no file or folder {place}.")
+    if is_song(place):
+        raise SongError(f"{place} is a song of this toolkit already; go on with: jukebox-kit resume {place}")
+    place = place.absolute()
+    if place.name in LEVEL_FOLDERS and (place / DATA).is_file():
+        return [_file_source(place / DATA)], True
+    if _is_run(place):
+        return [Source(RUN, place.name, (place,))], True
+    found = list(_walk(place))
+    if not found:
+        raise SongError(
+            f"{place} holds no songs of other programs; what can be read are run folders with level_2/{DATA}, and "
+            f"files that end in .t, .z or .pth.tar."
+        )
+    return _with_own_names(found, place), False
+
+
+def project_of(node: Path) -> str:
+    """Return the name of the project that a node belongs to.
+
+    A project's name may end in a number, as nodes' names do: its settings, or else its folder, tell which it is.
+    """
+    beside = [p.stem for p in node.parent.glob("*.y*ml") if not p.stem.endswith("-parents")]
+    known = [name for name in (*beside, node.parent.absolute().name) if node.stem.startswith(f"{name}-")]
+    numbered = re.fullmatch(r"(.+?)(?:-\d+)+", node.stem)
+    return max(known, key=len) if known else numbered[1] if numbered else node.stem
+
+
+def _file_source(path: Path) -> Source:
+    path = path.absolute()
+    if path.suffix in NODES:
+        return Source(WEB_UI, project_of(path), (path,))
+    if path.name == DATA:
+        holder = path.parent.parent if path.parent.name in LEVEL_FOLDERS else path.parent
+        return Source(RUN, holder.name, (path,))
+    return Source(
+        COMPOSER if path.suffix == ".t" else RUN, path.name.removesuffix(".pth.tar").removesuffix(".t"), (path,)
+    )
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / level / DATA).is_file() for level in LEVEL_FOLDERS)
+
+
+def _ranks(place: Path) -> list[Path]:
+    """Return the folders that the processes of one MPI run wrote, in order."""
+    found = [
+        p.absolute()
+        for p in place.parent.glob(f"{glob.escape(place.name)}_rank_*")
+        if RANK.fullmatch(p.name) and _is_run(p)
+    ]
+    return sorted(found, key=_rank)
+
+
+def _rank(folder: Path) -> int:
+    matched = RANK.fullmatch(folder.name)
+    return int(matched[2]) if matched else -1
+
+
+def _walk(place: Path) -> Iterator[Source]:
+    """Yield the sources under a folder, in order; songs of this toolkit and hidden folders are passed over."""
+    for name, folders, files in os.walk(place):
+        here = Path(name)
+        folders[:] = sorted(f for f in folders if f[0] != "." and not is_song(here / f))
+        families: dict[str, list[Path]] = {}
+        for run in [f for f in folders if _is_run(here / f)]:
+            matched = RANK.fullmatch(run)
+            families.setdefault(matched[1] if matched else run, []).append(here / run)
+        yield from (Source(RUN, n, tuple(sorted(runs, key=_rank))) for n, runs in families.items())
+        if _is_run(here):
+            folders[:] = [f for f in folders if f not in LEVEL_FOLDERS]
+        projects: dict[str, list[Path]] = {}
+        for path in sorted(here / f for f in files if f[0] != "."):
+            if path.suffix in NODES:
+                projects.setdefault(project_of(path), []).append(path)
+            elif path.suffix == ".t" or (path.name.endswith(".pth.tar") and not _is_other(path)):
+                yield _file_source(path)
+        yield from (Source(WEB_UI, n, tuple(nodes)) for n, nodes in projects.items())
+
+
+def _is_other(path: Path) -> bool:
+    """Return whether a file is no song, or belongs to a run that is found as a whole."""
+    in_a_run = path.name == DATA and path.parent.name in LEVEL_FOLDERS
+    return in_a_run or NO_SONGS.fullmatch(path.name) is not None
+
+
+def _with_own_names(found: list[Source], place: Path) -> list[Source]:
+    """Return the sources with names that differ: where two are alike, each takes those of its folders before it."""
+    count = Counter(source.name for source in found)
+    named: list[Source] = []
+    for source in found:
+        path = source.paths[0].parent.relative_to(place)
+        longer = "-".join((*path.parts, source.name))
+        named.append(replace(source, name=longer) if count[source.name] > 1 else source)
+    twice = [name for name, n in Counter(source.name for source in named).items() if n > 1]
+    return [replace(s, name=f"{s.name}-{s.paths[0].suffix[1:] or 'run'}") if s.name in twice else s for s in named]

@@ -1,0 +1,217 @@
+"""Old songs become song folders: what the files do not say is asked for, what they say is checked, codes are kept."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jukebox_kit.engine import Model
+from jukebox_kit.errors import JukeboxKitError, RequestError, SongError
+from jukebox_kit.model.weights import ModelDefinition, load_definition, shipped_models
+from jukebox_kit.song.codes import Codes, LevelCodes
+from jukebox_kit.song.interop.finding import find_sources
+from jukebox_kit.song.interop.pickles import WEB_UI, WeightsError
+from jukebox_kit.song.interop.sampler2020 import OldSong, read_run
+from jukebox_kit.song.interop.webui import read_project
+from jukebox_kit.song.song import LEVELS, Song, is_song
+
+log = logging.getLogger(__name__)
+
+OPTIONS = {"model": "--model", "artist": "--artist", "genre": "--genre", "lyrics": "--lyrics or --lyrics-file"}
+
+# Asked with what is missing (a name of OPTIONS) and where; returns the answer.
+Ask = Callable[[str, Path], str]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a person says about old songs; None where nothing.
+
+    model, seconds, total_seconds and seed hold for every song. artist, genre and lyrics stand in where the files do
+    not say them; where one song alone is imported they hold instead of what its files say.
+    """
+
+    model: str | None = None
+    artist: str | None = None
+    genre: str | None = None
+    lyrics: str | None = None
+    seconds: float | None = None
+    total_seconds: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an old song: a song, or a sentence that says why not; and what a person should be told."""
+
+    source: Path
+    song: Song | None = None
+    failed: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def import_songs(
+    place: Path, target: Path, answers: Answers | None = None, ask: Ask | None = None
+) -> Iterator[Outcome]:
+    """Import what lies at a place, yielding what became of each song; one that fails does not stop the others.
+
+    One file or one run becomes the song `target` (songs in it, where its items differ in artist or words); a project,
+    or a folder of several, becomes songs in `target`. `ask` is called for what neither files nor answers say; without
+    it such a song is refused. Raises SongError where nothing can be imported from there.
+    """
+    sources, alone = find_sources(place)
+    models: dict[str, Model] = {}
+    for source in sources:
+        try:
+            found = read_project(source) if source.kind == WEB_UI else read_run(source)
+        except (JukeboxKitError, OSError) as error:
+            if isinstance(error, WeightsError) and not alone:
+                log.info("passed over: %s", error)
+            else:
+                yield Outcome(source.paths[0], failed=str(error))
+            continue
+        yield from (Outcome(source.paths[0], failed=sentence) for sentence in found.failed)
+        single = alone and len(found.songs) == 1
+        for old in found.songs:
+            folder = target if single else target / old.name
+            try:
+                yield _imported(old, folder, answers or Answers(), ask, models, single)
+            except (JukeboxKitError, OSError) as error:
+                yield Outcome(old.path, failed=_about(old.path, error))
+
+
+def _about(path: Path, error: Exception) -> str:
+    """Return an error's sentence with the file that it is about."""
+    return str(error) if str(path) in str(error) else f"{path} cannot be imported: {error}"
+
+
+def _imported(
+    old: OldSong, folder: Path, answers: Answers, ask: Ask | None, models: dict[str, Model], single: bool
+) -> Outcome:
+    parent = folder.parent / old.parent if old.parent else None
+    came_from: dict[str, Any] = {
+        "kind": old.kind,
+        "path": str(old.path),
+        "items": list(old.items),
+        "parent": os.path.relpath(parent, folder) if parent and is_song(parent) else None,
+    }
+    if is_song(folder):
+        return _again(old, folder, came_from)
+    known = _known(old, answers, ask, single)
+    name = known["model"]
+    model = models[name] = models.get(name) or Model.load(name, "cpu")
+    codes, fitted, notes = _fitted(old, model.definition, answers.seconds)
+    if answers.total_seconds is not None:
+        fitted["total_seconds"] = answers.total_seconds
+    given = {level: LevelCodes.whole(rows) for level, rows in codes.items()}
+    song = Song.adopt(folder, given, came_from, model, seed=answers.seed, **known, **fitted)
+    return Outcome(old.path, song, notes=(*old.notes, *notes, *song.resolved.notes, *_other_labels(old, song)))
+
+
+def _again(old: OldSong, folder: Path, came_from: dict[str, Any]) -> Outcome:
+    """Leave a song that was imported before as it is; SongError where another one is in its place."""
+    song = Song.open(folder)
+    before = song.manifest.came_from
+    if any(before.get(name) != came_from[name] for name in ("kind", "path", "items")):
+        raise SongError(f"{folder} holds another song already; choose another folder for that of {old.path}.")
+    return Outcome(old.path, song, notes=(f"{folder} was imported before, and is left as it is.",))
+
+
+def _known(old: OldSong, answers: Answers, ask: Ask | None, single: bool) -> dict[str, Any]:
+    """Return model, artist, genre, lyrics: what was answered, what the files say, and what is asked for now."""
+    told, words = old.told, {name: getattr(answers, name) for name in ("artist", "genre", "lyrics")}
+    known: dict[str, str | None] = {"model": answers.model or told.model or _model_of(told.label_width)}
+    for name, answer in words.items():
+        said = getattr(told, name)
+        known[name] = answer if answer is not None and (single or said is None) else said
+    missing = [name for name in OPTIONS if known[name] is None and _needed(name, known["model"])]
+    if missing and ask is None:
+        options = _listed([OPTIONS[name] for name in missing])
+        raise RequestError(f"{old.path} does not say which {_listed(missing)} it was made with; give {options}.")
+    for name in missing:
+        if ask is not None and _needed(name, known["model"]):
+            known[name] = ask(name, old.path)
+    return {name: value for name, value in known.items() if value is not None} | (
+        {"temperature": told.temperature} if told.temperature is not None else {}
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+
+
+def _needed(name: str, model: str | None) -> bool:
+    return name != "lyrics" or model is None or load_definition(model).top.use_tokens
+
+
+def _model_of(label_width: int | None) -> str | None:
+    """Return the model whose label rows are so wide: 521 columns are 5b_lyrics, 389 1b_lyrics, 9 5b."""
+    known = {load_definition(name).top.label_width: name for name in shipped_models()}
+    return None if label_width is None else known.get(label_width)
+
+
+def _fitted(
+    old: OldSong, definition: ModelDefinition, seconds: float | None
+) -> tuple[dict[int, Codes], dict[str, Any], tuple[str, ...]]:
+    """Return the codes as a song of the model keeps them, its lengths, and notes; RequestError where they misfit."""
+    vqvae = definition.vqvae
+    held = old.codes[2].shape[1] * vqvae.hops[-1]
+    asked = _exact_seconds(held, vqvae.sr) if seconds is None else seconds
+    if not math.isfinite(asked) or int(asked * vqvae.sr) < held:
+        least = math.ceil(held / vqvae.sr * 1000) / 1000
+        raise RequestError(f"{old.path} holds {least:g} seconds; give at least as many, or leave seconds out.")
+    samples = int(asked * vqvae.sr) // vqvae.hops[-1] * vqvae.hops[-1]
+    codes: dict[int, Codes] = {}
+    notes: list[str] = []
+    for level in LEVELS:
+        found, most = old.codes[level], samples // vqvae.hops[level]
+        if found.size and not 0 <= found.min() <= found.max() < vqvae.l_bins:
+            wrong = found.min() if found.min() < 0 else found.max()
+            raise RequestError(
+                f"level {level} of {old.path} has a code {wrong}, and {definition.name} knows 0 to {vqvae.l_bins - 1}; "
+                f"the file is damaged, or of another model: name that with --model."
+            )
+        if found.shape[1] > most:
+            notes.append(
+                f"level {level} of {old.path} goes on after the end of level 2; its last {found.shape[1] - most} "
+                f"tokens were left out."
+            )
+        codes[level] = found[:, :most].astype(np.int16)
+    lengths: dict[str, Any] = {"seconds": asked, "items": len(old.codes[2])}
+    if old.told.total_samples is not None:
+        lengths["total_seconds"] = _exact_seconds(old.told.total_samples, vqvae.sr)
+    return codes, lengths, tuple(notes)
+
+
+def _exact_seconds(samples: int, sr: int) -> float:
+    """Return the seconds that are so many samples again when multiplied with the rate and rounded down."""
+    seconds = samples / sr
+    while int(seconds * sr) < samples:
+        seconds = math.nextafter(seconds, math.inf)
+    return seconds
+
+
+def _other_labels(old: OldSong, song: Song) -> Iterator[str]:
+    """Yield sentences on what the song goes on with that is not what its codes were made with."""
+    top, told = song.definition.top, old.told
+    if told.offset:
+        yield (
+            f"{old.path} began {told.offset / song.sr:.1f} seconds into a longer song; here it is the beginning of one."
+        )
+    if told.label_width is None:
+        return
+    if told.label_width != top.label_width:
+        made = _model_of(told.label_width) or "another model"
+        yield f"{old.path} was made with {made}; it goes on with {song.definition.name}, as asked."
+    elif told.artist_id not in (None, song.resolved.labels[-1].artist):
+        yield (
+            f"{old.path} numbers its artist {told.artist_id}, the tables here number {song.request.artist!r} "
+            f"{song.resolved.labels[-1].artist}; it goes on with the latter."
+        )

@@ -1,0 +1,124 @@
+"""Runs of the 2020 sampler and co-composer files: their items, gathered into songs.
+
+A song here has one artist, genre and lyrics, while a run's items could differ in them (the sampler's own default gave
+each another artist): items that were told the same and are as long make one song, whichever process wrote them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit.song.interop.finding import DATA, LEVEL_FOLDERS, Source
+from jukebox_kit.song.interop.pickles import COMPOSER, OldCodes, OldFile, OldLevel, Told, WeightsError, read_old_file
+
+
+@dataclass(frozen=True, eq=False)
+class OldSong:
+    """A song as another program left it.
+
+    codes: levels 0, 1, 2, each (items, tokens) int64; items: what each item was there; parent: the name of the song
+    that it was forked from; notes: what a person should be told, one sentence each.
+    """
+
+    name: str
+    kind: str
+    path: Path
+    codes: OldCodes
+    told: Told
+    items: tuple[str, ...]
+    parent: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """The songs of a source, and a sentence for each file that could not be read."""
+
+    songs: tuple[OldSong, ...]
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Item:
+    """One item of a run: where it stood, and its codes (tokens,) of levels 0, 1, 2."""
+
+    where: str
+    kind: str
+    path: Path
+    codes: tuple[OldLevel, OldLevel, OldLevel]
+    told: Told
+
+
+def read_run(source: Source) -> Found:
+    """Read a run's folders, or one file, into songs; WeightsError where a file holds a model's weights."""
+    failed: list[str] = []
+    notes: list[str] = []
+    items: list[_Item] = []
+    for path in source.paths:
+        file = _read_folder(path, failed, notes) if path.is_dir() else _read(path, failed)
+        if file is not None:
+            items += _items(file, path if len(source.paths) > 1 else None)
+    groups: dict[object, list[_Item]] = {}
+    for item in items:
+        groups.setdefault((item.kind, item.told, tuple(len(level) for level in item.codes)), []).append(item)
+    numbers = {id(item): number for number, item in enumerate(items)}
+    songs = []
+    for group in groups.values():
+        name = source.name if len(groups) == 1 else f"{source.name}-item-{numbers[id(group[0])]}"
+        songs.append(_song(name, source.paths[0], group, notes))
+    return Found(tuple(songs), tuple(failed))
+
+
+def _song(name: str, path: Path, group: list[_Item], notes: list[str]) -> OldSong:
+    codes = tuple(np.stack([item.codes[level] for item in group]) for level in range(3))
+    same = len(group) > 1 and all((level == level[:1]).all() for level in codes)
+    copies = [f"the {len(group)} items of {path} are copies of one, as after a pick."] if same else []
+    first = group[0]
+    where = tuple(item.where for item in group)
+    kept = [*notes, *(copies if first.kind == COMPOSER else [])]
+    return OldSong(name, first.kind, path, (codes[0], codes[1], codes[2]), first.told, where, notes=tuple(kept))
+
+
+def _items(file: OldFile, folder: Path | None) -> Iterator[_Item]:
+    for number, told in enumerate(file.told):
+        where = f"item {number}" if folder is None else f"item {number} of {folder.name}"
+        codes = (file.codes[0][number], file.codes[1][number], file.codes[2][number])
+        yield _Item(where, file.kind, file.path, codes, told)
+
+
+def _read(path: Path, failed: list[str]) -> OldFile | None:
+    try:
+        return read_old_file(path)
+    except WeightsError:
+        raise
+    except JukeboxKitError as error:
+        failed.append(str(error))
+        return None
+
+
+def _read_folder(folder: Path, failed: list[str], notes: list[str]) -> OldFile | None:
+    """Read the lowest level's file that can be read: it holds the codes of the levels above as well."""
+    paths = [folder / level / DATA for level in LEVEL_FOLDERS]
+    files = [file for path in paths if path.is_file() and (file := _read(path, failed)) is not None]
+    if not files:
+        return None
+    for other in files[1:]:
+        if not _of_one_song(files[0], other):
+            notes.append(
+                f"{other.path} holds another song than {files[0].path}, whose codes were taken; import that file by "
+                f"itself to have its song too."
+            )
+    return files[0]
+
+
+def _of_one_song(lower: OldFile, upper: OldFile) -> bool:
+    """Return whether the levels that two files share begin alike."""
+    if len(lower.told) != len(upper.told):
+        return False
+    shared = [(a, b, min(a.shape[1], b.shape[1])) for a, b in zip(lower.codes, upper.codes, strict=True)]
+    return all(np.array_equal(a[:, :length], b[:, :length]) for a, b, length in shared)

@@ -1,0 +1,172 @@
+"""Projects of the Gradio web UI: a tree of nodes, each a file, which become songs that know their parent.
+
+PROJECT-3-1-2.z        a node; its parent's name is its own less the last number
+PROJECT-parents.yaml   the parents of nodes that were given other names, without `PROJECT-`
+PROJECT.yaml           artist, genre, lyrics, temperature
+PROJECT.labels         labels and the words they were made of
+
+A node that was composed has one row; one that was upsampled has three, for left, centre and right. What is composed
+on from an upsampled node goes on with its lower levels.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit.model.weights import read_pickle, read_yaml
+from jukebox_kit.song.interop.finding import NODES, Source, project_of
+from jukebox_kit.song.interop.pickles import (
+    WEB_UI,
+    OldCodes,
+    OldFile,
+    OldLevel,
+    Told,
+    check_sums,
+    read_old_file,
+    told_by_labels,
+)
+from jukebox_kit.song.interop.sampler2020 import Found, OldSong
+
+MODEL = "5b_lyrics"  # the only one that the web UI composes with
+
+CHANNELS = ("left", "centre", "right")
+
+RATES = (16, 4)  # tokens of levels 0 and 1 under one of level 2
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project's files: the folder, its name, and its nodes' files by their full names."""
+
+    folder: Path
+    name: str
+    nodes: dict[str, Path]
+    parents: dict[str, str | None]
+
+    @classmethod
+    def around(cls, node: Path) -> Project:
+        """Return the project that a node belongs to; ConfigurationError where its parents' file is no YAML mapping."""
+        name, folder = project_of(node), node.parent
+        files = sorted(p for p in folder.iterdir() if p.suffix in NODES and project_of(p) == name)
+        said = _settings(folder / f"{name}-parents.yaml")
+        parents = {f"{name}-{child}": f"{name}-{p}" if p not in (None, "") else None for child, p in said.items()}
+        return cls(folder, name, {p.stem: p for p in files}, parents)
+
+    def ancestors(self, node: str) -> list[str]:
+        """Return the nodes that a node comes from and that are still there, the nearest first."""
+        found: list[str] = []
+        seen = {node}
+        parent = self._parent(node)
+        while parent is not None and parent not in seen:
+            seen.add(parent)
+            found += [parent] if parent in self.nodes else []
+            parent = self._parent(parent)
+        return found
+
+    def _parent(self, node: str) -> str | None:
+        if node in self.parents:
+            return self.parents[node]
+        path = node[len(self.name) + 1 :].rpartition("-")[0]
+        return f"{self.name}-{path}" if path else None
+
+
+def read_project(source: Source) -> Found:
+    """Read the nodes of a source, parents before their children, into songs."""
+    failed: list[str] = []
+    project = Project.around(source.paths[0])
+    told, notes = _told(project, failed)
+    files: dict[str, OldFile | None] = {}
+
+    def file_of(node: str) -> OldFile | None:
+        if node not in files:
+            try:
+                files[node] = read_old_file(project.nodes[node])
+            except JukeboxKitError as error:
+                files[node] = None
+                failed.append(str(error))
+        return files[node]
+
+    wanted = sorted((p.stem for p in source.paths), key=lambda n: (len(project.ancestors(n)), _natural(n)))
+    songs: list[OldSong] = []
+    for node in wanted:
+        file, ancestors = file_of(node), project.ancestors(node)
+        if file is None:
+            continue
+        upsampled = [f for f in map(file_of, [] if _is_upsampled(file) else ancestors) if f and _is_upsampled(f)]
+        codes = _with_lower(file.codes, upsampled[0].codes) if upsampled else file.codes
+        items = CHANNELS if len(codes[2]) == 3 and _is_upsampled(codes) else _items(len(codes[2]))
+        name, parent = (
+            source.name + n[len(project.name) :] if n else None for n in (node, next(iter(ancestors), None))
+        )
+        assert name is not None
+        songs.append(OldSong(name, WEB_UI, file.path, codes, told, items, parent, notes))
+    return Found(tuple(songs), tuple(failed))
+
+
+def _items(count: int) -> tuple[str, ...]:
+    return tuple(f"item {number}" for number in range(count))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that puts 10 after 9."""
+    return [(int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def _is_upsampled(of: OldFile | OldCodes) -> bool:
+    codes = of.codes if isinstance(of, OldFile) else of
+    return any(level.size > 0 for level in codes[:2])
+
+
+def _with_lower(codes: OldCodes, upsampled: OldCodes) -> OldCodes:
+    """Return composed codes with an ancestor's rows of the lower levels, as far as both are the same at the top."""
+    rows, length = len(upsampled[2]), min(codes[2].shape[1], upsampled[2].shape[1])
+    top: OldLevel = np.repeat(codes[2], rows, 0) if len(codes[2]) == 1 else codes[2]
+    if len(top) != rows:
+        return codes
+    differing = (top[:, :length] != upsampled[2][:, :length]).any(0)
+    same = int(differing.argmax()) if differing.any() else length
+    lower = [level[:, : same * rate] for level, rate in zip(upsampled[:2], RATES, strict=True)]
+    return lower[0], lower[1], top
+
+
+def _told(project: Project, failed: list[str]) -> tuple[Told, tuple[str, ...]]:
+    """Return what a project's settings and labels say, and what a person should be told of it."""
+    told, notes = Told(model=MODEL), tuple[str, ...]()
+    labels = project.folder / f"{project.name}.labels"
+    try:
+        if labels.is_file():
+            told, notes = _told_by(labels, told)
+        said = _settings(project.folder / f"{project.name}.yaml")
+    except JukeboxKitError as error:
+        failed.append(str(error))
+        return told, notes
+    words = {name: said[name] for name in ("artist", "genre", "lyrics") if isinstance(said.get(name), str)}
+    temperature = said.get("temperature")
+    if isinstance(temperature, int | float) and temperature > 0:
+        told = replace(told, temperature=float(temperature))
+    return replace(told, **words), notes  # type: ignore[arg-type]  # each was seen to be a str
+
+
+def _told_by(path: Path, told: Told) -> tuple[Told, tuple[str, ...]]:
+    """Add what a `.labels` file says: (labels, words of each channel); the channels' genres may differ."""
+    content = read_pickle(path)
+    check_sums(path)
+    pair = isinstance(content, list | tuple) and len(content) == 2
+    channels = told_by_labels(cast("tuple[object, ...]", content)[0] if pair else content)
+    genres = [channel.genre for channel in channels if channel.genre is not None]
+    note = f"{path} names genres for the channels, {', '.join(genres)}; here all items have one."
+    found = replace(channels[0], model=told.model)
+    return found, (note,) if len(set(genres)) > 1 else ()
+
+
+def _settings(path: Path) -> dict[str, object]:
+    """Return a YAML mapping, empty where there is no file or nothing in it."""
+    if not path.is_file() or not path.read_bytes().strip():
+        return {}
+    return cast("dict[str, object]", read_yaml(path))

@@ -1,0 +1,13 @@
+from .html import NAME as NAME
+from .html import LevelState as LevelState
+from .html import framed as framed
+from .html import share_words as share_words
+from .html import state_html as state_html
+from .html import table_html as table_html
+from .html import web_file as web_file
+from .page import PageItem as PageItem
+from .page import Sound as Sound
+from .page import page_of as page_of
+from .page import render as render
+from .page import write_page as write_page
+from .tree_svg import tree_svg as tree_svg

@@ -1,0 +1,164 @@
+"""A request for a song, as a person states it, checked before anything is done; and what the model makes of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jukebox_kit.engine import Choice, LevelPlan, plan_level
+from jukebox_kit.errors import LabelError, RequestError
+from jukebox_kit.model import Found, Labels, Tables, VQVAEConfig, check_total, clean_lyrics, lyric_tokens
+from jukebox_kit.model.weights import ModelDefinition, load_definition
+from jukebox_kit.song.chunks import pieces_note
+
+MAX_ITEMS, MAX_PIECES = 1024, 64
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks for. Tuples of three are level 0, 1, 2; None leaves it to the model's defaults.
+
+    seconds: how much to make; total_seconds: how long the model believes the whole song to be; pieces: how many are
+    made at once of levels 0 and 1.
+    """
+
+    model: str = "demo"
+    artist: str = "unknown"
+    genre: str = "unknown"
+    lyrics: str = ""
+    seconds: float = 8.0
+    total_seconds: float | None = None
+    items: int = 1
+    temperature: tuple[float, float, float] | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    hop_fraction: tuple[float, float, float] | None = None
+    pieces: tuple[int, int] = (1, 1)
+    seed: int = 0
+    prompt: str | None = None
+    prompt_seconds: float | None = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.seconds) and self.seconds > 0):
+            raise RequestError(f"seconds must be above 0, not {self.seconds:g}; 8 is a good start.")
+        if not 1 <= self.items <= MAX_ITEMS:
+            raise RequestError(f"items must be from 1 to {MAX_ITEMS}, not {self.items}.")
+        if not 0 <= self.seed < 2**64:
+            raise RequestError(f"seed must be a whole number from 0 to 2^64 - 1, not {self.seed}.")
+        if self.prompt_seconds is not None and not self.prompt_seconds > 0:
+            raise RequestError(f"prompt-seconds must be above 0, not {self.prompt_seconds:g}.")
+        if self.prompt is None and self.prompt_seconds is not None:
+            raise RequestError("prompt-seconds needs a prompt; give a recording as well.")
+        if not all(0 < fraction <= 1 for fraction in self.hop_fraction or ()):
+            raise RequestError("hop-fraction must be above 0 and at most 1 at each level; 0.5,0.5,0.125 is usual.")
+        if len(self.pieces) != 2 or not all(1 <= count <= MAX_PIECES for count in self.pieces):
+            raise RequestError(f"pieces must be from 1 to {MAX_PIECES}, one number or two for levels 0 and 1.")
+        for temperature in self.temperature or (1.0,):
+            Choice(temperature, self.top_k, self.top_p)
+
+    def choice(self, level: int, definition: ModelDefinition) -> Choice:
+        """Return how a level's tokens are chosen."""
+        return Choice((self.temperature or definition.sampling.temperature)[level], self.top_k, self.top_p)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A request as a model reads it. Tuples over levels are level 0, 1, 2; samples is the song's length.
+
+    notes: what a person should be told, one sentence each.
+    """
+
+    samples: int
+    labels: tuple[Labels, ...]
+    plans: tuple[LevelPlan, ...]
+    notes: tuple[str, ...]
+
+
+def settled_request(fields: Mapping[str, Any], definition: ModelDefinition | None = None) -> Request:
+    """Return the request with what may be written shorter made whole: the top's temperature alone, relative paths.
+
+    So is one number of pieces for both levels that are made of such. definition: the model's, which spares reading it.
+    """
+    settled = dict(fields)
+    temperature = settled.get("temperature")
+    if isinstance(temperature, int | float):
+        definition = definition or load_definition(settled.get("model", Request.model))
+        settled["temperature"] = (*definition.sampling.temperature[:2], float(temperature))
+    if isinstance(settled.get("pieces"), int):
+        settled["pieces"] = (settled["pieces"],) * 2
+    for name in ("temperature", "hop_fraction", "pieces"):
+        if isinstance(settled.get(name), list | tuple):
+            settled[name] = tuple(settled[name])
+    for name in ("model", "prompt"):
+        value = settled.get(name)
+        is_path = value is not None and (name == "prompt" or Path(value).suffix in (".yaml", ".yml"))
+        settled |= {name: str(Path(value).absolute())} if is_path and value is not None else {}
+    return Request(**settled)
+
+
+def resolve(request: Request, definition: ModelDefinition, tables: dict[str, Tables]) -> Resolved:
+    """Look up names, tokenise lyrics, plan windows. Raises LabelError or RequestError where the model cannot do it."""
+    vqvae, top = definition.vqvae, definition.top
+    hop = vqvae.hops[-1]
+    samples = int(request.seconds * vqvae.sr) // hop * hop
+    if not samples:
+        raise RequestError(
+            f"{request.seconds:g} seconds are less than one token; ask for at least {hop / vqvae.sr:.3f}."
+        )
+    default = max(request.seconds, definition.sampling.total_seconds)
+    total_seconds = default if request.total_seconds is None else request.total_seconds
+    check_total(total_seconds, top)
+    if total_seconds < request.seconds:
+        raise LabelError(
+            f"the total length, {total_seconds:g} seconds, is less than the {request.seconds:g} seconds to make; give "
+            f"at least as much, or leave it out."
+        )
+    notes: list[str] = []
+    labels: list[Labels] = []
+    for prior in definition.priors:
+        table = tables[prior.label_set]
+        artist, genre = table.artist(request.artist), table.genre(request.genre, prior.max_bow_genre_size)
+        notes += [note for note in (*artist.notes, *genre.notes) if note not in notes]
+        if request.strict:
+            _refuse_unknown(artist, genre)
+        tokens = tuple(lyric_tokens(request.lyrics, prior.label_set)) if prior.use_tokens else ()
+        labels.append(Labels(artist.ids[0], genre.ids, tokens, int(total_seconds * vqvae.sr)))
+    notes += _lyric_notes(request.lyrics, definition)
+    fractions = request.hop_fraction or definition.sampling.hop_fraction
+    plans = tuple(plan_level(p, vqvae, samples, fractions[p.level]) for p in definition.priors)
+    notes += _piece_notes(request, plans, vqvae)
+    return Resolved(samples, tuple(labels), plans, tuple(notes))
+
+
+def _piece_notes(request: Request, plans: tuple[LevelPlan, ...], vqvae: VQVAEConfig) -> list[str]:
+    lower = zip(plans, request.pieces, vqvae.hops, strict=False)
+    return [note for plan, pieces, hop in lower if (note := pieces_note(plan, pieces, hop / vqvae.sr))]
+
+
+def _refuse_unknown(artist: Found, genre: Found) -> None:
+    for found in (artist, genre):
+        if "unknown" in found.used and found.notes:
+            raise LabelError(found.notes[0])
+
+
+def _lyric_notes(lyrics: str, definition: ModelDefinition) -> list[str]:
+    if not lyrics:
+        return []
+    if not definition.top.use_tokens:
+        return [f"model {definition.name} does not read lyrics; they are kept with the song only."]
+    dropped = sum(1 for character in lyrics if not clean_lyrics(character, definition.top.label_set))
+    return [f"{dropped} characters of the lyrics are not in the model's alphabet and were dropped."] if dropped else []
+
+
+def read_lyrics(path: Path) -> str:
+    """Return the text of a lyrics file; RequestError where it is missing or not UTF-8 text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RequestError(f"there is no lyrics file {path}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path} cannot be read as text ({error}); save the lyrics as UTF-8.") from None

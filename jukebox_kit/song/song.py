@@ -1,0 +1,282 @@
+"""A song: a folder that holds the request, the codes and the audio of every level, readable without this package.
+
+song.json                  see `manifest`
+level_2/codes.safetensors  tokens so far, (items, tokens), with a checksum; level_1, level_0 alike
+level_2/item_0.wav …       the audio of that level, and item_0.png its picture
+level_2/alignment.safetensors  which lyrics are sung when, see `alignment`
+index.html                 the song as a page, see `page`
+spectrogram.png            the levels of the first item
+versions/                  what edits changed, to go back to
+segments/                  on disks like Google Drive, the history of the files above
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from jukebox_kit.engine import UNMADE, Model
+from jukebox_kit.errors import SongError
+from jukebox_kit.model.weights import ModelDefinition, load_definition
+from jukebox_kit.song.audio import Audio, wav_bytes
+from jukebox_kit.song.chunks import level_audio
+from jukebox_kit.song.codes import Codes, LevelCodes, pack_codes, unpack_codes
+from jukebox_kit.song.creation import check_codes, check_free, check_same, read_prompt, write_given
+from jukebox_kit.song.manifest import Manifest
+from jukebox_kit.song.request import Request, Resolved, resolve, settled_request
+from jukebox_kit.song.store.base import Store
+from jukebox_kit.song.store.detect import open_store
+
+LEVELS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class LevelStatus:
+    """How far a level is, in tokens of all items together that are to be made."""
+
+    level: int
+    done: int
+    total: int
+
+
+class Song:
+    """A song folder. Make one with `create`, come back to one with `open`."""
+
+    def __init__(self, store: Store, manifest: Manifest) -> None:
+        self.store, self.manifest = store, manifest
+
+    @classmethod
+    def create(cls, folder: str | Path, loaded: Model | None = None, **request: Any) -> Song:
+        """Make a song folder for a request, whose fields are those of `Request`; nothing is sampled yet.
+
+        A folder that holds the same request is opened; one that holds another song or anything else is refused with
+        SongError, as are requests that the model cannot do, before anything is written. `loaded` spares loading the
+        model again.
+        """
+        root, asked = Path(folder), settled_request(request)
+        store = _store_at(root)
+        if store.read("song.json") is not None:
+            return cls.open(root)._same(asked)
+        model, resolved = _prepared(store, asked, loaded)
+        prompt = None if asked.prompt is None else read_prompt(asked, resolved, model)
+        store.begin()
+        with store.lock():
+            if store.read("song.json") is not None:  # another process was quicker
+                return cls.open(root)._same(asked)
+            if prompt is not None:
+                store.write("prompt.wav", wav_bytes(prompt, model.definition.vqvae.sr))
+                audio = torch.from_numpy(prompt)[None, :, None].to(model.device)
+                for level, codes in enumerate(model.vqvae.encode(audio)):
+                    rows = codes.cpu().numpy().astype(np.int16).repeat(asked.items, 0)
+                    write_given(store, level, LevelCodes.whole(rows), resolved)
+            return cls._begun(store, Manifest.new(asked, resolved, model))
+
+    @classmethod
+    def adopt(
+        cls,
+        folder: str | Path,
+        codes: Mapping[int, LevelCodes],
+        came_from: dict[str, Any],
+        loaded: Model | None = None,
+        **request: Any,
+    ) -> Song:
+        """Make a song folder around codes that were made elsewhere: by level, any number of tokens.
+
+        They are kept as given, as a prompt is: never sampled again. `came_from` goes into song.json. Raises as `create`
+        does, and SongError where the folder holds a song already, or for codes that are no codes of the model or do not
+        fit into the request.
+        """
+        root, asked = Path(folder), settled_request(request)
+        store = _store_at(root)
+        model, resolved = _prepared(store, asked, loaded)
+        for level, found in codes.items():
+            check_codes(found.codes, level, asked, resolved, model.definition)
+        store.begin()
+        with store.lock():
+            check_free(store)
+            for level, found in codes.items():
+                write_given(store, level, found, resolved)
+            return cls._begun(store, Manifest.new(asked, resolved, model, came_from))
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Song:
+        """Open a song folder; SongError where it is none, is damaged, or comes from a newer version."""
+        root = Path(folder)
+        store = open_store(root)
+        content = store.read("song.json") if root.is_dir() else None
+        if content is None:
+            raise SongError(f"{folder} is not a song folder; make one with: jukebox-kit sample {folder}")
+        return cls(store, Manifest.from_json(content, str(folder)))
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self.store.root
+
+    @property
+    def request(self) -> Request:
+        """What was asked for."""
+        return self.manifest.request
+
+    @property
+    def resolved(self) -> Resolved:
+        """What the model makes of it."""
+        return self.manifest.resolved
+
+    @cached_property
+    def definition(self) -> ModelDefinition:
+        """The model's definition; a song keeps its model."""
+        return load_definition(self.request.model)
+
+    @property
+    def sr(self) -> int:
+        """Sample rate of the song's audio, samples a second."""
+        return self.definition.vqvae.sr
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Work on the song with nobody else at it, from what it is now; SongBusyError says who works on it."""
+        with self.store.lock():
+            content = self.store.read("song.json")
+            if content is None:
+                raise SongError(f"{self.root}/song.json is gone; put back a copy of it.")
+            self.manifest = Manifest.from_json(content, str(self.root))
+            if self.manifest.settling is not None:
+                self.settle()
+            yield
+
+    def settle(self) -> None:
+        """Bring the files of the version that song.json names to their own names; the end of an edit, repeatable."""
+        for level in LEVELS:
+            self.write_level(level, self.level(level))
+        self.keep(dataclasses.replace(self.manifest, settling=None))
+
+    def level(self, level: int) -> LevelCodes:
+        """Return a level's codes and how many of them were given."""
+        place = f"versions/{self.manifest.settling}/" if self.manifest.settling else ""
+        name = f"{place}level_{level}/codes.safetensors"
+        content = self.store.read(name)
+        shape = (self.request.items, self.resolved.plans[level].total)
+        if content is None:
+            return LevelCodes.blank(*shape)
+        found = unpack_codes(content, f"{self.root}/{name}")
+        if found.codes.shape != shape:
+            raise SongError(
+                f"{self.root}/{name} has the shape of another song, {found.codes.shape}; put back a copy of it."
+            )
+        return found
+
+    def codes(self, level: int) -> Codes:
+        """Return a level's codes, (items, tokens) int16, -1 where none is made yet."""
+        return self.level(level).codes
+
+    def write_level(self, level: int, codes: LevelCodes) -> None:
+        """Keep a level's codes."""
+        self.store.write(f"level_{level}/codes.safetensors", pack_codes(codes))
+
+    def keep(self, manifest: Manifest) -> None:
+        """Keep what song.json is to hold."""
+        self.store.write("song.json", manifest.to_json())
+        self.manifest = manifest
+
+    def items(self, level: int) -> tuple[int, ...]:
+        """Return the items that a level is made of: all of them at the top, below it those chosen for upsampling."""
+        chosen = self.manifest.upsample if level != LEVELS[-1] else None
+        return tuple(range(self.request.items)) if chosen is None else chosen
+
+    def status(self) -> tuple[LevelStatus, ...]:
+        """Return how far each level is, level 2 first."""
+        found = ((level, self.codes(level)[list(self.items(level))]) for level in reversed(LEVELS))
+        return tuple(LevelStatus(level, int((codes != UNMADE).sum()), codes.size) for level, codes in found)
+
+    def audio(self, level: int = 0, item: int = 0, model: Model | None = None) -> Audio:
+        """Return an item's audio decoded from a level's codes so far, (samples,) float32, not clipped."""
+        if level not in LEVELS or not 0 <= item < self.request.items:
+            raise SongError(f"{self.root} has levels 0 to 2 and items 0 to {self.request.items - 1}.")
+        return level_audio((model or Model.load(self.request.model)).vqvae, level, self.level(level), item)
+
+    def in_pieces(self, pieces: int | tuple[int, ...], model: Model) -> Manifest:
+        """Return song.json with another number of pieces, one or two for levels 0 and 1; a whole level keeps its own.
+
+        Raises SongError where a level is begun otherwise, RequestError for a number that cannot be.
+        """
+        asked = settled_request(dataclasses.asdict(self.request) | {"pieces": pieces})
+        counts = list(asked.pieces)
+        for level, before in enumerate(self.request.pieces):
+            found = self.level(level)
+            if not (found.codes == UNMADE).any():
+                counts[level] = before
+            elif found.sampled and counts[level] != before:
+                raise SongError(
+                    f"level {level} of {self.root} is begun with pieces {before}, not {counts[level]}; go on with it "
+                    f"by: jukebox-kit resume {self.root}"
+                )
+        request = dataclasses.replace(asked, pieces=(counts[0], counts[1]))
+        if request == self.request:
+            return self.manifest
+        notes = resolve(request, self.definition, model.tables).notes
+        manifest = dataclasses.replace(
+            self.manifest, request=request, resolved=dataclasses.replace(self.resolved, notes=notes)
+        )
+        return manifest.noted(f"level 0 is to be made with pieces {counts[0]}, level 1 with pieces {counts[1]}")
+
+    def check_model(self, model: Model) -> None:
+        """Raise SongError where a part's file is not the one that the song was made with."""
+        found = model.fingerprints()
+        changed = [part for part, mark in self.manifest.checkpoints.items() if found[part] != mark]
+        if changed:
+            raise SongError(
+                f"{self.root} was made with other {', '.join(changed)} weights than those on this machine; put those "
+                f"back, or start a new song."
+            )
+
+    @classmethod
+    def _begun(cls, store: Store, manifest: Manifest) -> Song:
+        """Write song.json, last of all: a folder without it is no song yet, and a creation cut short is begun again."""
+        song = cls(store, manifest)
+        song.keep(manifest)
+        store.publish()
+        return song
+
+    def _same(self, asked: Request) -> Song:
+        check_same(self.root, self.request, asked)
+        return self
+
+
+def find_songs(folders: list[Path]) -> list[Path]:
+    """Return the song folders among folders and their children; SongError where a folder is not there."""
+    found: list[Path] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise SongError(f"there is no folder {folder}.")
+        inside = [folder, *sorted(child for child in folder.iterdir() if child.is_dir())]
+        found += [child for child in inside if is_song(child)]
+    return found
+
+
+def is_song(folder: Path) -> bool:
+    """Return whether a folder holds a song, as far as a look tells."""
+    return (folder / "song.json").exists() or (folder / "segments").is_dir()
+
+
+def _prepared(store: Store, asked: Request, loaded: Model | None) -> tuple[Model, Resolved]:
+    """Return the model and what it makes of a request; raises what `Song.create` does before anything is written."""
+    check_free(store)
+    model = loaded or Model.load(asked.model)
+    resolved = resolve(asked, model.definition, model.tables)
+    model.check_files()
+    return model, resolved
+
+
+def _store_at(root: Path) -> Store:
+    if root.exists() and not root.is_dir():
+        raise SongError(f"{root} is a file; choose a folder for the song.")
+    return open_store(root)

@@ -1,0 +1,7 @@
+"""Keep a song's files safely on each kind of disk, one process at a time."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

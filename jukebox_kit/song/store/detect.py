@@ -1,0 +1,119 @@
+"""Which store a folder needs, found out by what its disk is and does."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from jukebox_kit._files import explain
+from jukebox_kit.errors import RequestError
+from jukebox_kit.song.store.base import Store
+from jukebox_kit.song.store.drive import DriveStore
+from jukebox_kit.song.store.local import LocalStore
+
+OVERRIDE = "JUKEBOX_KIT_STORE"
+
+KINDS = ("local", "segments")
+
+# File systems whose rename replaces a file at once and whose fsync means what it says.
+_KEEPING = frozenset(
+    [
+        "ext2",
+        "ext3",
+        "ext4",
+        "xfs",
+        "btrfs",
+        "zfs",
+        "f2fs",
+        "jfs",
+        "bcachefs",
+        "overlay",
+        "tmpfs",
+        "ramfs",
+        "squashfs",
+        "apfs",
+        "hfs",
+        "ufs",
+        "nfs",
+        "nfs4",
+        "virtiofs",
+        "lustre",
+        "gpfs",
+        "ceph",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Disk:
+    """What a folder's disk turned out to be. kind: "local" or "segments", the store that it needs."""
+
+    kind: str
+    why: str
+
+
+def open_store(root: Path) -> Store:
+    """Return the store of a song's folder, there already or not yet there."""
+    if (root / "segments").is_dir():
+        return DriveStore(root)
+    return LocalStore(root) if examine_disk(root).kind == "local" else DriveStore(root)
+
+
+def examine_disk(folder: Path) -> Disk:
+    """Return what kind of store files in `folder` need; the folder itself need not be there yet."""
+    forced = os.environ.get(OVERRIDE)
+    if forced:
+        if forced not in KINDS:
+            raise RequestError(f"{OVERRIDE} is {forced!r}; write local or segments, or leave it out.")
+        return Disk(forced, f"{OVERRIDE} says so")
+    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    kind = file_system(there)
+    if kind is not None and kind not in _KEEPING:
+        return Disk("segments", f"{kind} may bring files late or in parts")
+    fault = _fault(there)
+    return Disk("segments", fault) if fault else Disk("local", f"{kind or 'the disk'} replaces files at once")
+
+
+def file_system(path: Path) -> str | None:
+    """Return the kind of file system that a path lies on, such as ext4 or fuse.drive; None where nothing tells."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return None
+    found: tuple[int, str] | None = None
+    whole = str(path.resolve())
+    for line in lines:
+        fields, _, rest = line.partition(" - ")
+        mount = fields.split()[4].encode().decode("unicode_escape")  # spaces are written \040
+        inside = whole == mount or whole.startswith(mount.rstrip("/") + "/")
+        if inside and (found is None or len(mount) >= found[0]):
+            found = len(mount), rest.split()[0]
+    return None if found is None else found[1]
+
+
+def _fault(folder: Path) -> str | None:
+    """Return what a disk cannot do of what a local store needs, None where it can; a disk that is read-only can."""
+    first, second = (folder / f".jukebox-kit-{uuid.uuid4().hex[:8]}" for _ in range(2))
+    try:
+        first.write_bytes(b"new")
+        second.write_bytes(b"old")
+        first.replace(second)
+        if first.exists() or second.read_bytes() != b"new":
+            return "a rename does not replace a file here"
+        with second.open("rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except PermissionError:
+        return None
+    except OSError as error:
+        full_or_closed = error.errno in (errno.EROFS, errno.ENOSPC)  # says nothing about how it keeps files
+        return None if full_or_closed else explain(second, error, "replaced").rstrip(".")
+    finally:
+        for path in (first, second):
+            with suppress(OSError):
+                path.unlink()
+    return None

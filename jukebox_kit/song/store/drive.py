@@ -1,0 +1,219 @@
+"""A store for mounts that do not keep what they are given: Google Drive and its like. See `segments`.
+
+Every save goes to a journal on this machine's own disk first, then to the mount as a new file. What a mount has not
+taken yet is offered to it again at each save; a machine that comes later finds what did arrive.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from jukebox_kit._files import explain, make_folder, read_file, write_whole
+from jukebox_kit.errors import SongError
+from jukebox_kit.song.store.base import Safety
+from jukebox_kit.song.store.lease import Lease, hold
+from jukebox_kit.song.store.segments import Change, Segment, longest_chain, replayed
+
+log = logging.getLogger(__name__)
+
+SETTLE = 3.0  # seconds in which a file written to a mount on this machine or another is taken to be listed
+
+PATIENCE = 600.0  # seconds for which a mount may refuse files before work on the song stops
+
+
+class Folder(Protocol):
+    """A folder of files that are never written again."""
+
+    def contents(self) -> Iterator[bytes]:
+        """Return what each file holds, in any order; what cannot be read is left out."""
+        ...
+
+    def create(self, name: str, content: bytes) -> None:
+        """Make a file of this name, or of one like it where the name is taken. Raises OSError."""
+        ...
+
+
+class DiskFolder:
+    """See Folder; a folder of a file system."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def contents(self) -> Iterator[bytes]:
+        """See Folder."""
+        for file in sorted(self.path.glob("*.safetensors")) if self.path.is_dir() else ():
+            try:
+                yield file.read_bytes()
+            except OSError as error:
+                log.info("%s", explain(file, error, "read"))
+
+    def create(self, name: str, content: bytes) -> None:
+        """See Folder; flushed to the disk."""
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "gone", str(self.path.parent))
+        self.path.mkdir(exist_ok=True)
+        path, copies = self.path / name, 0
+        while path.exists():  # left there damaged by an earlier try
+            copies += 1
+            path = self.path / f"{Path(name).stem}-{copies}.safetensors"
+        with path.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class DriveStore:
+    """See `Store`. Files that cannot be made again are kept as segments; audio and pictures lie under their names."""
+
+    def __init__(self, root: Path, mount: Folder | None = None, journal: Folder | None = None) -> None:
+        self.root = root
+        self.mount = mount or DiskFolder(root / "segments")
+        self._journal, self._own_journal = journal or DiskFolder(journal_folder(root)), journal is None
+        self._lease: Lease | None = None
+        self._chain: list[Segment] = []
+        self._waiting: list[Segment] = []  # not on the mount yet
+        self._elsewhere: list[Segment] = []  # not in the journal yet
+        self._files: dict[str, bytes] | None = None
+        self._refused_since: float | None = None
+
+    def begin(self) -> None:
+        """See Store."""
+        make_folder(self.root)
+
+    def read(self, name: str) -> bytes | None:
+        """See Store."""
+        return self._state().get(name) if is_kept(name) else read_file(self.root / name)
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        """See Store; of files that cannot be made again."""
+        return tuple(sorted(name for name in self._state() if name.startswith(f"{folder}/")))
+
+    def write(self, name: str, content: bytes) -> None:
+        """See Store."""
+        if self._lease is not None:
+            self._lease.check()
+        if not is_kept(name):
+            write_whole(self.root, name, content)
+            return
+        files = self._state()
+        if not self._chain and "song.json" in files:  # a folder that was brought here from a local disk
+            self._append(tuple(Change.between(known, None, held) for known, held in files.items()))
+        if files.get(name) != content:
+            self._append((Change.between(name, files.get(name), content),))
+        self._push()
+
+    def publish(self) -> None:
+        """See Store: copies for people and other programs, which this store itself never reads."""
+        for name, content in self._state().items():
+            if not name.startswith("versions/") and read_file(self.root / name) != content:
+                write_whole(self.root, name, content)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """See Store."""
+        with hold(self.root, SETTLE) as self._lease:
+            try:
+                self._files = None  # another owner may have been here
+                yield
+                self._push(last=True)
+            finally:
+                self._lease = None
+
+    def safety(self) -> Safety:
+        """See Store."""
+        self._files = None
+        self._state()
+        there = self._waiting[0].index - 1 if self._waiting else len(self._chain)
+        return Safety("segments", len(self._chain), there)
+
+    def _state(self) -> dict[str, bytes]:
+        if self._files is None:
+            there = _whole(self.mount)
+            songs = {s.song for s in longest_chain(there)[:1]}
+            here = [s for s in _whole(self._journal) if not songs or s.song in songs] if self._begun() else []
+            self._chain = longest_chain([*there, *here])
+            if not self._chain and (there or here):
+                raise SongError(
+                    f"{self.root} has not arrived whole: its first save is missing; wait until the mount has brought "
+                    f"every file of its folder segments, and try again."
+                )
+            arrived = {s.digest for s in there}
+            known = {s.digest for s in here}
+            self._waiting = [s for s in self._chain if s.digest not in arrived]
+            self._elsewhere = [s for s in self._chain if s.digest not in known]
+            self._files = replayed(self._chain) if self._chain else self._plain()
+        return self._files
+
+    def _begun(self) -> bool:
+        """Return whether the journal counts: where the folder was taken away or emptied it is another song's."""
+        if not self._own_journal:
+            return True
+        return self.root.is_dir() and any(not path.name.startswith(".") for path in self.root.iterdir())
+
+    def _plain(self) -> dict[str, bytes]:
+        """Return the files of a folder without segments, as a local store wrote them."""
+        names = [str(p.relative_to(self.root)) for p in self.root.rglob("*") if p.is_file()]
+        found = {name: read_file(self.root / name) for name in names if is_kept(name)}
+        return {name: content for name, content in found.items() if content is not None}
+
+    def _append(self, changes: tuple[Change, ...]) -> None:
+        last = self._chain[-1] if self._chain else None
+        song = last.song if last else uuid.uuid4().hex
+        segment = Segment(song, last.index + 1 if last else 1, last.digest if last else "", changes)
+        journal = journal_folder(self.root)
+        if self._own_journal and (last is None or self._elsewhere):  # one that had it all and is gone is not made again
+            make_folder(journal.parent)
+        try:
+            if last is None and self._own_journal and journal.is_dir():  # of a song that lay here and was taken away
+                journal.rename(journal.with_name(f"{journal.name}-until-{uuid.uuid4().hex[:8]}"))
+            for one in (*self._elsewhere, segment):  # the journal is to hold the whole song, not what was added here
+                self._journal.create(one.name, one.packed())
+        except OSError as error:
+            raise SongError(explain(journal, error, "written")) from None
+        self._elsewhere = []
+        self._chain.append(segment)
+        self._waiting.append(segment)
+        self._files = replayed([segment], self._files)
+
+    def _push(self, last: bool = False) -> None:
+        """Offer the mount what it lacks; SongError where it refused for too long, or at the end of the work."""
+        try:
+            while self._waiting:
+                self.mount.create(self._waiting[0].name, self._waiting[0].packed())
+                del self._waiting[0]
+            self._refused_since = None
+        except OSError as error:
+            now = time.monotonic()
+            if self._refused_since is None:
+                self._refused_since = now
+                log.warning("%s The song goes on; it is safe on this machine.", explain(self.root, error, "written"))
+            if last or now - self._refused_since > PATIENCE:
+                reason = explain(self.root, error, "written").rstrip(".")
+                raise SongError(f"{reason}; all of the song is safe on this machine, resume brings it there.") from None
+
+
+def is_kept(name: str) -> bool:
+    """Return whether a file of a song could not be made again from the others."""
+    made_again = name.startswith((".", "segments/")) or name.endswith("/alignment.safetensors")
+    return not made_again and name.endswith((".json", ".safetensors", "prompt.wav"))
+
+
+def journal_folder(root: Path) -> Path:
+    """Return where this machine keeps the journal of the song at `root`."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    key = hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:16]
+    return Path(state) / "jukebox_kit" / "journals" / f"{root.name}-{key}"
+
+
+def _whole(folder: Folder) -> list[Segment]:
+    found = (Segment.parse(content) for content in folder.contents())
+    return [segment for segment in found if segment is not None]

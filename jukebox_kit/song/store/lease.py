@@ -1,0 +1,280 @@
+"""One owner at a time: a lease that a living owner renews and that ends by itself.
+
+Where the disk has locks (flock), the system gives the lock back when its holder dies, however it dies, and that decides
+among processes that share the disk. Beside it each owner keeps a small file that it alone writes, `.lease-….json`, so
+that others can say who it is, and so that owners on machines that share no locks, as on Google Drive, see each other:
+an owner whose file is not renewed for `TTL` seconds is gone. Clocks of two machines are never compared closely: a
+stranger's lease is watched for as long as a lease lasts.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from jukebox_kit._files import explain
+from jukebox_kit.errors import SongBusyError, SongError
+
+log = logging.getLogger(__name__)
+
+TTL = 60.0  # seconds without renewal after which an owner is gone
+
+RENEW = 15.0  # seconds between renewals
+
+LONG_AGO = 1800.0  # seconds; no two clocks are believed to differ by more
+
+_NAMING = 2.0  # seconds given to a holder of the lock to write who it is
+
+_active: set[str] = set()  # the leases that this process holds
+
+_NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.ENOLCK, errno.EBADF)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a lease file says. Times are seconds since 1970 by the owner's clock."""
+
+    owner: str
+    process: int
+    started: str  # when the process began, as the system counts: numbers of processes are used again
+    machine: str  # one boot of one machine or container
+    host: str
+    acquired: float
+    renewed: float
+    sure: bool = False  # the owner has looked for others and found none
+
+    @property
+    def who(self) -> str:
+        """The owner for a person."""
+        return f"process {self.process} on {self.host}"
+
+    @property
+    def rank(self) -> tuple[bool, float, str]:
+        """Order among owners that took it at the same time; the least keeps it."""
+        return not self.sure, self.acquired, self.owner
+
+
+def own_mark() -> Mark:
+    """Return a new lease of this process."""
+    now, pid = time.time(), os.getpid()
+    return Mark(uuid.uuid4().hex[:12], pid, _process_start(pid), _machine(), socket.gethostname(), now, now)
+
+
+class Lease:
+    """The lease of this process on one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.mark = root, own_mark()
+        self.has_locks = False
+        self._written = 0.0  # by this process's monotonic clock
+        self._stop = threading.Event()
+
+    def take(self, has_locks: bool, settle: float) -> None:
+        """Wait until strangers prove gone, then write the lease; SongBusyError where somebody holds it.
+
+        has_locks: this process holds the system's lock, so nobody else on this machine does. `end` is due however this
+        ends: the lease may have been written before.
+        """
+        self.has_locks = has_locks
+        self._wait_for_others()
+        _active.add(self.mark.owner)
+        self.renew()
+        if not has_locks:
+            time.sleep(settle)
+        rivals = [m for m in self._others() if m.rank < self.mark.rank]
+        if rivals:
+            raise _busy(self.root, rivals[0])
+        self.mark = replace(self.mark, sure=True)
+        self.renew()
+        threading.Thread(target=self._beat, name="lease", daemon=True).start()
+
+    def renew(self) -> None:
+        """Write the lease's file anew; SongError where the disk does not take it."""
+        self.mark = replace(self.mark, renewed=time.time())
+        path = self._path
+        beside = path.with_name(f"{path.name}.part")
+        try:
+            beside.write_text(json.dumps(asdict(self.mark)))
+            beside.replace(path)
+        except OSError as error:
+            raise SongError(explain(path, error, "written")) from None
+        self._written = time.monotonic()
+
+    def check(self) -> None:
+        """Raise SongBusyError where this process slept for so long that another one took the song over."""
+        if time.monotonic() - self._written < TTL:
+            return
+        others = [m for m in self._others() if not _old(m)]
+        if others:
+            raise SongBusyError(f"{self.root} was taken over by {others[0].who} while this process stood still.")
+        self.renew()
+
+    def end(self) -> None:
+        """Let go."""
+        self._stop.set()
+        _active.discard(self.mark.owner)
+        with suppress(OSError):
+            self._path.unlink()
+
+    def _others(self) -> list[Mark]:
+        """Return the leases of all others that may live."""
+        return [m for m in marks(self.root) if m.owner != self.mark.owner and _may_live(m, self.has_locks)]
+
+    def _wait_for_others(self) -> None:
+        """Return when nobody holds the folder; a stranger's lease is watched until it proves alive or gone."""
+        watched: dict[str, tuple[float, float]] = {}
+        while True:
+            waiting = [m for m in marks(self.root) if not self._gone(m, watched)]
+            if not waiting:
+                return
+            if not watched:
+                log.warning("%s: waiting up to %.0f seconds to see whether %s is gone", self.root, TTL, waiting[0].who)
+            for mark in waiting:
+                renewed, _ = watched.setdefault(mark.owner, (mark.renewed, time.monotonic()))
+                if mark.machine == _machine() or mark.renewed != renewed:
+                    raise _busy(self.root, mark)
+            time.sleep(min(1.0, TTL / 10))
+
+    def _gone(self, mark: Mark, watched: dict[str, tuple[float, float]]) -> bool:
+        renewed, since = watched.get(mark.owner, (mark.renewed, time.monotonic()))
+        silent = mark.renewed == renewed and time.monotonic() - since > TTL
+        gone = silent or _old(mark) or not _may_live(mark, self.has_locks)
+        if gone:
+            with suppress(OSError):
+                (self.root / f".lease-{mark.owner}.json").unlink()
+        return gone
+
+    @property
+    def _path(self) -> Path:
+        return self.root / f".lease-{self.mark.owner}.json"
+
+    def _beat(self) -> None:
+        while not self._stop.wait(RENEW):
+            with suppress(SongError):  # a disk that is gone for a moment; `check` decides
+                self.renew()
+
+
+@contextmanager
+def hold(root: Path, settle: float = 0.0) -> Iterator[Lease]:
+    """Hold a folder; SongBusyError says who else does.
+
+    settle: seconds in which a file written elsewhere becomes visible here, for disks without locks.
+    """
+    with _locked(root) as has_locks:
+        lease = Lease(root)
+        try:
+            lease.take(has_locks, settle)
+            yield lease
+        finally:
+            lease.end()
+
+
+def marks(root: Path) -> list[Mark]:
+    """Return every lease in a folder, whether its owner lives or not."""
+    found: list[Mark] = []
+    for path in sorted(root.glob(".lease-*.json")):
+        try:
+            found.append(Mark(**json.loads(path.read_text())))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, TypeError):  # it arrives in parts: somebody is writing it, or was
+            with suppress(OSError):
+                at = path.stat().st_mtime
+                owner = path.name.removeprefix(".lease-").removesuffix(".json")
+                found.append(Mark(owner, 0, "", "?", "another machine", at, at))
+    return found
+
+
+def holder(root: Path) -> str | None:
+    """Return who works on a folder, for a person, as far as a look tells; None for nobody.
+
+    An owner on another machine counts while its lease is renewed, as this machine's clock tells.
+    """
+    here, now = _machine(), time.time()
+    alive = (m for m in marks(root) if _may_live(m, False) and (m.machine == here or now - m.renewed < TTL))
+    return next((mark.who for mark in alive), None)
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[bool]:
+    """Hold the system's lock on a folder; yields whether the disk has locks at all."""
+    try:
+        # Not for writing: a disk that has to become read-only meanwhile can, and says so at the next save.
+        handle = os.open(root / ".lock", os.O_RDONLY | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise SongError(explain(root / ".lock", error, "written")) from None
+    try:
+        yield _flock(handle, root)
+    finally:
+        os.close(handle)
+
+
+def _flock(handle: int, root: Path) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        until = time.monotonic() + _NAMING
+        while time.monotonic() < until:
+            for mark in marks(root):
+                if _may_live(mark, False) and not _old(mark):
+                    raise _busy(root, mark) from None
+            time.sleep(0.02)
+        raise SongBusyError(f"{root} is being worked on by another process; wait for it or stop it.") from None
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return False
+        raise SongError(explain(root / ".lock", error, "locked")) from None
+    return True
+
+
+def _busy(root: Path, mark: Mark) -> SongBusyError:
+    return SongBusyError(f"{root} is being worked on by {mark.who}; wait for it or stop it.")
+
+
+def _may_live(mark: Mark, has_locks: bool) -> bool:
+    """Return False where an owner on this machine is gone, or let go and could not say so; others may live."""
+    if mark.machine != _machine():
+        return True
+    own = mark.process == os.getpid() and mark.owner not in _active
+    return not (has_locks or own) and _process_start(mark.process) == mark.started
+
+
+def _old(mark: Mark) -> bool:
+    return time.time() - mark.renewed > LONG_AGO
+
+
+def _machine() -> str:
+    """Return a name of this boot of this machine, and of the container, as processes are numbered in each anew."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return f"{socket.gethostname()} {uuid.getnode()}"
+
+
+def _process_start(pid: int) -> str:
+    """Return when a process began, in the system's ticks; empty where there is none, or only what is left of one."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] in "ZX" else fields[19]
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return ""
+    try:
+        os.kill(pid, 0)  # a system without /proc: that the number is in use must do
+    except ProcessLookupError:
+        return ""
+    except OSError:
+        pass
+    return "running"

@@ -1,0 +1,54 @@
+"""A store on a disk where a rename replaces a file at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jukebox_kit._files import make_folder, read_file, write_whole
+from jukebox_kit.song.store.base import Safety
+from jukebox_kit.song.store.lease import Lease, hold
+
+
+class LocalStore:
+    """See `Store`; files lie under their own names."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._lease: Lease | None = None
+
+    def begin(self) -> None:
+        """See Store."""
+        make_folder(self.root)
+
+    def read(self, name: str) -> bytes | None:
+        """See Store."""
+        return read_file(self.root / name)
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        """See Store."""
+        found = (p.relative_to(self.root).as_posix() for p in (self.root / folder).rglob("*") if p.is_file())
+        return tuple(sorted(found))
+
+    def write(self, name: str, content: bytes) -> None:
+        """See Store."""
+        if self._lease is not None:
+            self._lease.check()
+        write_whole(self.root, name, content)
+
+    def publish(self) -> None:
+        """See Store; here they always are."""
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """See Store."""
+        with hold(self.root) as self._lease:
+            try:
+                yield
+            finally:
+                self._lease = None
+
+    def safety(self) -> Safety:
+        """See Store; a file is read back before it takes its place."""
+        return Safety("local")

@@ -1,0 +1,126 @@
+"""Work on a level as it is kept: its rows, saved every so often, seen and heard while they grow."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+
+from jukebox_kit.engine import UNMADE, Model
+from jukebox_kit.song import LEVELS, Codes, Layout, LevelCodes, Song, layout_of, write_sounds
+from jukebox_kit.steps.progress import Options, Progress, check_stop
+
+REPORTS_A_SECOND = 4
+
+
+def layout_now(song: Song, level: int, found: LevelCodes | None = None) -> Layout:
+    """Return the rows that a level is being made as, or will be; `found` spares reading its codes again."""
+    pieces = 1 if level == LEVELS[-1] else song.request.pieces[level]
+    return layout_of(song.resolved.plans[level], found or song.level(level), pieces)
+
+
+class Keeper:
+    """Saves a level's codes every so often, writes previews, and reports progress.
+
+    Its rows are the song's items, or the pieces of each in turn.
+    """
+
+    def __init__(self, song: Song, level: int, options: Options, model: Model) -> None:
+        self.song, self.level, self.options, self.model = song, level, options, model
+        self.found = song.level(level)
+        self.layout = layout_now(song, level, self.found)
+        self.given = self.layout.given(self.found)
+        self.work = torch.from_numpy(self.layout.rows(self.found).astype(np.int64)).to(model.device)
+        self.saved = self.reported = self.previewed = time.monotonic()
+        self.wanted = [item * self.pieces + piece for item in song.items(level) for piece in range(self.pieces)]
+        self.rows: tuple[int, ...] = ()
+        self.tokens = self.work[:0]
+        self.stood = self.standing()
+
+    def standing(self) -> int:
+        """Return how many tokens stand of the rows that are wanted, counted as `Layout.shown` does."""
+        found = 0
+        for row in self.wanted:
+            piece = row % self.pieces
+            (first, last), start = self.layout.shares[piece], self.layout.starts[piece]
+            made = int((self.work[row, first - start : last - start] != UNMADE).sum())
+            found += made + (0 if piece else first)
+        return found
+
+    @property
+    def pieces(self) -> int:
+        """How many rows an item is made as."""
+        return len(self.layout.starts)
+
+    @property
+    def what(self) -> str:
+        """What a row is."""
+        return "item" if self.pieces == 1 else "piece"
+
+    def batches(self) -> list[tuple[int, ...]]:
+        """Return the rows to be sampled in batches; items that are whole are alike in how many tokens were given."""
+        found, size = list[tuple[int, ...]](), self.options.batch
+        for _, alike in groupby(self.wanted, key=lambda row: self.given[row] if self.pieces == 1 else None):
+            group = tuple(alike)
+            found += [group[first : first + size] for first in range(0, len(group), size)]
+        return found
+
+    def begin(self, rows: tuple[int, ...]) -> torch.Tensor:
+        """Go to the next batch of rows; returns their tokens, to be filled in place."""
+        self.rows, self.tokens = rows, self.work[list(rows)]
+        return self.tokens
+
+    def made(self, position: int) -> None:
+        """Take note of a token, made or replayed, at a position of the current rows."""
+        check_stop(self.song, self.options)
+        now = time.monotonic()
+        if now - self.reported >= 1 / REPORTS_A_SECOND or position == self.work.shape[1] - 1:
+            self.reported = now
+            if self.options.progress:
+                before = self.wanted[: self.wanted.index(self.rows[0])]
+                done = self.layout.shown(before) + self.layout.shown(self.rows, position + 1)
+                self.options.progress(Progress(self.level, done, self.layout.shown(self.wanted), self.stood))
+        if now - self.saved >= self.options.save_every:
+            self.save()
+        if now - self.previewed >= self.options.preview_every:
+            self.save()
+            self.preview()
+            self.previewed = time.monotonic()
+
+    def save(self) -> None:
+        """Keep the codes so far."""
+        self.work[list(self.rows)] = self.tokens
+        self.keep(self.work.cpu().numpy().astype(np.int16))
+        self.saved = time.monotonic()
+
+    def keep(self, rows: Codes) -> None:
+        """Keep all rows, (rows, L), where they are not what is kept."""
+        if not np.array_equal(rows, self.layout.rows(self.found)):  # tokens that are only replayed stand already
+            found = self.layout.level(self.found, rows)
+            self.song.write_level(self.level, found)
+            self.found = found  # only now: a write that was interrupted is done again
+
+    def preview(self) -> None:
+        """Write what can be heard so far."""
+        write_sounds(self.song, self.level, self.model)
+
+    def note(self, what: str, **facts: Any) -> None:
+        """Record what happened."""
+        self.song.keep(self.song.manifest.noted(f"level {self.level}: {what}", **facts))
+
+    def note_run(self, now: dict[str, Any]) -> None:
+        """Record what the bits of the tokens to come depend on, and where that differs from what stands already."""
+        song, level, found = self.song, self.level, self.found
+        before = song.manifest.runs.get(str(level))
+        if before == now:
+            return
+        manifest = song.manifest
+        at = min((made for made in found.made if made < found.codes.shape[1]), default=0)
+        if before is not None and found.sampled:
+            changed = {name: [before.get(name), value] for name, value in now.items() if before.get(name) != value}
+            manifest = manifest.noted(f"level {level} goes on at token {at} on something else", changed=changed)
+        song.keep(replace(manifest, runs={**manifest.runs, str(level): now}))

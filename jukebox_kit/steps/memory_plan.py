@@ -1,0 +1,196 @@
+"""What a song takes of a device's memory, planned before anything is loaded: weights, items at once, what stays loaded.
+
+The kind of weights is one for the whole song, since tokens depend on it. The bytes are those of `footprint`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from jukebox_kit.engine import (
+    WEIGHTS,
+    LevelBytes,
+    LevelPlan,
+    Placement,
+    can_pack,
+    free_memory,
+    level_bytes,
+    plan_level,
+    weights_bytes,
+)
+from jukebox_kit.errors import RequestError
+from jukebox_kit.model.weights import PARTS, ModelDefinition, load_definition, shipped_models
+from jukebox_kit.song import lay_pieces
+
+BUCKETS = (1, 2, 4, 8, 16)  # items at once
+
+LEVELS = (2, 1, 0)
+
+TOGETHER = ((0, 1, 2), (0, 1), ())  # levels that stay loaded beside each other where there is room, the best first
+
+# Bytes left free. On the CPU what glibc keeps of freed memory: it made up to 344 MiB more than the plan said, as
+# measured; on a GPU, not measured yet, what the allocator cannot use and the code of kernels.
+SPARE = {"cpu": 3 * 2**27, "cuda": 2**28}
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class LevelMemory:
+    """A level's items at once, and the bytes that the device then holds at its peak, all that is loaded included."""
+
+    level: int
+    batch: int
+    peak: int
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How a song is made in the memory that is free.
+
+    weights: what maps are kept as; levels: level 2 first, empty where the song does not fit; together: levels whose
+    priors stay loaded beside each other, so that going on from level to level or song to song loads nothing again;
+    free: bytes; reason: where it does not fit, a sentence that says what would.
+    """
+
+    weights: str
+    levels: tuple[LevelMemory, ...]
+    together: tuple[int, ...]
+    free: int
+    reason: str = ""
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is memory for one item at least, at every level."""
+        return not self.reason
+
+    def batch(self, level: int) -> int:
+        """Return a level's items at once; 1 where nothing fits, which is the least to try."""
+        return next((one.batch for one in self.levels if one.level == level), 1)
+
+
+def plan_memory(
+    definition: ModelDefinition,
+    seconds: float,
+    items: int,
+    device: torch.device,
+    free: int | None = None,
+    weights: str | None = None,
+    batch: int | None = None,
+    *,
+    engine: str = "fast",
+    levels: tuple[int, ...] = LEVELS,
+    hop_fraction: tuple[float, ...] | None = None,
+    pieces: tuple[int, int] = (1, 1),
+) -> MemoryPlan:
+    """Return how the levels of a song of `seconds` and `items` are made in the memory of a device.
+
+    free: bytes, by default what `free_memory` says, which must be before anything of the model is loaded. weights: by
+    default the first of the device's kinds that fits: on a GPU float16, then int8; on the CPU float32, float16, int8.
+    batch: items at once at most, by default as many as fit of 16. pieces: as in `Request`; each counts as an item.
+    Raises RequestError for a length or number that cannot be.
+    """
+    samples = song_samples(definition, seconds)
+    if items < 1 or (batch is not None and batch < 1):
+        raise RequestError(f"items and batch must be at least 1, not {items if items < 1 else batch}.")
+    there = free_memory(device) if free is None else free
+    work = _Work.of(definition, samples, items, batch or BUCKETS[-1], levels, hop_fraction, pieces)
+    tried = (weights,) if weights else kinds(device, engine)
+    for kind in tried:
+        found = work.fitted(Placement(device, kind, engine), there - SPARE[device.type])
+        if found is not None:
+            return MemoryPlan(kind, *found, there)
+    least = min((*work.least(Placement(device, kind, engine)), kind) for kind in tried)
+    return MemoryPlan(tried[-1], (), (), there, _reason(definition, least, device, there, weights))
+
+
+def kinds(device: torch.device, engine: str = "fast") -> tuple[str, ...]:
+    """Return the kinds of weights that a device computes with, the one to take first where it fits first."""
+    if device.type != "cpu":
+        return WEIGHTS[1:2] if engine == "jukebox" else WEIGHTS[1:]
+    return tuple(kind for kind in WEIGHTS if kind == "float32" or engine != "fast" or can_pack(kind))
+
+
+def song_samples(definition: ModelDefinition, seconds: float) -> int:
+    """Return a song's length in samples, whole tokens of the top level; RequestError where it is less than one."""
+    hop, sr = definition.vqvae.hops[-1], definition.vqvae.sr
+    samples = int(seconds * sr) // hop * hop if math.isfinite(seconds) else 0
+    if samples <= 0:
+        raise RequestError(f"{seconds:g} seconds are less than one token; seconds must be at least {hop / sr:.3f}.")
+    return samples
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The levels that are to be made of a song, by level, and for each how many items, or pieces, at once at most."""
+
+    definition: ModelDefinition
+    plans: dict[int, LevelPlan]
+    items: int
+    most: dict[int, int]
+
+    @classmethod
+    def of(
+        cls,
+        definition: ModelDefinition,
+        samples: int,
+        items: int,
+        most: int,
+        levels: tuple[int, ...],
+        hop_fraction: tuple[float, ...] | None,
+        pieces: tuple[int, int],
+    ) -> _Work:
+        """Return the work of a song of so many samples and items."""
+        fractions, vqvae = hop_fraction or definition.sampling.hop_fraction, definition.vqvae
+        plans = {level: plan_level(definition.priors[level], vqvae, samples, fractions[level]) for level in levels}
+        rows = {n: items * len(lay_pieces(plan, (*pieces, 1)[n]).starts) for n, plan in plans.items()}
+        return cls(definition, plans, items, {n: min(count, most) for n, count in rows.items()})
+
+    def taken(self, placement: Placement) -> dict[int, LevelBytes]:
+        """Return what each level takes."""
+        return {n: level_bytes(self.definition, placement, plan, self.items) for n, plan in self.plans.items()}
+
+    def least(self, placement: Placement) -> tuple[int, int]:
+        """Return the bytes without which no level can be made with one item at once, and the level that needs them."""
+        return max((taken.peak(1), level) for level, taken in self.taken(placement).items())
+
+    def fitted(self, placement: Placement, room: int) -> tuple[tuple[LevelMemory, ...], tuple[int, ...]] | None:
+        """Return the levels with as many items at once as fit, and which stay loaded; None where one does not fit."""
+        each = self.taken(placement)
+        counts = {level: {min(bucket, most) for bucket in BUCKETS} for level, most in self.most.items()}
+        batches = {n: max((c for c in counts[n] if taken.peak(c) <= room), default=0) for n, taken in each.items()}
+        if not all(batches.values()):
+            return None
+        priors = {n: weights_bytes(self.definition, PARTS[n + 1], placement) for n in TOGETHER[0]}
+        alone = {level: taken.peak(batches[level]) for level, taken in each.items()}
+        for together in TOGETHER:
+            beside = {n: sum(priors[other] for other in set(together) - {n}) if n in together else 0 for n in each}
+            peaks = {level: alone[level] + beside[level] for level in each}
+            if max(peaks.values()) <= room:
+                break
+        return tuple(LevelMemory(level, batches[level], peaks[level]) for level in each), together
+
+
+def _reason(
+    definition: ModelDefinition, least: tuple[int, int, str], device: torch.device, free: int, weights: str | None
+) -> str:
+    """Return why a song does not fit and what would; `least`: bytes, level and weights of what takes least."""
+    needed, level, kind = least
+    place = "this machine" if device.type == "cpu" else "this GPU"
+    others = [(definition, f"--weights {kind}") for kind in kinds(device) if weights not in (None, kind)]
+    others += [(load_definition(name), f"the model {name}") for name in shipped_models() if name != definition.name]
+    for other, choice in others:
+        work = _Work.of(other, song_samples(other, other.seconds_range[0]), 1, 1, LEVELS, None, (1, 1))
+        tried = (choice.removeprefix("--weights "),) if other is definition else kinds(device)
+        if any(work.fitted(Placement(device, each), free - SPARE[device.type]) for each in tried):
+            advice = f"or choose {choice}"
+            break
+    else:
+        advice = "or use a larger machine"
+    return (
+        f"level {level} of {definition.name} takes {(needed + SPARE[device.type]) / GIB:.1f} GiB for one item with "
+        f"{kind} weights, and {place} has {free / GIB:.1f} GiB free; free some, {advice}."
+    )

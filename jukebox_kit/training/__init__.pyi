@@ -1,0 +1,11 @@
+from .corpus import Windows as Windows
+from .corpus import encode_windows as encode_windows
+from .corpus import synthesise_windows as synthesise_windows
+from .prior import CodeCorpus as CodeCorpus
+from .recipe import load_training as load_training
+from .run import train as train
+from .synth import ARTISTS as ARTISTS
+from .synth import GENRES as GENRES
+from .synth import VOWELS as VOWELS
+from .synth import SynthSong as SynthSong
+from .synth import synthesise as synthesise

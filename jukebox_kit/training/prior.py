@@ -1,0 +1,97 @@
+"""Training a prior or an upsampler on the codes of the corpus."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from jukebox_kit.model import CodesConditioner, Labels, Linear, PositionTable, Prior, label_rows
+from jukebox_kit.training.corpus import Report
+from jukebox_kit.training.recipe import PriorRecipe
+from jukebox_kit.training.schedule import Schedule
+
+
+class CodeCorpus:
+    """Codes of windows at a level, (K, L), those of the level above, and labels; batches of n_ctx tokens."""
+
+    def __init__(self, prior: Prior, codes: Tensor, above: Tensor | None, labels: list[Labels]) -> None:
+        self.prior, self.codes, self.above, self.labels = prior, codes, above, labels
+
+    def batch(self, rows: list[int], starts: list[int]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return codes (N, n_ctx), label rows (N, Y) and upper codes for windows at `starts` of `rows`, in tokens.
+
+        Below the top, starts are whole numbers of upper tokens.
+        """
+        config, hop = self.prior.config, self.prior.hop
+        pairs = list(zip(rows, starts, strict=True))
+        codes = torch.stack([self.codes[r, s : s + config.n_ctx] for r, s in pairs]).long()
+        y = torch.cat([label_rows([self.labels[r]], config, hop, s, codes.device) for r, s in pairs])
+        if self.above is None:
+            return codes, y, None
+        rate = self.prior.rate
+        upper = torch.stack([self.above[r, s // rate : (s + config.n_ctx) // rate] for r, s in pairs])
+        return codes, y, upper.long()
+
+    def random_batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return a batch at random places."""
+        rate = 1 if self.above is None else self.prior.rate
+        room = (self.codes.shape[1] - self.prior.config.n_ctx) // rate + 1
+        rows = torch.randint(len(self.codes), (size,), generator=generator).tolist()
+        starts = [s * rate for s in torch.randint(room, (size,), generator=generator).tolist()]
+        return self.batch(rows, starts)
+
+
+def train_prior(
+    prior: Prior, recipe: PriorRecipe, corpus: CodeCorpus, held_out: CodeCorpus, seed: int, report: Report
+) -> list[dict[str, float]]:
+    """Train a prior; return what was measured on the way, losses in bits a token."""
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    initialise(prior)
+    schedule = Schedule(prior.parameters(), recipe.learning_rate, recipe.warm_up, recipe.steps, recipe.weight_decay)
+    share = prior.prefix_length / (prior.prefix_length + prior.config.n_ctx)
+    log: list[dict[str, float]] = []
+    for step in range(recipe.steps):
+        music, lyric = prior.losses(*corpus.random_batch(recipe.batch, generator))
+        # Each loss counts by its share of the positions, the lyrics' less than that.
+        schedule.step(((1 - share) * music + recipe.lyric_loss * share * lyric) * math.log(2))
+        if step % 50 == 0 or step == recipe.steps - 1:
+            measured = {
+                "step": float(step),
+                "bits": float(music.detach()),
+                "held_out_bits": measure(prior, held_out),
+            }
+            log.append(measured)
+            report(
+                f"level {prior.config.level} step {step}: {measured['bits']:.3f} bits a token, "
+                f"{measured['held_out_bits']:.3f} on songs held out"
+            )
+    return log
+
+
+@torch.no_grad()
+def measure(prior: Prior, corpus: CodeCorpus) -> float:
+    """Return the mean bits a token over the first window of each song of a corpus."""
+    count = len(corpus.codes)
+    rows = range(count)
+    bits = [prior.losses(*corpus.batch([r], [0]))[0] for r in rows]
+    return float(torch.stack(bits).mean())
+
+
+def initialise(prior: Prior) -> None:
+    """Draw every parameter from torch's generator; maps back into the residual stream start small."""
+    for name, module in prior.named_modules():
+        if isinstance(module, Linear):
+            small = (2 * prior.config.prior_depth) ** -0.5 if name.endswith("c_proj") else 1.0
+            nn.init.normal_(module.w, std=small * module.w.shape[0] ** -0.5)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+        elif isinstance(module, PositionTable):
+            nn.init.normal_(module.pos_emb, std=0.01)
+        elif isinstance(module, CodesConditioner):
+            nn.init.zeros_(module.ln.bias)
+    if prior.config.has_encoder:
+        nn.init.normal_(prior.prime_prior.start_token, std=0.01)
+        nn.init.normal_(prior.prime_x_out.weight, std=0.02)

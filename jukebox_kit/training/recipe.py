@@ -1,0 +1,86 @@
+"""A training run as a YAML file: which model, on what music, and for how long each part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jukebox_kit.errors import ConfigurationError, RequestError
+from jukebox_kit.model import from_mapping
+from jukebox_kit.model.weights import PARTS, ModelDefinition, load_definition, read_yaml
+from jukebox_kit.training.synth import ARTISTS, GENRES
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """How much music is synthesised: `songs` windows of the top prior's length, and `held_out` more to measure on."""
+
+    songs: int
+    held_out: int
+
+
+@dataclass(frozen=True)
+class VQVAERecipe:
+    """How the VQ-VAE is trained; the losses' names and weights are the release's."""
+
+    steps: int
+    batch: int
+    samples: int
+    learning_rate: float
+    warm_up: int
+    commit: float = 0.02
+    linf: float = 0.02
+    linf_samples: int = 2048
+    spectral: float = 1.0
+    codebook_average: float = 0.99
+    revive_below: float = 0.04  # of a code's fair share of the batch
+
+
+@dataclass(frozen=True)
+class PriorRecipe:
+    """How a prior or an upsampler is trained."""
+
+    steps: int
+    batch: int
+    learning_rate: float
+    warm_up: int
+    weight_decay: float = 0.01
+    lyric_loss: float = 0.4
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """The whole run. `priors` are level 0, 1, 2; parts are written to `out`."""
+
+    model: ModelDefinition
+    seed: int
+    out: Path
+    corpus: Corpus
+    vqvae: VQVAERecipe
+    priors: tuple[PriorRecipe, ...]
+
+
+def load_training(path: Path) -> TrainingRun:
+    """Read a training YAML; its `model` is a name that ships or a path beside the file."""
+    if not path.is_file():
+        raise RequestError(f"there is no training file {path}; see configs/training/demo.yaml for one to copy.")
+    values = read_yaml(path)
+    wanted = {"model", "seed", "out", "corpus", *PARTS}
+    if set(values) != wanted:
+        wrong = sorted(set(values) ^ wanted)[0]
+        raise ConfigurationError(
+            f"{path}: {wrong} is unknown or missing; the settings are {', '.join(sorted(wanted))}."
+        )
+    name = str(values["model"])
+    model = load_definition(path.parent / name if name.endswith((".yaml", ".yml")) else name)
+    needed = (len(GENRES) + 1, len(ARTISTS) + 1)
+    if any(prior.y_bins[0] < needed[0] or prior.y_bins[1] < needed[1] for prior in model.priors):
+        raise ConfigurationError(f"{name}: the corpus needs y_bins of at least {list(needed)} in every prior.")
+    return TrainingRun(
+        model,
+        int(values["seed"]),
+        Path(values["out"]),
+        from_mapping(Corpus, values["corpus"], f"{path}: corpus"),
+        from_mapping(VQVAERecipe, values["vqvae"], f"{path}: vqvae"),
+        tuple(from_mapping(PriorRecipe, values[part], f"{path}: {part}") for part in PARTS[1:]),
+    )

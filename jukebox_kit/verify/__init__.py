@@ -1,1 +1,0 @@
-"""Replaying recorded numbers through the code that sampling uses."""
