@@ -27,7 +27,7 @@ from jukebox_kit.engine.decoders import make_loop
 from jukebox_kit.engine.loop import Rows, TokenLoop
 from jukebox_kit.engine.memory import level_bytes, weights_bytes
 from jukebox_kit.engine.model import place, repack
-from jukebox_kit.engine.original import PACKAGES
+from jukebox_kit.model.weights import PACKAGES
 from jukebox_kit.engine.placement import Placement
 from jukebox_kit.engine.sampling import LevelJob, sample_level
 from jukebox_kit.engine.windows import UNMADE, plan_level

@@ -26,7 +26,8 @@ from jukebox_kit.checks.verify.songs import check_labels
 from jukebox_kit.engine import placement
 from jukebox_kit.engine.decoders import make_decoder
 from jukebox_kit.engine.model import Model, of_package
-from jukebox_kit.engine.original import PACKAGES, JukeboxDecoder, JukeboxPrior, JukeboxVQVAE, package
+from jukebox_kit.model.weights import PACKAGES
+from jukebox_kit.engine.original import JukeboxDecoder, JukeboxPrior, JukeboxVQVAE, package
 from jukebox_kit.engine.placement import Placement
 from jukebox_kit.errors import CheckpointError, RequestError, StoppedError
 from jukebox_kit.model.weights.blank import blank_prior
