@@ -3,10 +3,10 @@ from .errors import JukeboxKitError as JukeboxKitError
 from .song import Song as Song
 from .song import save_audio as save_audio
 from .steps import (
-    Options as Options,
+    Progress as Progress,
 )
 from .steps import (
-    Progress as Progress,
+    RunSettings as RunSettings,
 )
 from .steps import (
     generate as generate,

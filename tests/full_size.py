@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.model import Model, place
 from jukebox_kit.engine.sampling import LevelJob, sample_level
 from jukebox_kit.engine.windows import UNMADE, LevelPlan
@@ -59,7 +59,7 @@ def sample(path: Path) -> None:
     loaded = time.monotonic()
     plan = LevelPlan(0, TOKENS, prior.config.n_ctx, (0,), 4)
     above = torch.zeros(1, TOKENS // 4, dtype=torch.long)
-    job = LevelJob(plan, (0,), (Labels(1, (1,), (), 44100 * 60),), above, 0, Choice(0.99))
+    job = LevelJob(plan, (0,), (Labels(1, (1,), (), 44100 * 60),), above, 0, SamplingParams(0.99))
     codes = torch.full((1, TOKENS), UNMADE)
     sample_level(prior, job, codes)
     done = time.monotonic()

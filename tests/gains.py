@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from jukebox_kit.engine.caches import Layouts
-from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.cpu.small_decoder import small
 from jukebox_kit.engine.decoder import CachedDecoder
 from jukebox_kit.engine.decoders import make_loop
@@ -53,7 +53,7 @@ def stepper(prior: Prior, songs: int) -> Callable[[int], float]:
     """Return what steps a part in the middle of a window, as songs are sampled, and says how long a step took."""
     shape = prior.prior.transformer.shape
     with patch.dict("jukebox_kit.engine.noise.NOISE_VALUES", cpu=songs * STEPS * prior.bins):
-        loop = make_loop(prior, Rows.of(torch.arange(songs)), 0, Choice(0.98), Placement(CPU))
+        loop = make_loop(prior, Rows.of(torch.arange(songs)), 0, SamplingParams(0.98), Placement(CPU))
     given = Conditioning(
         torch.randn(songs, shape.positions, shape.width),
         torch.randn(songs, 1, shape.width),

@@ -22,17 +22,17 @@ from torch.profiler import ProfilerActivity, profile
 
 from jukebox_kit.checks.verify.golden import Golden
 from jukebox_kit.checks.verify.run import verify_folder
-from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.decoders import make_loop
 from jukebox_kit.engine.loop import Rows, TokenLoop
 from jukebox_kit.engine.memory import level_bytes, weights_bytes
 from jukebox_kit.engine.model import place, repack
-from jukebox_kit.model.weights import PACKAGES
 from jukebox_kit.engine.placement import Placement
 from jukebox_kit.engine.sampling import LevelJob, sample_level
 from jukebox_kit.engine.windows import UNMADE, plan_level
 from jukebox_kit.model.labels import Labels
 from jukebox_kit.model.prior import Conditioning, Prior
+from jukebox_kit.model.weights import PACKAGES
 from jukebox_kit.model.weights.blank import blank_prior
 from jukebox_kit.model.weights.definition import load_definition
 
@@ -73,7 +73,7 @@ def check_tokens() -> None:
                     above = golden.tensors.get(f"{name}.z_above")
                     with torch.no_grad():
                         given = prior.condition(y, None if above is None else above[:1].repeat(songs, 1).cuda())
-                    loop = make_loop(prior, Rows.of(torch.arange(songs).cuda()), 5, Choice(), golden.placement)
+                    loop = make_loop(prior, Rows.of(torch.arange(songs).cuda()), 5, SamplingParams(), golden.placement)
                     codes = torch.full((songs, prior.config.n_ctx), UNMADE, device="cuda")
                     loop.window(given, codes, 0, range(prior.config.n_ctx))
                     differ += int((codes != wanted.setdefault(name, codes)).sum())
@@ -148,7 +148,7 @@ def time_part(model: str, prior: Prior, songs: int, placement: Placement, copyin
     definition, level, half = load_definition(model), prior.config.level, prior.config.n_ctx // 2
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    loop = make_loop(prior, Rows.of(torch.arange(songs).cuda()), 0, Choice(0.98), placement)
+    loop = make_loop(prior, Rows.of(torch.arange(songs).cuda()), 0, SamplingParams(0.98), placement)
     shape, width = prior.prior.transformer.shape, prior.config.prior_width
     given = Conditioning(
         torch.zeros(songs, shape.positions, width, device="cuda"),
@@ -191,7 +191,7 @@ def time_song(songs: int) -> None:
         plan = plan_level(prior.config, definition.vqvae, samples, definition.sampling.hop_fraction[level])
         tokens = tuple(range(40)) if prior.config.use_tokens else ()
         labels = (Labels(1, (1,), tokens, samples),) * songs
-        job = LevelJob(plan, tuple(range(songs)), labels, above, 0, Choice(0.98), placement)
+        job = LevelJob(plan, tuple(range(songs)), labels, above, 0, SamplingParams(0.98), placement)
         codes = torch.full((songs, plan.total), UNMADE, device="cuda")
         begun = time.monotonic()
         sample_level(prior, job, codes)

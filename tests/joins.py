@@ -1,16 +1,16 @@
-"""Not a test that runs by itself: `python tests/joins.py FOLDER` shows what it costs to make a song in pieces.
+"""Not a test that runs by itself: `python tests/joins.py FOLDER` shows what it costs to make a song in chunks.
 
-Makes songs of the demo model below the folder, levels 1 and 0 once as a whole and once for each number of pieces, from
+Makes songs of the demo model below the folder, levels 1 and 0 once as a whole and once for each number of chunks, from
 the same level 2, and prints
 
 - the bits a token that the model gives, with half a window of the song before them at least, to the tokens after each
-  place where pieces meet, and to those of the whole song at the same places: each in windows that lie as those did in
+  place where chunks meet, and to those of the whole song at the same places: each in windows that lie as those did in
   which they were made; with the standard error of the mean difference. Then the other way round, both in the other's
-  windows: tokens of either song are less likely where the windows lie otherwise, so that this is no cost of pieces;
-- how alike the two pieces' own decodings are where both are heard, as their correlation, which says how to fade;
-- the speed of a step with as many rows as pieces, taken in turns with that of one row.
+  windows: tokens of either song are less likely where the windows lie otherwise, so that this is no cost of chunks;
+- how alike the two chunks' own decodings are where both are heard, as their correlation, which says how to fade;
+- the speed of a step with as many rows as chunks, taken in turns with that of one row.
 
-`joins-N.png` shows the spectrograms around one such place, the whole song above, the one in pieces below.
+`joins-N.png` shows the spectrograms around one such place, the whole song above, the one in chunks below.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from jukebox_kit.engine.placement import threads_for
 from jukebox_kit.engine.sampling import LevelJob, sample_level
 from jukebox_kit.engine.windows import UNMADE
 from jukebox_kit.model.labels import label_rows
-from jukebox_kit.song.chunks import both_sides, lay_pieces
+from jukebox_kit.song.chunks import both_sides, lay_chunks
 from jukebox_kit.song.codes import Join
 from jukebox_kit.song.song import Song
 
@@ -48,7 +48,7 @@ Numbers = dict[int, list[float]]
 class Found:
     """Bits a token after the joins of one level, by how many tokens after; and how alike both sides of a join are.
 
-    The song in pieces and the whole one, each in windows of its own and in those of the other.
+    The song in chunks and the whole one, each in windows of its own and in those of the other.
     """
 
     pieced: Numbers = field(default_factory=lambda: {n: [] for n in AFTER})
@@ -82,12 +82,12 @@ def bits_after(song: Song, model: jk.Model, level: int, cut: int, starts: list[i
     return torch.cat(found, 1)
 
 
-def song_of(folder: Path, base: Song | None, model: jk.Model, pieces: int) -> Song:
-    """Return a song with levels 1 and 0 made in so many pieces above the level 2 of `base`."""
+def song_of(folder: Path, base: Song | None, model: jk.Model, chunks: int) -> Song:
+    """Return a song with levels 1 and 0 made in so many chunks above the level 2 of `base`."""
     if base is not None and not folder.exists():
         shutil.copytree(base.root, folder)
     song = Song.open(folder)
-    return jk.upsample(song, model=model, pieces=pieces)
+    return jk.upsample(song, model=model, chunks=chunks)
 
 
 def correlation(song: Song, model: jk.Model, level: int, item: int, join: Join) -> float:
@@ -99,7 +99,7 @@ def compare(whole: Song, pieced: Song, model: jk.Model, level: int, found: Found
     """Take one song into account."""
     plan = whole.resolved.plans[level]
     for join in pieced.level(level).joins:
-        grids = [join.begin - plan.n_ctx // 2], list(plan.starts)  # the piece's windows, gone on with to the left
+        grids = [join.begin - plan.n_ctx // 2], list(plan.starts)  # the chunk's windows, gone on with to the left
         sides = (
             (pieced, grids[0], found.pieced),
             (whole, grids[1], found.whole),
@@ -113,8 +113,8 @@ def compare(whole: Song, pieced: Song, model: jk.Model, level: int, found: Found
         found.alike += [correlation(pieced, model, level, item, join) for item in range(pieced.request.items)]
 
 
-def told(level: int, pieces: int, found: Found) -> None:
-    name = f"level {level} in {pieces} pieces"
+def told(level: int, chunks: int, found: Found) -> None:
+    name = f"level {level} in {chunks} chunks"
     for count in AFTER:
         ours, theirs = np.array(found.pieced[count]), np.array(found.whole[count])
         error = (ours - theirs).std(ddof=1) / math.sqrt(len(ours))
@@ -134,7 +134,7 @@ def picture(whole: Song, pieced: Song, model: jk.Model, path: Path) -> None:
     figure = Figure(figsize=(10, 6), layout="constrained")
     axes = figure.subplots(2, 1, sharex=True)
     for axis, song, title in zip(
-        axes, (whole, pieced), ("as a whole", "in pieces that meet in the middle"), strict=True
+        axes, (whole, pieced), ("as a whole", "in chunks that meet in the middle"), strict=True
     ):
         axis.specgram(
             song.audio(0, 0, model)[around] + 1e-9, NFFT=512, Fs=whole.sr, noverlap=448, cmap="magma", vmin=-120
@@ -145,13 +145,13 @@ def picture(whole: Song, pieced: Song, model: jk.Model, path: Path) -> None:
     figure.savefig(path, dpi=80)
 
 
-def step_seconds(song: Song, model: jk.Model, pieces: int) -> float:
-    """Return the seconds of a step of level 0 with so many pieces of one item."""
+def step_seconds(song: Song, model: jk.Model, chunks: int) -> float:
+    """Return the seconds of a step of level 0 with so many chunks of one item."""
     plan, prior = song.resolved.plans[0], model.prior(0)
-    layout = lay_pieces(plan, pieces)
-    above = torch.from_numpy(song.codes(1)[:1].astype(np.int64)).expand(pieces, -1)
-    labels, choice = (song.resolved.labels[0],) * pieces, song.request.choice(0, song.definition)
-    job = LevelJob(layout.plan(plan), (0,) * pieces, labels, above, 0, choice, begins=layout.starts)
+    layout = lay_chunks(plan, chunks)
+    above = torch.from_numpy(song.codes(1)[:1].astype(np.int64)).expand(chunks, -1)
+    labels, choice = (song.resolved.labels[0],) * chunks, song.request.sampling_params(0, song.definition)
+    job = LevelJob(layout.plan(plan), (0,) * chunks, labels, above, 0, choice, begins=layout.starts)
     times: list[float] = []
 
     def made(_position: int) -> None:
@@ -160,21 +160,21 @@ def step_seconds(song: Song, model: jk.Model, pieces: int) -> float:
             raise StopIteration
 
     with suppress(StopIteration):
-        sample_level(prior, job, torch.full((pieces, layout.length), UNMADE), made)
+        sample_level(prior, job, torch.full((chunks, layout.length), UNMADE), made)
     return (times[-1] - times[0]) / (len(times) - 1)
 
 
 def speed(song: Song, model: jk.Model, counts: list[int]) -> None:
-    """Print tokens a second of level 0 with so many pieces, measured in turns."""
+    """Print tokens a second of level 0 with so many chunks, measured in turns."""
     with threads_for(model.prior(0).config):
         rounds = [[step_seconds(song, model, count) for count in (1, *counts)] for _ in range(ROUNDS)]
     once, *others = np.median(np.array(rounds), 0)
     plan = song.resolved.plans[0]
     typer.echo(f"level 0 as a whole: {1 / once:.0f} tokens/s, {plan.total * once:.1f} s for {plan.total} tokens")
     for count, step in zip(counts, others, strict=True):
-        length = lay_pieces(plan, count).length
+        length = lay_chunks(plan, count).length
         typer.echo(
-            f"level 0 in {count} pieces: {count / step:.0f} tokens/s, {length * step:.1f} s for {plan.total} tokens of "
+            f"level 0 in {count} chunks: {count / step:.0f} tokens/s, {length * step:.1f} s for {plan.total} tokens of "
             f"the song, {plan.total * once / (length * step):.2f} times as fast"
         )
 
@@ -184,17 +184,17 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--items", type=int, default=4)
-    parser.add_argument("--pieces", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--chunks", type=int, nargs="+", default=[2, 4])
     given = parser.parse_args()
     model = jk.Model.load("demo", "cpu")
-    found = {(level, count): Found() for level in (1, 0) for count in given.pieces}
+    found = {(level, count): Found() for level in (1, 0) for count in given.chunks}
     for number, (artist, genre) in enumerate(STYLES):
         place = given.folder / f"{number}"
         fields = {"artist": artist, "genre": genre, "lyrics": "la mo di ne", "items": given.items, "seed": number}
         base = jk.level_2(Song.create(place / "base", model, seconds=given.seconds, **fields), model)
         whole = song_of(place / "whole", base, model, 1)
-        for count in given.pieces:
-            pieced = song_of(place / f"pieces-{count}", base, model, count)
+        for count in given.chunks:
+            pieced = song_of(place / f"chunks-{count}", base, model, count)
             for level in (1, 0):
                 compare(whole, pieced, model, level, found[level, count])
             if not number:
@@ -202,7 +202,7 @@ def main() -> None:
         typer.echo(f"{artist}, {genre}: made")
     for (level, count), numbers in found.items():
         told(level, count, numbers)
-    speed(whole, model, given.pieces)
+    speed(whole, model, given.chunks)
 
 
 if __name__ == "__main__":

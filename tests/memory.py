@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.memory import level_bytes
 from jukebox_kit.engine.model import Model
 from jukebox_kit.engine.placement import WEIGHTS, Placement
@@ -104,7 +104,9 @@ def sample(model: Model, plan: LevelPlan, items: int) -> None:
     rows = tuple(range(items))
     above = torch.zeros(items, plan.total // plan.rate, dtype=torch.long, device=model.device)
     labels = Labels(1, (1,), (3, 4, 5), 60 * model.definition.vqvae.sr)
-    job = LevelJob(plan, rows, (labels,) * items, None if prior.top else above, 0, Choice(0.98), model.placement)
+    job = LevelJob(
+        plan, rows, (labels,) * items, None if prior.top else above, 0, SamplingParams(0.98), model.placement
+    )
 
     def preview(position: int) -> None:
         if position < plan.total - 1:

@@ -241,7 +241,7 @@ def test_who_asks_for_a_stop_gets_it_between_windows(tmp_path: Path, loaded: Mod
         return len(asked) > tokens + 1
 
     with pytest.raises(StoppedError):
-        jk.level_2(song, loaded, jk.Options(stop=stop))
+        jk.level_2(song, loaded, jk.RunSettings(stop=stop))
     assert song.status()[0].done == tokens
     assert read_alignment(song, 0) is None
 

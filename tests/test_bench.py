@@ -31,7 +31,7 @@ from jukebox_kit.checks.bench.shapes import (
     seen_keys,
     step_bytes,
 )
-from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.decoder import CachedDecoder
 from jukebox_kit.engine.decoders import make_loop
 from jukebox_kit.engine.loop import Rows
@@ -41,7 +41,7 @@ from jukebox_kit.engine.placement import Placement
 from jukebox_kit.engine.windows import UNMADE
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.configuration import PriorConfig
-from jukebox_kit.model.transformer import Linear
+from jukebox_kit.model.transformer import PlainLinear
 from jukebox_kit.model.weights.checkpoint import recipe_tensor
 from jukebox_kit.model.weights.definition import load_definition
 from jukebox_kit.steps.estimates import LevelEstimate, SongEstimate
@@ -138,7 +138,7 @@ def test_the_table_shows_every_row_and_leaves_out_empty_columns() -> None:
 
 def test_products_are_those_of_a_step_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     prior, called = build(SMALL, PLAIN), list[int]()
-    for kind in (Linear, nn.Linear):
+    for kind in (PlainLinear, nn.Linear):
         whole: Callable[..., Tensor] = kind.forward
 
         def forward(self: nn.Module, x: Tensor, whole: Callable[..., Tensor] = whole) -> Tensor:
@@ -166,7 +166,7 @@ def test_plain_products_are_as_large_and_as_many() -> None:
 
 @pytest.mark.parametrize("at", [0, 9])
 def test_ours_is_the_loop_that_samples_songs(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    prior, choice = build(SMALL, PLAIN), Choice(0.9)
+    prior, choice = build(SMALL, PLAIN), SamplingParams(0.9)
     ours = Ours(prior, PLAIN, choice)
     ours.begin(2, at)
     assert ours.run(LEAD) > 0
@@ -187,7 +187,7 @@ def test_more_steps_than_noise_is_made_for_take_more_noise(monkeypatch: pytest.M
         return whole(self, position)
 
     monkeypatch.setattr(NoiseTable, "begin", begin)
-    ours = Ours(build(SMALL, PLAIN), PLAIN, Choice())
+    ours = Ours(build(SMALL, PLAIN), PLAIN, SamplingParams())
     ours.begin(1, 3)
     ours.run(6)
     ours.run(3)
@@ -215,8 +215,8 @@ def test_contenders_take_turns() -> None:
 def test_built_parts_have_the_recipe_in_every_layer_each_its_own() -> None:
     prior = build(SMALL, PLAIN)
     first, last = prior.prior.transformer.layers[0].mlp.c_fc, prior.prior.transformer.layers[-1].mlp.c_fc
-    assert isinstance(first, Linear)
-    assert isinstance(last, Linear)
+    assert isinstance(first, PlainLinear)
+    assert isinstance(last, PlainLinear)
     expected = torch.from_numpy(recipe_tensor("prior.transformer._attn_mods.0.mlp.c_fc.w", (16, 16)))
     assert torch.equal(first.w, expected)
     assert torch.equal(last.w, expected)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from jukebox_kit.engine import timing as pace
-from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.cpu.small_decoder import SmallDecoder
 from jukebox_kit.engine.decoder import CachedDecoder
 from jukebox_kit.engine.memory import free_memory, level_bytes, weights_bytes
@@ -170,7 +170,7 @@ def test_a_plan_counts_the_steps_and_positions_that_sampling_does(
     monkeypatch.setattr(SmallDecoder, "next_logits", counted_step)
     above = None if level else torch.zeros(1, plan.total // plan.rate, dtype=torch.long)
     labels = Labels(1, (1,), (3, 4, 5), 4 * 16000)
-    job = LevelJob(plan, (0,), (labels,), above, 0, Choice())
+    job = LevelJob(plan, (0,), (labels,), above, 0, SamplingParams())
     sample_level(prior, job, torch.full((1, plan.total), UNMADE))
     assert done == {"steps": plan.total, "read": read_positions(plan, prior.prefix_length)}
 
@@ -233,7 +233,7 @@ def test_a_line_through_two_depths_gives_all_layers(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(pace, "WHOLE", most)
     monkeypatch.setattr(pace, "_Runner", Fixed)
     monkeypatch.setattr(pace, "_built", lambda *a: built(a[0], a[1], Placement(META, a[2].weights, "cached")))
-    found = measure_pace(top, definition.vqvae, 2, Placement(CPU), Choice())
+    found = measure_pace(top, definition.vqvae, 2, Placement(CPU), SamplingParams())
     assert found.step == pytest.approx(3 + top.prior_depth / 4 + 0.125)
     assert found.position == pytest.approx((3 + top.prior_depth / 4) / 10)
 
@@ -268,7 +268,7 @@ def test_real_parts_are_stepped(monkeypatch: pytest.MonkeyPatch, tiny: Path, nam
 
     monkeypatch.setattr(SmallDecoder, "next_logits", watched)
     definition = encoder_model() if name == "encoder" else load_definition(tiny if name == "tiny" else name)
-    found = measure_pace(definition.top, definition.vqvae, 2, Placement(CPU), Choice())
+    found = measure_pace(definition.top, definition.vqvae, 2, Placement(CPU), SamplingParams())
     depth = definition.top.prior_depth
     assert layers == ({3, 9} if most == 0 and depth > 9 else {depth})
     assert 0 < found.step < math.inf

@@ -15,7 +15,7 @@ import torch
 import jukebox_kit as jk
 from jukebox_kit.errors import JukeboxKitError, SongError
 from jukebox_kit.song import edits
-from jukebox_kit.song.interop.importing import Answers, import_songs
+from jukebox_kit.song.interop.importing import ImportOverrides, import_songs
 from jukebox_kit.song.interop.pickles import read_old_file
 from jukebox_kit.song.song import Song
 from tests.conftest import GOLDEN, TESTS
@@ -312,7 +312,7 @@ def test_tensors_of_a_gpu_and_slices_of_a_batch(mini: Path, tmp_path: Path, monk
 
 def test_what_the_files_do_not_say_is_asked_for(mini: Path, tmp_path: Path) -> None:
     path = OLD_FORMATS / "zs-top-level-final.t"
-    (outcome,) = import_songs(path, tmp_path / "song", Answers(artist="a"))
+    (outcome,) = import_songs(path, tmp_path / "song", ImportOverrides(artist="a"))
     assert "does not say which model, genre and lyrics it was made with" in outcome.failed
     assert outcome.failed.endswith("give --model, --genre and --lyrics or --lyrics-file.")
     asked: list[str] = []

@@ -11,7 +11,7 @@ import torch
 from jukebox_kit.engine.model import Model, place
 from jukebox_kit.errors import CheckpointError, ConfigurationError, RequestError
 from jukebox_kit.model.configuration import Pattern, layer_patterns
-from jukebox_kit.model.transformer import Linear
+from jukebox_kit.model.transformer import PlainLinear
 from jukebox_kit.model.weights.definition import load_definition, shipped_models
 from tests.conftest import TINY, small_prior
 
@@ -107,7 +107,7 @@ def test_half_precision_is_for_the_maps_alone() -> None:
     """As on a GPU: maps in fp16, tables, norms and the stream between layers in float32."""
     prior = small_prior(attn_order=2)
     place(prior, torch.device("cpu"), torch.float16)
-    linear = {id(p) for m in prior.modules() if isinstance(m, Linear) for p in m.parameters()}
+    linear = {id(p) for m in prior.modules() if isinstance(m, PlainLinear) for p in m.parameters()}
     assert linear
     assert all((p.dtype is torch.float16) == (id(p) in linear) for p in prior.parameters())
     y = torch.zeros(1, prior.config.label_width, dtype=torch.long)

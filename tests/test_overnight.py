@@ -24,7 +24,7 @@ from jukebox_kit.engine.model import Model
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.jobs.queue import Outcome, Report, Standing, bring_old, order, standings, work_through
 from jukebox_kit.song.interop.exporting import export_2020
-from jukebox_kit.song.interop.importing import Answers
+from jukebox_kit.song.interop.importing import ImportOverrides
 from jukebox_kit.song.song import LEVELS, Song
 from jukebox_kit.steps import steps
 from tests.conftest import shell
@@ -218,7 +218,7 @@ def test_a_stop_ends_all_at_once_and_loses_nothing(begin: Callable[..., Song], t
     wanted = begin("../whole", until=0).codes(0)
     tokens = sum(status.total for status in Song.open(tmp_path / "songs" / "a").status())
     asked = iter(range(10**9))
-    stopped = work(tmp_path, model, options=jk.Options(stop=lambda: next(asked) > tokens * 1.5))
+    stopped = work(tmp_path, model, options=jk.RunSettings(stop=lambda: next(asked) > tokens * 1.5))
     assert [(o.song.name, o.end) for o in stopped.outcomes] == [("a", "finished"), ("b", "stopped"), ("c", "stopped")]
     assert "all is saved" in stopped.outcomes[1].why
     assert "before it came to this song" in stopped.outcomes[2].why
@@ -251,7 +251,7 @@ def test_old_runs_are_brought_first(begin: Callable[..., Song], tiny: Path, tmp_
     export_2020(begin("../other", until=2), songs / "old run")
     (sentence,) = [note for note in bring_old(songs) if "model" in note]
     assert "does not say which model" in sentence
-    answers = Answers(model=str(tiny))
+    answers = ImportOverrides(model=str(tiny))
     assert f"{songs / 'old run'} is now {songs / 'imported' / 'old run'}." in bring_old(songs, answers=answers)
     assert [s.song.relative_to(songs).as_posix() for s in standings(songs)] == ["new", "imported/old run"]
     report = work(tmp_path, model)

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from jukebox_kit.checks.verify.golden import Golden
 from jukebox_kit.engine import linear as packed
-from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.decoders import make_loop
-from jukebox_kit.engine.linear import Float16Map, Float32Map, Int8Map, TurnedMap, in_int8
+from jukebox_kit.engine.linear import Float16Linear, Float32Linear, Int8Linear, TransposedLinear, in_int8
 from jukebox_kit.engine.loop import Rows
 from jukebox_kit.engine.model import Model, repack
 from jukebox_kit.engine.placement import Placement
 from jukebox_kit.engine.windows import UNMADE
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.prior import Prior
-from jukebox_kit.model.transformer import Linear, Map
+from jukebox_kit.model.transformer import Linear, PlainLinear
 from jukebox_kit.model.weights.blank import linears
 from tests.conftest import GOLDEN
 
@@ -28,33 +28,37 @@ CPU = torch.device("cpu")
 GOLDEN_PLAIN = Golden.read(GOLDEN, Placement(CPU, "float32", "plain"))
 
 
-def linear(n_in: int = 40, n_out: int = 24) -> Linear:
+def linear(n_in: int = 40, n_out: int = 24) -> PlainLinear:
     generator = torch.Generator().manual_seed(n_in)
-    plain = Linear(n_in, n_out)
+    plain = PlainLinear(n_in, n_out)
     nn.init.normal_(plain.w, std=0.2, generator=generator)
     nn.init.normal_(plain.b, generator=generator)
     return plain.requires_grad_(False)
 
 
-def with_weights(plain: Linear, w: Tensor) -> Linear:
+def with_weights(plain: PlainLinear, w: Tensor) -> PlainLinear:
     other = copy.deepcopy(plain)
     other.w.data = w
     return other
 
 
-def in_8_bits(plain: Linear) -> Linear:
+def in_8_bits(plain: PlainLinear) -> PlainLinear:
     codes, scale = in_int8(plain.w)
     return with_weights(plain, codes.float() * scale)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 16, 200])
-@pytest.mark.parametrize("form", [Float32Map, Float16Map, TurnedMap])
-def test_a_form_computes_what_the_plain_map_of_its_weights_does(form: type[Map], rows: int) -> None:
+@pytest.mark.parametrize("form", [Float32Linear, Float16Linear, TransposedLinear])
+def test_a_form_computes_what_the_plain_map_of_its_weights_does(form: type[Linear], rows: int) -> None:
     plain = linear()
-    kept = {Float32Map: plain, Float16Map: with_weights(plain, plain.w.half().float()), TurnedMap: in_8_bits(plain)}
+    kept = {
+        Float32Linear: plain,
+        Float16Linear: with_weights(plain, plain.w.half().float()),
+        TransposedLinear: in_8_bits(plain),
+    }
     x = torch.randn(2, rows, 40, generator=torch.Generator().manual_seed(1))
     to = torch.randn(2, rows, 24, generator=torch.Generator().manual_seed(2))
-    found, same = TurnedMap(plain, "int8") if form is TurnedMap else form(plain), kept[form]
+    found, same = TransposedLinear(plain, "int8") if form is TransposedLinear else form(plain), kept[form]
     assert torch.allclose(found(x), same(x), atol=2e-5)
     assert torch.allclose(found.added(x, to.clone()), same.added(x, to), atol=2e-5)
     assert torch.allclose(found.gelu(x), same.gelu(x), atol=2e-5)
@@ -68,7 +72,7 @@ def test_int8_rounds_weights_to_half_a_step_and_inputs_to_the_batch_s_range() ->
     assert ((codes * scale - plain.w).abs() <= scale / 2 + 1e-7).all()
     assert codes.abs().amax(0).eq(127).all()
     x = torch.randn(4, 512, generator=torch.Generator().manual_seed(1))
-    worst = (Int8Map(plain)(x) - plain(x)).abs().max() / plain(x).abs().max()
+    worst = (Int8Linear(plain)(x) - plain(x)).abs().max() / plain(x).abs().max()
     assert 1e-4 < worst < 0.03
 
 
@@ -87,7 +91,7 @@ def window(prior: Prior, name: str, songs: int, engine: str, primed: int) -> Ten
         given = prior.condition(tensors[f"{name}.y"][rows], above)
     codes = torch.full((songs, prior.config.n_ctx), UNMADE)
     codes[:, :primed] = tensors[f"{name}.z"][rows, :primed]
-    loop = make_loop(prior, Rows.of(torch.arange(songs)), 3, Choice(0.95), Placement(CPU, "float32", engine))
+    loop = make_loop(prior, Rows.of(torch.arange(songs)), 3, SamplingParams(0.95), Placement(CPU, "float32", engine))
     assert loop.window(given, codes, 0, range(primed, prior.config.n_ctx)) == []
     return codes
 
@@ -111,11 +115,13 @@ def test_whole_windows_are_the_plain_path_s(name: str, weights: str, monkeypatch
 
 def test_packed_parts_are_read_map_by_map(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed, "LARGE", 0)
-    for weights, form in (("float32", Float32Map), ("float16", Float16Map), ("int8", Int8Map)):
+    for weights, form in (("float32", Float32Linear), ("float16", Float16Linear), ("int8", Int8Linear)):
         prior = Model.load("demo", "cpu", weights).prior(0)
         assert not linears(prior)
-        assert {type(m) for m in prior.modules() if isinstance(m, Map)} == {form}
-    assert isinstance(Model.load("demo", "cpu", "int8", "plain").top.prior.transformer.layers[0].mlp.c_fc, TurnedMap)
+        assert {type(m) for m in prior.modules() if isinstance(m, Linear)} == {form}
+    assert isinstance(
+        Model.load("demo", "cpu", "int8", "plain").top.prior.transformer.layers[0].mlp.c_fc, TransposedLinear
+    )
 
 
 def test_a_cpu_that_cannot_pack_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,10 +27,10 @@ from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.page.page import Page, PageItem, Sound, page_of, render, write_page
 from jukebox_kit.song.pictures import heat_map_png, strip_png
 from jukebox_kit.song.reproduce import again, python_call, shell_command
-from jukebox_kit.song.request import Request, settled_request
+from jukebox_kit.song.request import Request, normalise_request
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.store.local import LocalStore
-from jukebox_kit.steps.progress import Options
+from jukebox_kit.steps.progress import RunSettings
 from tests.conftest import Run
 
 REQUEST: dict[str, Any] = {
@@ -117,7 +117,7 @@ def test_a_growing_level_is_shown_as_far_as_it_can_be_heard(
     def progress(now: jk.Progress) -> None:
         stopped.append(now.done)
 
-    stop = Options(progress=progress, preview_every=0.02, stop=lambda: len(stopped) > 120)
+    stop = RunSettings(progress=progress, preview_every=0.02, stop=lambda: len(stopped) > 120)
     with pytest.raises(jk.JukeboxKitError, match="all is saved"):
         jk.level_1(song, options=stop)
     page = page_of(Song.open(song.root))
@@ -215,7 +215,7 @@ def manifest_values(text: str) -> dict[str, Any]:
 
 def asked_by_shell(command: str) -> Request:
     """Return the request that the shell's `sample` makes of a command, by its own parser."""
-    from jukebox_kit.cli.options import number_or_numbers, pieces_of
+    from jukebox_kit.cli.options import chunks_of, number_or_numbers
 
     program, name, *arguments = shlex.split(command)
     assert (program, name) == ("jukebox-kit", "sample")
@@ -223,8 +223,8 @@ def asked_by_shell(command: str) -> Request:
     fields = {field: parsed[field] for field in asdict(Request())}
     fields["temperature"] = number_or_numbers("temperature", fields["temperature"], (1, 3))
     fields["hop_fraction"] = number_or_numbers("hop-fraction", fields["hop_fraction"], (3,))
-    fields["pieces"] = pieces_of(fields["pieces"]) or (1, 1)
-    return settled_request({**fields, "prompt": fields["prompt"] and str(fields["prompt"])})
+    fields["chunks"] = chunks_of(fields["chunks"]) or (1, 1)
+    return normalise_request({**fields, "prompt": fields["prompt"] and str(fields["prompt"])})
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def asked_by_shell(command: str) -> Request:
         Request(
             temperature=(0.1, 0.2, 1 / 3), top_k=5, hop_fraction=(0.5, 0.25, 0.125), total_seconds=60.5, seconds=20.25
         ),
-        Request(pieces=(4, 2)),
+        Request(chunks=(4, 2)),
         Request(top_p=0.9, prompt="/music/a riff's.mp3", prompt_seconds=4.5, lyrics="ünïcödé 歌"),
     ],
 )
@@ -249,7 +249,7 @@ def test_the_commands_ask_for_the_same_again(request_: Request, folder: str) -> 
 
     class Recorder:
         class Song:
-            create = staticmethod(lambda place, **fields: asked.append((place, settled_request(fields))))
+            create = staticmethod(lambda place, **fields: asked.append((place, normalise_request(fields))))
 
         sample = staticmethod(lambda song: None)
 

@@ -13,7 +13,7 @@ import torch
 import jukebox_kit as jk
 from jukebox_kit.engine import model as models
 from jukebox_kit.engine import sampling
-from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.memory import level_bytes, weights_bytes
 from jukebox_kit.engine.model import Model
 from jukebox_kit.engine.placement import Placement
@@ -185,7 +185,7 @@ def test_a_level_goes_on_with_as_many_items_at_once_as_it_was_begun_with(tiny: P
         return len(asked) > 5
 
     with pytest.raises(jk.JukeboxKitError, match="was stopped"):
-        jk.level_2(song, Model.load(tiny, "cpu"), jk.Options(batch=2, stop=stop))
+        jk.level_2(song, Model.load(tiny, "cpu"), jk.RunSettings(batch=2, stop=stop))
     jk.sample(song, model=Model.load(tiny, "cpu"))
     assert [song.manifest.runs[level]["batch"] for level in "210"] == [2, 3, 3]
     assert not any("something else" in line["what"] for line in song.manifest.history)
@@ -212,7 +212,7 @@ def test_caches_are_given_back_when_a_batch_is_done(tiny: Path) -> None:
     prior = Model.load(tiny, "cpu").top
     plan = plan_level(prior.config, SMALL_VQVAE, 128 * 4, 0.5)
     labels = Labels(1, (1,), (3, 4, 5), 4 * 16000)
-    job = LevelJob(plan, (0,), (labels,), None, 0, Choice())
+    job = LevelJob(plan, (0,), (labels,), None, 0, SamplingParams())
     loop = job_loop(prior, job, CPU)
     held = weakref.ref(loop.decoder)
     gc.collect()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.placement import Placement
 from jukebox_kit.engine.sampling import LevelJob, sample_level
 from jukebox_kit.engine.windows import UNMADE, LevelPlan, plan_level, window_starts
@@ -37,7 +37,7 @@ def test_windows_cover_every_token_once(total: int, n_ctx: int, hop: int, primed
 @given(k=st.integers(1, 40), seed=st.integers(0, 1000))
 def test_top_k_keeps_the_likeliest_and_their_ties(k: int, seed: int) -> None:
     logits = torch.randint(0, 8, (3, 30), generator=torch.Generator().manual_seed(seed)).float()
-    kept = Choice(1.0, top_k=k).filtered(logits).isfinite()
+    kept = SamplingParams(1.0, top_k=k).filtered(logits).isfinite()
     kth = logits.sort(descending=True)[0][:, min(k, 30) - 1 : min(k, 30)]
     assert torch.equal(kept, logits >= kth)
 
@@ -46,7 +46,7 @@ def test_top_k_keeps_the_likeliest_and_their_ties(k: int, seed: int) -> None:
 @given(p=st.floats(0.01, 1.0), seed=st.integers(0, 1000))
 def test_top_p_keeps_what_comes_before_the_share_is_full(p: float, seed: int) -> None:
     logits = torch.randn(1, 30, generator=torch.Generator().manual_seed(seed))
-    kept = Choice(1.0, top_p=p).filtered(logits).isfinite()[0]
+    kept = SamplingParams(1.0, top_p=p).filtered(logits).isfinite()[0]
     probabilities = logits.softmax(-1)[0].tolist()
     before = 0.0
     for index in sorted(range(30), key=lambda i: -probabilities[i]):
@@ -56,7 +56,7 @@ def test_top_p_keeps_what_comes_before_the_share_is_full(p: float, seed: int) ->
 
 
 def test_lowest_code_wins_a_tie() -> None:
-    assert Choice().choose(torch.zeros(1, 5), torch.zeros(1, 5)).tolist() == [0]
+    assert SamplingParams().choose(torch.zeros(1, 5), torch.zeros(1, 5)).tolist() == [0]
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ def test_lowest_code_wins_a_tie() -> None:
 )
 def test_wrong_choices_are_refused(fields: dict[str, float]) -> None:
     with pytest.raises(RequestError):
-        Choice(**fields)  # type: ignore[arg-type]  # top_k given as a number is what the test is about
+        SamplingParams(**fields)  # type: ignore[arg-type]  # top_k given as a number is what the test is about
 
 
 def job(prior: Prior, items: tuple[int, ...], above: Tensor | None, **more: object) -> LevelJob:
     plan = plan_level(prior.config, SMALL_VQVAE, 75 * prior.hop // 128 * 128 or 128 * 20, 0.25)
     picked = None if above is None else above[list(items)]
-    return LevelJob(plan, items, (LABELS,) * len(items), picked, 11, Choice(1.0), **more)  # type: ignore[arg-type]
+    return LevelJob(plan, items, (LABELS,) * len(items), picked, 11, SamplingParams(1.0), **more)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

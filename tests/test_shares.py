@@ -17,11 +17,11 @@ from jukebox_kit.engine.windows import UNMADE
 from jukebox_kit.errors import SongBusyError, SongError, StoppedError
 from jukebox_kit.song.codes import pack_codes
 from jukebox_kit.song.song import Song
-from jukebox_kit.steps.shards import begun_share
-from jukebox_kit.steps.steps import sample_share
+from jukebox_kit.steps.shards import held_shard
+from jukebox_kit.steps.steps import sample_shard
 from tests.test_song import REQUEST, same_codes
 
-PIECED: dict[str, Any] = REQUEST | {"seconds": 0.8, "items": 3, "pieces": 2}
+CHUNKED: dict[str, Any] = REQUEST | {"seconds": 0.8, "items": 3, "chunks": 2}
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +31,13 @@ def model(tiny: Path) -> Model:
 
 @pytest.fixture(scope="module")
 def whole(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Song:
-    """A song of three items in two pieces, made by one process."""
+    """A song of three items in two chunks, made by one process."""
     root = tmp_path_factory.mktemp("songs") / "whole"
-    return jk.sample(Song.create(root, model, model=model.source, **PIECED), model=model)
+    return jk.sample(Song.create(root, model, model=model.source, **CHUNKED), model=model)
 
 
 def fresh(model: Model, root: Path) -> Song:
-    return Song.create(root, model, model=model.source, **PIECED)
+    return Song.create(root, model, model=model.source, **CHUNKED)
 
 
 def shares_of(song: Song) -> list[str]:
@@ -48,7 +48,7 @@ def test_a_song_of_shares_is_the_song(whole: Song, model: Model, tmp_path: Path)
     song = fresh(model, tmp_path / "song")
     for level, cuts in ((2, (0, 1, 3)), (1, (0, 4, 6)), (0, (0, 1, 2, 6))):
         for first, end in pairwise(cuts):
-            sample_share(Song.open(song.root), level, range(first, end), model)
+            sample_shard(Song.open(song.root), level, range(first, end), model)
         assert (song.codes(level) == UNMADE).all()
         assert len(shares_of(song)) == len(cuts) - 1
         jk.sample(Song.open(song.root), until=level, model=model)
@@ -77,12 +77,12 @@ def test_a_share_that_was_stopped_goes_on_alone_or_with_its_level(
             return len(asked) >= 30
 
         with pytest.raises(StoppedError):
-            sample_share(song, 2, range(1, 3), model, jk.Options(stop=stop))
+            sample_shard(song, 2, range(1, 3), model, jk.RunSettings(stop=stop))
         assert len(shares_of(song)) == 1
         made = list[int]()
-        counted = jk.Options(progress=lambda progress, made=made: made.append(progress.done))  # type: ignore[misc]
+        counted = jk.RunSettings(progress=lambda progress, made=made: made.append(progress.done))  # type: ignore[misc]
         if again == "share":
-            sample_share(song, 2, range(1, 3), model, counted)
+            sample_shard(song, 2, range(1, 3), model, counted)
         song = jk.level_2(Song.open(song.root), model)
         assert np.array_equal(song.codes(2), whole.codes(2))
         assert not (song.root / "shares").exists()
@@ -90,15 +90,15 @@ def test_a_share_that_was_stopped_goes_on_alone_or_with_its_level(
 
 def test_nobody_works_on_what_another_does(model: Model, tmp_path: Path) -> None:
     song = fresh(model, tmp_path / "song")
-    with begun_share(song, 2, range(0, 2)):
+    with held_shard(song, 2, range(0, 2)):
         with (
             pytest.raises(SongBusyError, match=r"rows_0-1.* is being worked on by process"),
-            begun_share(Song.open(song.root), 2, range(0, 2)),
+            held_shard(Song.open(song.root), 2, range(0, 2)),
         ):
             pass
         with pytest.raises(SongBusyError, match=r"rows_0-1.* is being worked on by process"):
             jk.level_2(Song.open(song.root), model)
-        with begun_share(Song.open(song.root), 2, range(2, 3)) as beside:
+        with held_shard(Song.open(song.root), 2, range(2, 3)) as beside:
             assert beside.rows == range(2, 3)
 
 
@@ -107,7 +107,7 @@ def test_shares_begun_at_once_wait_for_each_other(model: Model, tmp_path: Path) 
     together = threading.Barrier(3, timeout=30)
 
     def begin(row: int) -> None:
-        with begun_share(Song.open(song.root), 2, range(row, row + 1)) as share:
+        with held_shard(Song.open(song.root), 2, range(row, row + 1)) as share:
             begun.append(share.rows)
             together.wait()
 
@@ -124,7 +124,7 @@ def test_a_share_waits_only_so_long_for_a_song_at_which_somebody_is_at_work(
 ) -> None:
     song = fresh(model, tmp_path / "song")
     monkeypatch.setattr("jukebox_kit.steps.shards.PATIENCE", 0.3)
-    with song.locked(), pytest.raises(SongBusyError), begun_share(Song.open(song.root), 2, range(1)):
+    with song.locked(), pytest.raises(SongBusyError), held_shard(Song.open(song.root), 2, range(1)):
         pass
     assert shares_of(song) == []
 
@@ -132,7 +132,7 @@ def test_a_share_waits_only_so_long_for_a_song_at_which_somebody_is_at_work(
 def test_a_share_of_what_the_song_no_longer_is_is_thrown_away(whole: Song, model: Model, tmp_path: Path) -> None:
     song = fresh(model, tmp_path / "song")
     jk.level_2(song, model)
-    sample_share(song, 1, range(0, 6), model)
+    sample_shard(song, 1, range(0, 6), model)
     changed = song.level(2)
     codes = (changed.codes + 1) % 32  # as if another process had sampled level 2 otherwise
     song.store.write("level_2/codes.safetensors", pack_codes(type(changed)(codes, changed.given)))
@@ -146,7 +146,7 @@ def test_what_stands_in_the_level_is_not_made_again(whole: Song, model: Model, t
     shutil.copytree(whole.root, root)
     song = Song.open(root)
     made = list[int]()
-    sample_share(song, 0, range(0, 6), model, jk.Options(progress=lambda progress: made.append(progress.done)))
+    sample_shard(song, 0, range(0, 6), model, jk.RunSettings(progress=lambda progress: made.append(progress.done)))
     assert made == []
     assert jk.sample(song, model=model) is song
     assert same_codes(song, whole)
@@ -156,19 +156,19 @@ def test_what_stands_in_the_level_is_not_made_again(whole: Song, model: Model, t
 def test_rows_that_a_level_has_not_are_refused(model: Model, tmp_path: Path, rows: range) -> None:
     song = fresh(model, tmp_path / "song")
     with pytest.raises(SongError, match=r"level 2 of .* has rows 0 to 2"):
-        sample_share(song, 2, rows, model)
+        sample_shard(song, 2, rows, model)
 
 
 def test_a_share_needs_the_level_above_whole(model: Model, tmp_path: Path) -> None:
     with pytest.raises(SongError, match="needs level 2 whole"):
-        sample_share(fresh(model, tmp_path / "song"), 1, range(0, 3), model)
+        sample_shard(fresh(model, tmp_path / "song"), 1, range(0, 3), model)
 
 
 def test_alignment_is_told_where_level_2_is_taken_in(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     song = fresh(model, tmp_path / "song")
-    sample_share(song, 2, range(0, 3), model)
+    sample_shard(song, 2, range(0, 3), model)
     tried = list[Song]()
     monkeypatch.setattr("jukebox_kit.steps.steps.try_alignments", lambda song, *_: tried.append(song))
     jk.level_2(song, model)

@@ -13,7 +13,7 @@ from torch import Tensor
 from jukebox_kit.checks.verify.parts import teacher_forced
 from jukebox_kit.engine import sampling
 from jukebox_kit.engine.caches import Cache
-from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.cpu import large_decoder as large
 from jukebox_kit.engine.cpu import numba_noise as compiled_choice
 from jukebox_kit.engine.cpu import numba_step as compiled
@@ -27,7 +27,7 @@ from jukebox_kit.engine.loop import Rows, TokenLoop
 from jukebox_kit.engine.noise import NoiseTable, gumbel
 from jukebox_kit.engine.sampling import ON_CPU
 from jukebox_kit.model.prior import Conditioning, Prior
-from jukebox_kit.model.transformer import Linear
+from jukebox_kit.model.transformer import PlainLinear
 from tests.conftest import small_prior
 from tests.test_decoding import labels, priors
 from tests.test_packed import GOLDEN_PLAIN, window
@@ -101,7 +101,7 @@ def test_exp_is_right_to_a_few_units_in_the_last_place() -> None:
 def test_large_parts_leave_their_products_to_torch() -> None:
     prior = small_prior()
     assert small(prior)
-    prior.prior.transformer.layers[-1].mlp.c_fc = Linear(512, LARGE // 512)
+    prior.prior.transformer.layers[-1].mlp.c_fc = PlainLinear(512, LARGE // 512)
     assert not small(prior)
     assert type(make_decoder(prior, 1, ON_CPU)) is LargeDecoder
 
@@ -136,7 +136,7 @@ def test_where_nothing_can_be_compiled_torch_does_it_and_the_loop_says_so(
 ) -> None:
     monkeypatch.setattr(sampling, "small", lambda _: part == "small")
     monkeypatch.setattr(compiled, "attend_songs" if part == "large" else "step_logits", None)
-    loop = make_loop(small_prior(), Rows.of(torch.arange(2)), 0, Choice(), ON_CPU)
+    loop = make_loop(small_prior(), Rows.of(torch.arange(2)), 0, SamplingParams(), ON_CPU)
     assert type(loop.decoder) is CachedDecoder
     assert type(loop.noise) is NoiseTable
     assert not loop.decoder.own
@@ -168,7 +168,7 @@ def test_a_table_of_noise_is_the_noise(seed: int, bins: int) -> None:
 @pytest.mark.parametrize("temperature", [1.0, 0.98, 0.37])
 def test_choosing_is_what_torch_chooses(temperature: float) -> None:
     prior, songs = small_prior(), 3
-    items, choice = torch.arange(songs), Choice(temperature)
+    items, choice = torch.arange(songs), SamplingParams(temperature)
     decoder, noise = SmallDecoder(prior, songs), CompiledNoise(1, 2, items, prior.bins, torch.zeros_like(items))
     loop = TokenLoop(decoder, choice, noise, prior.config.n_ctx, torch.zeros_like(items))
     step = choosing_step(decoder, noise, temperature, loop.codes, loop.chosen, loop.position)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.cuda.graph import warmed_up
 from jukebox_kit.engine.cuda.self_check import fuse
 from jukebox_kit.engine.decoder import CachedDecoder
 from jukebox_kit.engine.decoders import make_loop
-from jukebox_kit.engine.linear import TurnedMap
+from jukebox_kit.engine.linear import TransposedLinear
 from jukebox_kit.engine.loop import Rows, TokenLoop
 from jukebox_kit.engine.model import place, repack
 from jukebox_kit.engine.noise import NoiseTable
@@ -22,7 +22,7 @@ from jukebox_kit.engine.windows import UNMADE
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.configuration import PriorConfig
 from jukebox_kit.model.prior import Prior
-from jukebox_kit.model.transformer import Linear
+from jukebox_kit.model.transformer import PlainLinear
 from jukebox_kit.model.weights.blank import linears
 from tests.conftest import SMALL_VQVAE, small_prior
 from tests.counting import dispatched
@@ -48,14 +48,14 @@ def on_meta(order: str, depth: int) -> Prior:
     return prior
 
 
-def loop_of(prior: Prior, songs: int, choice: Choice) -> TokenLoop:
+def loop_of(prior: Prior, songs: int, choice: SamplingParams) -> TokenLoop:
     items = torch.zeros(songs, dtype=torch.long, device=prior.prior.pos_emb.pos_emb.device)
     return TokenLoop(CachedDecoder(prior, songs), choice, NoiseTable(0, 2, items, prior.bins), prior.config.n_ctx)
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("choice", [Choice(0.9), Choice(top_k=5), Choice(top_p=0.8)])
-def test_a_step_reads_nothing_back(order: str, choice: Choice) -> None:
+@pytest.mark.parametrize("choice", [SamplingParams(0.9), SamplingParams(top_k=5), SamplingParams(top_p=0.8)])
+def test_a_step_reads_nothing_back(order: str, choice: SamplingParams) -> None:
     loop = loop_of(on_meta(order, 5), 3, choice)
     with pytest.raises(RuntimeError, match="meta"):
         loop.position.item()
@@ -63,7 +63,7 @@ def test_a_step_reads_nothing_back(order: str, choice: Choice) -> None:
 
 
 def test_a_step_is_few_operations() -> None:
-    counts = [sum(dispatched(loop_of(on_meta("prime", depth), 2, Choice()).step).values()) for depth in (4, 8)]
+    counts = [sum(dispatched(loop_of(on_meta("prime", depth), 2, SamplingParams()).step).values()) for depth in (4, 8)]
     assert counts[1] - counts[0] <= 4 * LAYER
     assert counts[0] - 4 * LAYER <= 45  # tables, choosing, feeding
 
@@ -83,7 +83,7 @@ def windows(prior: Prior, loop: TokenLoop) -> Tensor:
 def test_warming_up_leaves_nothing_behind(order: str) -> None:
     names, more = ORDERS[order]
     prior = small_prior(attn_order=names, prior_depth=len(names), n_vocab=80, **more, **ENCODER)
-    fresh, warm = (loop_of(prior, 2, Choice()) for _ in range(2))
+    fresh, warm = (loop_of(prior, 2, SamplingParams()) for _ in range(2))
     warmed_up(warm.step, warm.rewind)
     assert torch.equal(windows(prior, warm), windows(prior, fresh))
 
@@ -91,16 +91,16 @@ def test_warming_up_leaves_nothing_behind(order: str) -> None:
 def test_a_step_that_cannot_be_captured_names_the_switch() -> None:
     prior = small_prior()
     with pytest.raises(RequestError, match="--engine fused, or cached") as raised:
-        loop_of(prior, 1, Choice()).capture()
+        loop_of(prior, 1, SamplingParams()).capture()
     assert raised.value.__cause__ is not None
 
 
 def test_turned_maps_are_the_same_maps() -> None:
-    plain, x = Linear(24, 10), torch.randn(3, 24, generator=torch.Generator().manual_seed(0))
+    plain, x = PlainLinear(24, 10), torch.randn(3, 24, generator=torch.Generator().manual_seed(0))
     for value in plain.parameters():
         value.data = torch.randn(value.shape, generator=torch.Generator().manual_seed(1))
-    assert torch.allclose(TurnedMap(plain, "float32")(x), plain(x), atol=1e-6)
-    bytes_ = TurnedMap(plain, "int8")
+    assert torch.allclose(TransposedLinear(plain, "float32")(x), plain(x), atol=1e-6)
+    bytes_ = TransposedLinear(plain, "int8")
     assert bytes_.w.dtype == torch.int8
     apart = (bytes_(x) - plain(x)).abs().max() / plain(x).abs().max()
     assert 0 < apart < 0.02
@@ -123,7 +123,7 @@ def test_plain_operations_stay_where_kernels_cannot_be(caplog: pytest.LogCapture
 def test_the_loop_is_what_the_placement_says() -> None:
     prior, items = small_prior(), torch.arange(2)
     loops = [
-        make_loop(prior, Rows.of(items), 0, Choice(), Placement(items.device, engine=name))
+        make_loop(prior, Rows.of(items), 0, SamplingParams(), Placement(items.device, engine=name))
         for name in ("plain", "cached", "fast")
     ]
     assert [loop.decoder.own for loop in loops] == [False, False, True]

@@ -12,16 +12,16 @@ import typer
 from jukebox_kit.cli.options import (
     AsJson,
     Batch,
+    Chunks,
     Device,
     Engine,
     Folder,
-    Pieces,
     SaveEvery,
     Until,
     Weights,
+    chunks_of,
     level_of,
     number_or_numbers,
-    pieces_of,
     report,
     whole_numbers,
     work,
@@ -41,7 +41,7 @@ Temperature = Annotated[
 def upsample(
     folder: Folder,
     items: Annotated[str | None, typer.Option(help="Which items, counted from 0, with commas between; all.")] = None,
-    pieces: Pieces = None,
+    chunks: Chunks = None,
     until: Until = "level_0",
     save_every: SaveEvery = 30.0,
     batch: Batch = 16,
@@ -54,7 +54,7 @@ def upsample(
     from jukebox_kit.steps import load_planned
     from jukebox_kit.steps import upsample as do
 
-    chosen, counts = None if items is None else whole_numbers("items", items), pieces_of(pieces)
+    chosen, counts = None if items is None else whole_numbers("items", items), chunks_of(chunks)
     song = Song.open(folder)
     loaded, last = load_planned(song, device, weights, engine, batch), level_of(until)
     work(song, last, lambda options: do(song, chosen, last, loaded, options, counts), save_every, batch)

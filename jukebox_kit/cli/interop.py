@@ -26,12 +26,12 @@ def import_(
 ) -> None:
     """Go on with what other programs made: runs of 2020, co-composer and web UI files, or a whole folder of them."""
     from jukebox_kit.song import read_lyrics
-    from jukebox_kit.song.interop import Answers, import_songs
+    from jukebox_kit.song.interop import ImportOverrides, import_songs
 
     if lyrics is not None and lyrics_file:
         raise RequestError("lyrics and lyrics-file exclude each other; give one of them.")
     words = read_lyrics(lyrics_file) if lyrics_file else lyrics
-    answers = Answers(model, artist, genre, words, seconds, total_seconds, seed)
+    answers = ImportOverrides(model, artist, genre, words, seconds, total_seconds, seed)
     failed = 0
     for outcome in import_songs(place, target, answers, _Asking() if sys.stdin.isatty() else None):
         for note in outcome.notes:

@@ -12,7 +12,7 @@ import typer
 from jukebox_kit.cli.options import AsJson, Batch, Device, Engine, SaveEvery, Until, Weights, level_of
 
 if TYPE_CHECKING:
-    from jukebox_kit.jobs.album import Album, Ways, Work, World
+    from jukebox_kit.jobs.album import Album, SongTask, Ways, World
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -60,9 +60,9 @@ def album(
 
 def _plan(read: Album, until: int, as_json: bool, began: float) -> int:
     from jukebox_kit.jobs.album import as_json as plain
-    from jukebox_kit.jobs.album import planned, works_of
+    from jukebox_kit.jobs.album import planned, song_tasks
 
-    works = works_of(read, until)
+    works = song_tasks(read, until)
     seconds = time.monotonic() - began
     if as_json:
         typer.echo(json.dumps(plain(read, works, seconds), indent=1))
@@ -86,7 +86,7 @@ def _make(read: Album, ways: Ways, ranks: World, as_json: bool) -> int:
     return code if ranks.mpi is None else int(ranks.mpi.bcast(code))
 
 
-def _code(works: tuple[Work, ...]) -> int:
+def _code(works: tuple[SongTask, ...]) -> int:
     """Return the exit code: 0 all is done, 130 stopped, 1 something is left."""
     ends = {work.end for work in works}
     return 130 if "stopped" in ends else int(bool(ends - {"finished"}))
@@ -106,7 +106,7 @@ def overnight(
     """Finish all songs of a folder, one after another; one that fails does not stop the others."""
     from jukebox_kit.jobs import order as ordered
     from jukebox_kit.jobs import standings, work_through
-    from jukebox_kit.steps import Options, load_planned
+    from jukebox_kit.steps import RunSettings, load_planned
 
     last = level_of(until)
     found = ordered(standings(folder, last), order)
@@ -114,7 +114,7 @@ def overnight(
         raise SongError(f"{folder} holds no songs; give the folder that they are in.")
     todo = [standing.song for standing in found if standing.state != "done"]
     shown = _Shown()
-    options = Options(save_every=save_every, batch=batch, progress=shown.show)
+    options = RunSettings(save_every=save_every, batch=batch, progress=shown.show)
     try:
         loaded = partial(load_planned, device=device, weights=weights, engine=engine, batch=batch)
         report = work_through(todo, lambda song, held: loaded(song, held=held), options, shown.told, last)

@@ -57,14 +57,14 @@ def get(
 ) -> None:
     """Get what a model needs and this machine lacks; gone on with where it was stopped."""
     from jukebox_kit.cli.progress import FileBars
-    from jukebox_kit.model.weights.download import GetOptions
+    from jukebox_kit.model.weights.download import DownloadOptions
     from jukebox_kit.model.weights.download import get as bring
 
     try:
         with FileBars() as bars:
             here = bring(
                 name,
-                GetOptions(
+                DownloadOptions(
                     keep_float32=keep_float32,
                     convert=convert,
                     accepted=frozenset(accept_sha256 or ()),

@@ -12,7 +12,7 @@ from jukebox_kit.errors import RequestError
 
 if TYPE_CHECKING:  # slow to import, and many commands do without
     from jukebox_kit.song import Song
-    from jukebox_kit.steps import Options
+    from jukebox_kit.steps import RunSettings
 
 
 Folder = Annotated[Path, typer.Argument(help="The song's folder.")]
@@ -34,24 +34,27 @@ Weights = Annotated[
 Engine = Annotated[str, typer.Option(help="fast, cached, graph, fused, plain or jukebox: how to compute.")]
 
 Batch = Annotated[
-    int, typer.Option(min=1, help="Items, or pieces of items, at once at most; fewer where memory is small.")
+    int, typer.Option(min=1, help="Items, or chunks of items, at once at most; fewer where memory is small.")
 ]
 
-Pieces = Annotated[
-    str | None, typer.Option(help="Pieces made at once of levels 0 and 1, or two numbers 0,1; quicker, with joins.")
+Chunks = Annotated[
+    str | None,
+    typer.Option(
+        "--chunks", "--pieces", help="Chunks made at once of levels 0 and 1, or two numbers 0,1; quicker, with joins."
+    ),
 ]
 
 
-def work(song: Song, last: int, do: Callable[[Options], object], save_every: float, batch: int) -> None:
+def work(song: Song, last: int, do: Callable[[RunSettings], object], save_every: float, batch: int) -> None:
     """Do what is left of a song with a bar for each level, and say where the result is."""
     from jukebox_kit.cli.progress import Bars
-    from jukebox_kit.steps import Options
+    from jukebox_kit.steps import RunSettings
 
     for note in song.resolved.notes:
         typer.echo(f"note: {note}", err=True)
     try:
         with Bars() as bars:
-            do(Options(save_every=save_every, batch=batch, progress=bars.show))
+            do(RunSettings(save_every=save_every, batch=batch, progress=bars.show))
     except KeyboardInterrupt:
         typer.echo(f"jukebox-kit: stopped; all is saved; go on with: jukebox-kit resume {song.root}", err=True)
         raise typer.Exit(130) from None
@@ -96,11 +99,11 @@ def whole_numbers(name: str, text: str) -> tuple[int, ...]:
         raise RequestError(f"{name} takes whole numbers, with commas between, not {text!r}.") from None
 
 
-def pieces_of(text: str | None) -> tuple[int, ...] | None:
-    """Return how many pieces an option says, for levels 0 and 1, None for no text; RequestError where it is none."""
+def chunks_of(text: str | None) -> tuple[int, ...] | None:
+    """Return how many chunks an option says, for levels 0 and 1, None for no text; RequestError where it is none."""
     if text is None:
         return None
-    values = whole_numbers("pieces", text)
+    values = whole_numbers("chunks", text)
     return values * 2 if len(values) == 1 else values
 
 

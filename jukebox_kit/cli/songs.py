@@ -12,17 +12,17 @@ import typer
 from jukebox_kit.cli.options import (
     AsJson,
     Batch,
+    Chunks,
     Device,
     Engine,
     Folder,
     ModelName,
-    Pieces,
     SaveEvery,
     Until,
     Weights,
+    chunks_of,
     level_of,
     number_or_numbers,
-    pieces_of,
     work,
 )
 from jukebox_kit.errors import RequestError
@@ -46,7 +46,7 @@ def sample(
     hop_fraction: Annotated[
         str | None, typer.Option(help="Share of a window by which the next one starts later, for levels 0,1,2.")
     ] = None,
-    pieces: Pieces = None,
+    chunks: Chunks = None,
     seed: Annotated[int, typer.Option(help="Another seed, another song.")] = 0,
     prompt: Annotated[Path | None, typer.Option(help="A recording that the song starts with.")] = None,
     prompt_seconds: Annotated[float | None, typer.Option(help="How much of the recording.")] = None,
@@ -85,7 +85,7 @@ def sample(
         top_k=top_k,
         top_p=top_p,
         hop_fraction=number_or_numbers("hop-fraction", hop_fraction, (3,)),
-        pieces=pieces_of(pieces) or (1, 1),
+        chunks=chunks_of(chunks) or (1, 1),
         seed=seed,
         prompt=None if prompt is None else str(prompt),
         prompt_seconds=prompt_seconds,

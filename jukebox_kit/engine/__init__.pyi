@@ -1,5 +1,5 @@
 from .caches import Layouts as Layouts
-from .choice import Choice as Choice
+from .choice import SamplingParams as SamplingParams
 from .decoder import CachedDecoder as CachedDecoder
 from .decoder import Decoder as Decoder
 from .decoders import make_decoder as make_decoder

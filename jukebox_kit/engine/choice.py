@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Choice:
+class SamplingParams:
     """How a token is chosen from its logits: temperature, then top-k or top-p."""
 
     temperature: float = 1.0

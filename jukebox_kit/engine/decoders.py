@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 
-from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.cpu.large_decoder import LargeDecoder
 from jukebox_kit.engine.cpu.small_decoder import SmallDecoder, small
 from jukebox_kit.engine.cuda.self_check import fuse
@@ -46,7 +46,7 @@ def make_decoder(prior: Prior, songs: int, placement: Placement, depth: int | No
 
 
 def make_loop(
-    prior: Prior, rows: Rows, seed: int, choice: Choice, placement: Placement, depth: int | None = None
+    prior: Prior, rows: Rows, seed: int, choice: SamplingParams, placement: Placement, depth: int | None = None
 ) -> TokenLoop:
     """Return the loop that samples windows of some rows the way that a placement says; depth as above.
 

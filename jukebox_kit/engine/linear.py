@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jukebox_kit.errors import RequestError
-from jukebox_kit.model import Linear, Map
+from jukebox_kit.model import Linear, PlainLinear
 
 
-class TurnedMap(Map):
+class TransposedLinear(Linear):
     """Weights (out, in) in the dtype that they compute in, or as bytes with a float32 scale for each output."""
 
-    def __init__(self, plain: Linear, weights: str) -> None:
+    def __init__(self, plain: PlainLinear, weights: str) -> None:
         """Turn a map; weights: `int8`, else they are kept in their dtype."""
         super().__init__()
         self.n_in, self.n_out, self.computes = plain.n_in, plain.n_out, plain.w.dtype
@@ -41,12 +41,12 @@ class TurnedMap(Map):
 LARGE = 2**18  # weights of a map; handing over a smaller one takes longer than packing gains
 
 
-class PackedMap(Map):
+class PackedLinear(Linear):
     """A map whose weights lie in a layout of the CPU's own; float32 in and out."""
 
     computes = torch.float32
 
-    def __init__(self, plain: Linear) -> None:
+    def __init__(self, plain: PlainLinear) -> None:
         super().__init__()
         self.n_in, self.n_out = plain.n_in, plain.n_out
 
@@ -61,10 +61,10 @@ class PackedMap(Map):
         return torch.sigmoid(h * 1.702).mul_(h)
 
 
-class Float32Map(PackedMap):
+class Float32Linear(PackedLinear):
     """Packed by oneDNN: the same float32 weights, and one reading of them serves all songs of a batch."""
 
-    def __init__(self, plain: Linear) -> None:
+    def __init__(self, plain: PlainLinear) -> None:
         super().__init__(plain)
         self.b = plain.b.detach()
         self.packed = _reordered(plain.w.detach().t().contiguous())
@@ -75,10 +75,10 @@ class Float32Map(PackedMap):
         return out
 
 
-class Float16Map(PackedMap):
+class Float16Linear(PackedLinear):
     """Packed by FBGEMM: weights in float16, products and sums in float32."""
 
-    def __init__(self, plain: Linear) -> None:
+    def __init__(self, plain: PlainLinear) -> None:
         super().__init__(plain)
         w, b = plain.w.detach().float().t().contiguous(), plain.b.detach().float()
         self.packed: Any = torch.ops.quantized.linear_prepack_fp16(w, b)
@@ -89,10 +89,10 @@ class Float16Map(PackedMap):
         return out
 
 
-class Int8Map(PackedMap):
+class Int8Linear(PackedLinear):
     """Packed by FBGEMM: a byte a weight; what goes in is rounded to eight bits over the range of the whole batch."""
 
-    def __init__(self, plain: Linear) -> None:
+    def __init__(self, plain: PlainLinear) -> None:
         super().__init__(plain)
         codes, scale = in_int8(plain.w.detach())
         zeros = torch.zeros(self.n_out, dtype=torch.long)
@@ -116,13 +116,13 @@ def in_int8(w: Tensor) -> tuple[Tensor, Tensor]:
     return (w / scale).round().to(torch.int8), scale
 
 
-def packed(plain: Linear, weights: str) -> Map:
+def packed(plain: PlainLinear, weights: str) -> Linear:
     """Return the form in which this CPU multiplies a map fastest; `weights` is float32, float16 or int8."""
     if weights == "float32":
-        return Float32Map(plain) if plain.w.numel() >= LARGE and _onednn_packs() else plain
+        return Float32Linear(plain) if plain.w.numel() >= LARGE and _onednn_packs() else plain
     if not can_pack(weights):
         raise RequestError(f"this torch keeps no weights in {weights} on this kind of CPU; choose float32.")
-    return Float16Map(plain) if weights == "float16" else Int8Map(plain)
+    return Float16Linear(plain) if weights == "float16" else Int8Linear(plain)
 
 
 def can_pack(weights: str) -> bool:

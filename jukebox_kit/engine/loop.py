@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.cuda.graph import captured
 from jukebox_kit.engine.decoder import CachedDecoder, Decoder
 from jukebox_kit.engine.noise import Noise
@@ -52,7 +52,9 @@ class TokenLoop:
     given: (N,), how many tokens at the start of each row no choice of this loop's is held against; none if left out.
     """
 
-    def __init__(self, decoder: Decoder, choice: Choice, noise: Noise, n_ctx: int, given: Tensor | None = None) -> None:
+    def __init__(
+        self, decoder: Decoder, choice: SamplingParams, noise: Noise, n_ctx: int, given: Tensor | None = None
+    ) -> None:
         songs, device = len(noise.items), noise.items.device
         self.given = (torch.zeros_like(noise.items) if given is None else given)[:, None]
         self.decoder, self.choice, self.noise = decoder, choice, noise
@@ -108,7 +110,7 @@ class TokenLoop:
         self.codes[:, : window.shape[1]] = window
         # Whether a position stands already is read once a window: asking the device at every token would stall it.
         standing = (codes[:, positions.start : positions.stop] != UNMADE).any(0).tolist()
-        strangers, position, noisy = list[int](), positions.start, positions.start
+        mismatches, position, noisy = list[int](), positions.start, positions.start
         while position < positions.stop:
             if position == noisy:
                 noisy += self.noise.begin(position)
@@ -118,13 +120,13 @@ class TokenLoop:
             if self.device.type == "cuda":  # or the host would run far ahead, and nobody could stop it
                 torch.cuda.synchronize(self.device)
             if any(standing[position - positions.start : end - positions.start]):
-                strangers += self._strangers(codes, start, range(position, end))
+                mismatches += self._mismatches(codes, start, range(position, end))
             codes[:, position:end] = self.codes[:, position - start : end - start]
             made(end - 1)
             position = end
-        return strangers
+        return mismatches
 
-    def _strangers(self, codes: Tensor, start: int, positions: range) -> list[int]:
+    def _mismatches(self, codes: Tensor, start: int, positions: range) -> list[int]:
         saved = codes[:, positions.start : positions.stop]
         chosen = self.chosen[:, positions.start - start : positions.stop - start]
         sampled = torch.arange(positions.start, positions.stop, device=codes.device) >= self.given

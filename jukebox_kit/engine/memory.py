@@ -21,7 +21,7 @@ from jukebox_kit.engine.model import place
 from jukebox_kit.engine.noise import noise_values
 from jukebox_kit.engine.placement import Placement
 from jukebox_kit.engine.windows import LevelPlan
-from jukebox_kit.model import VQVAE, Linear, Prior, PriorConfig, VQVAEConfig
+from jukebox_kit.model import VQVAE, PlainLinear, Prior, PriorConfig, VQVAEConfig
 from jukebox_kit.model.weights import PARTS, ModelDefinition, linears
 
 META = torch.device("meta")
@@ -172,7 +172,7 @@ def _prior_bytes(config: PriorConfig, vqvae: VQVAEConfig, placement: Placement) 
     )
 
 
-def _map_bytes(plain: Linear, placement: Placement) -> int:
+def _map_bytes(plain: PlainLinear, placement: Placement) -> int:
     """Return the bytes of a map's weights, biases, and where they are one byte each, scales and sums of columns."""
     weight = {"float32": 4, "float16": 2, "int8": 1}[placement.weights]
     bias = 4 if placement.packed else placement.dtype.itemsize

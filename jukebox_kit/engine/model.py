@@ -9,11 +9,11 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from jukebox_kit.engine.linear import TurnedMap, packed
+from jukebox_kit.engine.linear import TransposedLinear, packed
 from jukebox_kit.engine.original import JukeboxPrior, JukeboxVQVAE, package
 from jukebox_kit.engine.placement import Placement
 from jukebox_kit.errors import ConfigurationError
-from jukebox_kit.model import VQVAE, Linear, Map, Prior, Tables
+from jukebox_kit.model import VQVAE, Linear, PlainLinear, Prior, Tables
 from jukebox_kit.model.weights import (
     PARTS,
     ModelDefinition,
@@ -23,9 +23,9 @@ from jukebox_kit.model.weights import (
     brought,
     find_table,
     fingerprint,
+    linear_names,
     linears,
     load_definition,
-    map_names,
     matched,
     read_shapes,
     read_state,
@@ -148,7 +148,7 @@ class Model:
                 if form is not plain:
                     setattr(holder, attribute, form)
                     state = {key: value for key, value in state.items() if key not in own}
-        halved = map_names(blank)
+        halved = linear_names(blank)
         dtypes = {key: where.dtype if key in halved else torch.float32 for key in state}
         assign(blank, brought(path, state, dtypes, self.device), str(path))
         place(blank, self.device, where.dtype)
@@ -170,10 +170,10 @@ def place(part: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     Maps in another form than the plain one stay as they are.
     """
     for module in part.modules():
-        if isinstance(module, Map) and not isinstance(module, Linear):
+        if isinstance(module, Linear) and not isinstance(module, PlainLinear):
             continue
         for value in [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
-            value.data = value.data.to(device, dtype if isinstance(module, Linear) else torch.float32)
+            value.data = value.data.to(device, dtype if isinstance(module, PlainLinear) else torch.float32)
     part.requires_grad_(False).eval()
 
 
@@ -186,8 +186,8 @@ def repack(part: nn.Module, placement: Placement) -> None:
             setattr(holder, attribute, form_of(plain, placement))
 
 
-def form_of(plain: Linear, placement: Placement) -> Map:
+def form_of(plain: PlainLinear, placement: Placement) -> Linear:
     """Return a map in the form that a placement reads fastest."""
     if placement.packed:
         return packed(plain, placement.weights)
-    return TurnedMap(plain, placement.weights) if placement.repacked else plain
+    return TransposedLinear(plain, placement.weights) if placement.repacked else plain

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from jukebox_kit.engine.caches import Cache, Layouts
-from jukebox_kit.model import LayerNorm, Map
+from jukebox_kit.model import LayerNorm, Linear
 
 
 class Operations:
@@ -20,22 +20,22 @@ class Operations:
         """Begin a step at a position, (1,) int64, which does not change until the last layer is done."""
         layouts.move_to(position)
 
-    def norm_map(self, norm: LayerNorm, to: Map, x: Tensor) -> Tensor:
+    def norm_map(self, norm: LayerNorm, to: Linear, x: Tensor) -> Tensor:
         """Return to(norm(x)): (N, W) float32 → (N, out) in the map's dtype."""
         out: Tensor = to(norm(x))
         return out
 
-    def attend_added(self, cache: Cache, to: Map, mapped: Tensor, x: Tensor) -> Tensor:
+    def attend_added(self, cache: Cache, to: Linear, mapped: Tensor, x: Tensor) -> Tensor:
         """Keep the position's keys and values, and return x + to(what its query finds).
 
         mapped as in `Cache.attend`, x (N, W) float32 → (N, W) float32.
         """
         return to.added(cache.attend(mapped), x)
 
-    def norm_map_gelu(self, norm: LayerNorm, to: Map, x: Tensor) -> Tensor:
+    def norm_map_gelu(self, norm: LayerNorm, to: Linear, x: Tensor) -> Tensor:
         """Return the quick-GELU of to(norm(x)): (N, W) float32 → (N, out) in the map's dtype."""
         return to.gelu(norm(x))
 
-    def map_added(self, to: Map, h: Tensor, x: Tensor) -> Tensor:
+    def map_added(self, to: Linear, h: Tensor, x: Tensor) -> Tensor:
         """Return x + to(h): (N, in), (N, W) float32 → (N, W) float32."""
         return to.added(h, x)

@@ -105,14 +105,14 @@ def usable_device(name: str | torch.device | None) -> torch.device:
     return device
 
 
-SMALL_MAP = 2**18  # weights of a map
+SMALL_LINEAR = 2**18  # weights of a map
 
 
 @contextmanager
 def threads_for(config: PriorConfig) -> Iterator[None]:
     """Use one thread where the maps are so small that handing work to a second one takes longer than the work."""
     before = torch.get_num_threads()
-    if config.prior_width**2 < SMALL_MAP:
+    if config.prior_width**2 < SMALL_LINEAR:
         torch.set_num_threads(1)
     try:
         yield

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.decoders import make_loop
 from jukebox_kit.engine.loop import Rows, TokenLoop, _unwatched
 from jukebox_kit.engine.placement import Placement
@@ -30,7 +30,7 @@ class LevelJob:
 
     items: the rows in the song; labels: one for each; above: upper codes (N, L / rate) int64, None at the top. given:
     for each how many tokens at its start were not sampled by this plan, none if left out. begins: for each where in the
-    level it begins, as the pieces of a level do; all else is counted from there.
+    level it begins, as the chunks of a level do; all else is counted from there.
     """
 
     plan: LevelPlan
@@ -38,7 +38,7 @@ class LevelJob:
     labels: tuple[Labels, ...]
     above: Tensor | None
     seed: int
-    choice: Choice
+    choice: SamplingParams
     placement: Placement = ON_CPU
     given: tuple[int, ...] = ()
     begins: tuple[int, ...] = ()
@@ -57,7 +57,7 @@ def sample_level(
     middle is run again as it was run: the same prefill, then the tokens that stand through the same steps, each of
     which must come out as it stands; the positions where one did not are returned.
     """
-    device, strangers = codes.device, list[int]()
+    device, mismatches = codes.device, list[int]()
     own, begins = loop or job_loop(prior, job, device), job.begins or (0,) * len(job.items)
     for start, begin, end in job.plan.windows(min(job.given, default=0)):
         if not bool((codes[:, begin:end] == UNMADE).any()):
@@ -67,8 +67,8 @@ def sample_level(
         above = None if job.above is None else job.plan.above(job.above, starts)
         with torch.no_grad():
             given = prior.condition(y, above, own.decoder.conditioning)
-        strangers += own.window(given, codes, start, range(begin, end), made)
-    return strangers
+        mismatches += own.window(given, codes, start, range(begin, end), made)
+    return mismatches
 
 
 def job_loop(prior: Prior, job: LevelJob, device: torch.device) -> TokenLoop:

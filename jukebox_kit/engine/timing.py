@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.decoder import CachedDecoder
 from jukebox_kit.engine.decoders import make_loop
 from jukebox_kit.engine.loop import Rows
@@ -47,7 +47,9 @@ class Pace:
     position: float
 
 
-def measure_pace(config: PriorConfig, vqvae: VQVAEConfig, items: int, placement: Placement, choice: Choice) -> Pace:
+def measure_pace(
+    config: PriorConfig, vqvae: VQVAEConfig, items: int, placement: Placement, choice: SamplingParams
+) -> Pace:
     """Return how fast a part samples so many items at once, as measured in a second or three.
 
     Nothing of the part's files is needed.
@@ -132,7 +134,9 @@ def _at_depth(seconds: list[float], depth: int) -> float:
 class _Runner:
     """Steps the first layers of a part, as many as asked for, by the loops that sample songs."""
 
-    def __init__(self, prior: Prior, items: int, placement: Placement, choice: Choice, stacks: tuple[int, ...]) -> None:
+    def __init__(
+        self, prior: Prior, items: int, placement: Placement, choice: SamplingParams, stacks: tuple[int, ...]
+    ) -> None:
         shape, config, device = prior.prior.transformer.shape, prior.config, placement.device
         lyrics = torch.full((items, config.n_tokens, shape.width), 0.01, device=device) if config.has_encoder else None
         self.given = Conditioning(

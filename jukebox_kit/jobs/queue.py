@@ -15,9 +15,9 @@ import torch
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError, RequestError, SongBusyError, StoppedError
 from jukebox_kit.song import LEVELS, Song, find_songs, sounds_stand
-from jukebox_kit.song.interop import Answers, import_songs
+from jukebox_kit.song.interop import ImportOverrides, import_songs
 from jukebox_kit.song.store import holder
-from jukebox_kit.steps import Options, load_planned, sample
+from jukebox_kit.steps import RunSettings, load_planned, sample
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,9 @@ def order(
     return tuple(sorted(found, key=rank))
 
 
-def bring_old(songs: str | Path, source: str | Path | None = None, answers: Answers | None = None) -> tuple[str, ...]:
+def bring_old(
+    songs: str | Path, source: str | Path | None = None, answers: ImportOverrides | None = None
+) -> tuple[str, ...]:
     """Import what other programs left below a folder into the folder `imported` of the songs.
 
     source: where they left it, the folder of the songs itself if left out. What was imported before stays as it is, so
@@ -125,7 +127,7 @@ def by_plan(song: Song, held: Model | None) -> Model:
 def work_through(
     songs: str | Path | Sequence[Path],
     model_loader: Loader = by_plan,
-    options: Options | None = None,
+    options: RunSettings | None = None,
     told: Callable[[Outcome], None] | None = None,
     until: int = 0,
 ) -> Report:
@@ -140,7 +142,7 @@ def work_through(
     """
     if isinstance(songs, str | Path):
         songs = [s.song for s in order(standings(songs, until)) if s.state != "done"]
-    night = _Night(model_loader, options or Options(), told or (lambda _: None), until)
+    night = _Night(model_loader, options or RunSettings(), told or (lambda _: None), until)
     begun = time.monotonic()
     busy = [path for path in songs if not night.did(path, last=False)]
     for path in busy:
@@ -171,7 +173,7 @@ def ended(path: Path, work: Callable[[], object]) -> tuple[Ended, str]:
 class _Night:
     """The work on many songs: the model held between them, and what became of each."""
 
-    def __init__(self, load: Loader, options: Options, told: Callable[[Outcome], None], until: int) -> None:
+    def __init__(self, load: Loader, options: RunSettings, told: Callable[[Outcome], None], until: int) -> None:
         self.load, self.options, self.told, self.until = load, options, told, until
         self.outcomes: list[Outcome] = []
         self.held: Model | None = None

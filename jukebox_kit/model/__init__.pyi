@@ -19,7 +19,7 @@ from .transformer import Attention as Attention
 from .transformer import Layer as Layer
 from .transformer import LayerNorm as LayerNorm
 from .transformer import Linear as Linear
-from .transformer import Map as Map
+from .transformer import PlainLinear as PlainLinear
 from .transformer import PositionTable as PositionTable
 from .transformer import Shape as Shape
 from .vqvae import VQVAE as VQVAE

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from jukebox_kit.errors import ConfigurationError
 from jukebox_kit.model.conditioners import CodesConditioner, LabelEmbedding
 from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig, layer_patterns
-from jukebox_kit.model.transformer import LayerNorm, Linear, PositionTable, Shape, Transformer
+from jukebox_kit.model.transformer import LayerNorm, PlainLinear, PositionTable, Shape, Transformer
 
 NO_ALIGNMENT = "this part has no alignment_layer and alignment_head; its definition may name them."
 
@@ -96,7 +96,7 @@ class Prior(nn.Module):
         state, mlp = int(config.m_attn * width), int(config.m_mlp * width)
         shape = Shape(width, config.n_tokens, config.prime_blocks, config.prime_heads, state, mlp, patterns)
         self.prime_prior = AutoregressiveTransformer(shape, config.n_vocab, tied=None, own_start=True)
-        self.prime_state_proj = Linear(width, config.prior_width)
+        self.prime_state_proj = PlainLinear(width, config.prior_width)
         self.prime_state_ln = LayerNorm(config.prior_width, eps=1e-5)
         self.prime_x_out = nn.Linear(config.prior_width, config.n_vocab, bias=False)  # the training loss reads it
 

@@ -40,7 +40,7 @@ def quick_gelu(x: Tensor) -> Tensor:
     return x * torch.sigmoid(1.702 * x)
 
 
-class Map(nn.Module, ABC):
+class Linear(nn.Module, ABC):
     """x·w + b, whatever form its weights are kept in; `computes` is the dtype of what it gives."""
 
     n_in: int
@@ -61,7 +61,7 @@ class Map(nn.Module, ABC):
         return quick_gelu(self(x))
 
 
-class Linear(Map):
+class PlainLinear(Linear):
     """The plain form: `w` stored (in, out), as the released checkpoints have it."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
@@ -98,10 +98,10 @@ class Attention(nn.Module):
         super().__init__()
         self.shape, self.pattern = shape, pattern
         encoder = pattern is Pattern.ENCODER
-        self.c_attn: Map = Linear(shape.width, shape.n_state * (1 if encoder else 3))
-        self.c_proj: Map = Linear(shape.n_state, shape.width)
+        self.c_attn: Linear = PlainLinear(shape.width, shape.n_state * (1 if encoder else 3))
+        self.c_proj: Linear = PlainLinear(shape.n_state, shape.width)
         if encoder:
-            self.c_enc_kv: Map = Linear(shape.width, shape.n_state * 2)
+            self.c_enc_kv: Linear = PlainLinear(shape.width, shape.n_state * 2)
 
     def qkv(self, x: Tensor, lyrics: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return q, k, v, each (N, H, L, D); k and v are of `lyrics` (N, n_lyric, W) in the encoder pattern."""
@@ -128,8 +128,8 @@ class MLP(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.c_fc: Map = Linear(shape.width, shape.n_mlp)
-        self.c_proj: Map = Linear(shape.n_mlp, shape.width)
+        self.c_fc: Linear = PlainLinear(shape.width, shape.n_mlp)
+        self.c_proj: Linear = PlainLinear(shape.n_mlp, shape.width)
 
     def added(self, x: Tensor, to: Tensor) -> Tensor:
         """Return `to` (…, W) plus what x (…, W) maps to."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jukebox_kit.errors import JukeboxKitError, StoppedError
-from jukebox_kit.steps import Options, Progress, Speed
+from jukebox_kit.steps import Progress, RunSettings, Speed
 
 log = logging.getLogger(__name__)
 
@@ -88,9 +88,9 @@ class Worker:
         if self._stop.is_set():
             raise StoppedError("stopped; all is saved.")
 
-    def options(self, **settings: Any) -> Options:
-        """Return `Options` that report to this worker and stop with it."""
-        return Options(progress=self.note, stop=self._stop.is_set, **settings)
+    def options(self, **settings: Any) -> RunSettings:
+        """Return `RunSettings` that report to this worker and stop with it."""
+        return RunSettings(progress=self.note, stop=self._stop.is_set, **settings)
 
     def note(self, progress: Progress) -> None:
         """Take note of progress; watchers are told at most twice a second."""

@@ -11,7 +11,7 @@ from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.notebook.background import State, Worker, worker
 from jukebox_kit.song import LEVELS, Song, find_songs
-from jukebox_kit.steps import Options, load_for, load_planned
+from jukebox_kit.steps import RunSettings, load_for, load_planned
 
 PREVIEW_EVERY = 60.0  # seconds; somebody sits there and listens
 
@@ -84,7 +84,7 @@ class Session:
             self._model = load_for(request["model"], request["seconds"], request["items"], held=self._model)
             return self._model
 
-    def options(self) -> Options:
+    def options(self) -> RunSettings:
         """Return the options of the next step, which reports to the worker."""
         return self.worker.options(**self.settings)
 

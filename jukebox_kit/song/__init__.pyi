@@ -7,7 +7,7 @@ from .audio import wav_bytes as wav_bytes
 from .audio_files import audio_name as audio_name
 from .audio_files import tokens_heard as tokens_heard
 from .chunks import Layout as Layout
-from .chunks import lay_pieces as lay_pieces
+from .chunks import lay_chunks as lay_chunks
 from .chunks import layout_of as layout_of
 from .codes import Codes as Codes
 from .codes import LevelCodes as LevelCodes
@@ -40,9 +40,9 @@ from .render import write_sounds as write_sounds
 from .reproduce import asked_fields as asked_fields
 from .request import Request as Request
 from .request import Resolved as Resolved
+from .request import normalise_request as normalise_request
 from .request import read_lyrics as read_lyrics
 from .request import resolve as resolve
-from .request import settled_request as settled_request
 from .song import LEVELS as LEVELS
 from .song import Song as Song
 from .song import find_songs as find_songs

@@ -1,9 +1,9 @@
-"""One song in parallel pieces: where the pieces of a level lie, and how they are joined, as codes and as audio.
+"""One song in parallel chunks: where the chunks of a level lie, and how they are joined, as codes and as audio.
 
 The upper codes are known before a lower level is begun, so that it can be sampled from several places at once, each
-piece a row of the batch with windows of its own. Neighbours overlap: both make the tokens there, each after what came
-before in its own piece. What a piece makes first, with nothing before it, is not shown: it warms up. Then the level's
-codes change over to it, and the audio is faded from one to the other around that place. Shapes: P pieces of L tokens.
+chunk a row of the batch with windows of its own. Neighbours overlap: both make the tokens there, each after what came
+before in its own chunk. What a chunk makes first, with nothing before it, is not shown: it warms up. Then the level's
+codes change over to it, and the audio is faded from one to the other around that place. Shapes: P chunks of L tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from jukebox_kit.model import VQVAE
 from jukebox_kit.song.audio import Audio
 from jukebox_kit.song.codes import Codes, Join, LevelCodes
 
-WARM_UP = 8  # a piece makes an eighth of a window before the level shows it; with less its tokens are less likely
+WARM_UP = 8  # a chunk makes an eighth of a window before the level shows it; with less its tokens are less likely
 
 FADE = 16  # a sixteenth of a window to each side
 
@@ -30,8 +30,8 @@ FADE = 16  # a sixteenth of a window to each side
 class Layout:
     """The rows that a level's items are sampled as: each `length` tokens from one of `starts`, the last to the end.
 
-    A level that is made as a whole is one row from its start. A first piece that begins later begins with tokens that
-    stand already, its context. fade: tokens to each side of where pieces meet.
+    A level that is made as a whole is one row from its start. A first chunk that begins later begins with tokens that
+    stand already, its context. fade: tokens to each side of where chunks meet.
     """
 
     starts: tuple[int, ...]
@@ -44,7 +44,7 @@ class Layout:
         overlapping = all(last > begin for last, begin in zip(ends, self.starts[1:], strict=False))
         apart = all(last <= begin for last, begin in zip(ends, self.starts[2:], strict=False))
         if not (self.starts and ends[-1] == self.total and overlapping and apart):
-            raise ValueError(f"pieces must overlap with their neighbours alone and end with the level, got {self}")
+            raise ValueError(f"chunks must overlap with their neighbours alone and end with the level, got {self}")
 
     @cached_property
     def joins(self) -> tuple[Join, ...]:
@@ -54,24 +54,24 @@ class Layout:
 
     @cached_property
     def shares(self) -> tuple[tuple[int, int], ...]:
-        """For each piece the tokens that the level shows of it, from and to, counted from the start of the level."""
+        """For each chunk the tokens that the level shows of it, from and to, counted from the start of the level."""
         cuts = [self.starts[0], *(join.cut for join in self.joins), self.total]
         return tuple(pairwise(cuts))
 
     def shown(self, rows: Sequence[int], made: int | None = None) -> int:
         """Return how many tokens the level shows of rows, items × P, of which so many are made; whole if left out.
 
-        What stands before the first piece counts with it.
+        What stands before the first chunk counts with it.
         """
         found = 0
-        for piece in (row % len(self.starts) for row in rows):
-            first, last = self.shares[piece]
-            end = last if made is None else min(max(self.starts[piece] + made, first), last)
-            found += end - (first if piece else 0)
+        for chunk in (row % len(self.starts) for row in rows):
+            first, last = self.shares[chunk]
+            end = last if made is None else min(max(self.starts[chunk] + made, first), last)
+            found += end - (first if chunk else 0)
         return found
 
     def plan(self, level: LevelPlan) -> LevelPlan:
-        """Return the windows of a piece, counted from its start: laid as those of the level are."""
+        """Return the windows of a chunk, counted from its start: laid as those of the level are."""
         if self.starts == (0,):
             return level
         hop = level.starts[1] - level.starts[0]
@@ -83,33 +83,33 @@ class Layout:
         return tuple(min(max(given - start, 0), self.length) for given in level.given for start in self.starts)
 
     def rows(self, level: LevelCodes) -> Codes:
-        """Return the tokens of every piece so far, (items × P, L), a copy."""
+        """Return the tokens of every chunk so far, (items × P, L), a copy."""
         others = np.full_like(level.codes, UNMADE) if level.others is None else level.others
         stands = np.arange(self.total) < np.array(level.given)[:, None]
         hidden = np.where(stands, level.codes, others)
         rows = np.empty((len(level.codes), len(self.starts), self.length), np.int16)
-        for piece, (start, (first, last)) in enumerate(zip(self.starts, self.shares, strict=True)):
+        for chunk, (start, (first, last)) in enumerate(zip(self.starts, self.shares, strict=True)):
             end = start + self.length
             parts = hidden[:, start:first], level.codes[:, first:last], hidden[:, last:end]
-            rows[:, piece] = np.concatenate(parts, 1)
+            rows[:, chunk] = np.concatenate(parts, 1)
         return rows.reshape(-1, self.length)
 
     def level(self, before: LevelCodes, rows: Codes) -> LevelCodes:
-        """Return the level with the tokens of every piece, (items × P, L), put where they belong."""
+        """Return the level with the tokens of every chunk, (items × P, L), put where they belong."""
         codes = before.codes.copy()
         others = np.full_like(codes, UNMADE) if before.others is None else before.others.copy()
-        pieces = rows.reshape(len(codes), len(self.starts), self.length)
-        for piece, (start, (first, last)) in enumerate(zip(self.starts, self.shares, strict=True)):
+        chunks = rows.reshape(len(codes), len(self.starts), self.length)
+        for chunk, (start, (first, last)) in enumerate(zip(self.starts, self.shares, strict=True)):
             end = start + self.length
-            codes[:, first:last] = pieces[:, piece, first - start : last - start]
-            others[:, start:first] = pieces[:, piece, : first - start]
-            others[:, last:end] = pieces[:, piece, last - start :]
+            codes[:, first:last] = chunks[:, chunk, first - start : last - start]
+            others[:, start:first] = chunks[:, chunk, : first - start]
+            others[:, last:end] = chunks[:, chunk, last - start :]
         joins = (*(join for join in before.joins if join not in self.joins), *self.joins)
         return LevelCodes(codes, before.given, joins, others if joins else None)
 
 
-def lay_pieces(plan: LevelPlan, pieces: int, given: int = 0) -> Layout:
-    """Return a level in so many pieces, or in as many as are a window long at least; what is given is not made again.
+def lay_chunks(plan: LevelPlan, chunks: int, given: int = 0) -> Layout:
+    """Return a level in so many chunks, or in as many as are a window long at least; what is given is not made again.
 
     All are as long, and neighbours overlap by three sixteenths of a window or a few tokens more.
     """
@@ -117,19 +117,19 @@ def lay_pieces(plan: LevelPlan, pieces: int, given: int = 0) -> Layout:
     overlap = _up(max(plan.n_ctx // WARM_UP, fade) + fade, plan.rate)
     first = max(0, given - plan.n_ctx // 2) // plan.rate * plan.rate  # half a window of context, as windows have
     room = plan.total - first
-    count = min(pieces, (room - overlap) // (plan.n_ctx - overlap))
+    count = min(chunks, (room - overlap) // (plan.n_ctx - overlap))
     if count < 2:
         return Layout((0,), plan.total, plan.total)
     length = _up(-(-(room + (count - 1) * overlap) // count), plan.rate)
     spare = room - length
-    starts = tuple(first + piece * spare // (count - 1) // plan.rate * plan.rate for piece in range(count))
+    starts = tuple(first + chunk * spare // (count - 1) // plan.rate * plan.rate for chunk in range(count))
     return Layout(starts, length, plan.total, fade)
 
 
-def layout_of(plan: LevelPlan, level: LevelCodes, pieces: int) -> Layout:
-    """Return how a level is being made: as it was begun, or in so many pieces where nothing of it is sampled."""
+def layout_of(plan: LevelPlan, level: LevelCodes, chunks: int) -> Layout:
+    """Return how a level is being made: as it was begun, or in so many chunks where nothing of it is sampled."""
     if not level.sampled:
-        return lay_pieces(plan, pieces, min(level.given))
+        return lay_chunks(plan, chunks, min(level.given))
     growing = [join for join in level.joins if join.end > min(level.given)]
     if not growing:
         return Layout((0,), plan.total, plan.total)
@@ -138,13 +138,13 @@ def layout_of(plan: LevelPlan, level: LevelCodes, pieces: int) -> Layout:
     return Layout(starts, length, plan.total, growing[0].end - growing[0].cut)
 
 
-def pieces_note(plan: LevelPlan, pieces: int, seconds: float) -> str | None:
-    """Return a sentence where a level of a song is made in fewer pieces than asked for; `seconds`: a token's."""
-    count = len(lay_pieces(plan, pieces).starts)
-    if count >= pieces:
+def chunks_note(plan: LevelPlan, chunks: int, seconds: float) -> str | None:
+    """Return a sentence where a level of a song is made in fewer chunks than asked for; `seconds`: a token's."""
+    count = len(lay_chunks(plan, chunks).starts)
+    if count >= chunks:
         return None
     return (
-        f"level {plan.level} is made in {count} piece{'s' if count > 1 else ''}, not {pieces}: each is at least one "
+        f"level {plan.level} is made in {count} chunk{'s' if count > 1 else ''}, not {chunks}: each is at least one "
         f"window, {plan.n_ctx * seconds:.2f} seconds."
     )
 
@@ -152,7 +152,7 @@ def pieces_note(plan: LevelPlan, pieces: int, seconds: float) -> str | None:
 def level_audio(vqvae: VQVAE, level: int, found: LevelCodes, item: int) -> Audio:
     """Return the audio of an item as far as its codes are made from the start, (samples,) float32, not clipped.
 
-    Where pieces meet, what the two of them decode to is faded from one to the other, at equal gain: with the same codes
+    Where chunks meet, what the two of them decode to is faded from one to the other, at equal gain: with the same codes
     above they are much alike. Elsewhere it is what the codes decode to as a whole.
     """
     made, hop = found.made[item], vqvae.config.hops[level]
@@ -167,7 +167,7 @@ def level_audio(vqvae: VQVAE, level: int, found: LevelCodes, item: int) -> Audio
 
 
 def both_sides(vqvae: VQVAE, level: int, found: LevelCodes, item: int, join: Join) -> tuple[Audio, Audio]:
-    """Return what the two pieces that meet at a join decode to where both are heard, (samples,) each.
+    """Return what the two chunks that meet at a join decode to where both are heard, (samples,) each.
 
     What lies around is the level's codes for both.
     """

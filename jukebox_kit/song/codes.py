@@ -20,7 +20,7 @@ Codes = NDArray[np.int16]
 
 @dataclass(frozen=True)
 class Join:
-    """Where two pieces of a level meet: both have the tokens from `begin` to `end`; the level changes over at `cut`.
+    """Where two chunks of a level meet: both have the tokens from `begin` to `end`; the level changes over at `cut`.
 
     Its audio is faded as long before the cut as after it, from `heard` to `end`.
     """
@@ -35,7 +35,7 @@ class Join:
 
     @property
     def heard(self) -> int:
-        """The first token at which the second piece is heard."""
+        """The first token at which the second chunk is heard."""
         return 2 * self.cut - self.end
 
 
@@ -44,8 +44,8 @@ class LevelCodes:
     """A level's codes, (items, tokens) int16, UNMADE where none is made yet.
 
     given: for each item how many tokens were not sampled by the level's present plan (a prompt, an import, what stood
-    before an edit): they are the model's context and are never sampled again. joins: where pieces meet, in order;
-    others: there the tokens that the level does not show, shaped as the codes, UNMADE elsewhere. While pieces grow,
+    before an edit): they are the model's context and are never sampled again. joins: where chunks meet, in order;
+    others: there the tokens that the level does not show, shaped as the codes, UNMADE elsewhere. While chunks grow,
     codes are unmade between them: what can be read from the left is `made`.
     """
 

@@ -18,7 +18,7 @@ from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.page.page import write_page
-from jukebox_kit.song.request import resolve, settled_request
+from jukebox_kit.song.request import normalise_request, resolve
 from jukebox_kit.song.song import LEVELS, Song
 from jukebox_kit.song.versions import Levels, keep_version, read_manifest, read_version, version_names, write_levels
 
@@ -137,7 +137,7 @@ def _common(found: LevelCodes, limit: int) -> LevelCodes:
 def _resized(song: Song, seconds: float, what: str, model: Model | None, changes: dict[str, Any]) -> Song:
     loaded = model or Model.load(song.request.model)
     with song.locked():
-        asked = settled_request(asdict(song.request) | {"seconds": seconds} | changes)
+        asked = normalise_request(asdict(song.request) | {"seconds": seconds} | changes)
         if asked.model != song.request.model or asked.items != song.request.items:
             raise RequestError("an edit keeps the song's model and its number of items; fork it to change those.")
         resolved = resolve(asked, loaded.definition, loaded.tables)

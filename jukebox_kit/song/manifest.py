@@ -72,6 +72,8 @@ class Manifest:
 
 
 def _request(values: dict[str, Any]) -> Request:
+    if "pieces" in values:  # the name of `chunks` in format 1
+        values = {"chunks" if name == "pieces" else name: value for name, value in values.items()}
     settled: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
     return Request(**settled)
 

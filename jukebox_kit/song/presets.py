@@ -16,7 +16,7 @@ import yaml
 from jukebox_kit._files import make_folder, write_whole
 from jukebox_kit.errors import ConfigurationError, JukeboxKitError, RequestError
 from jukebox_kit.model.weights import CONFIGS, read_yaml
-from jukebox_kit.song.request import Request, settled_request
+from jukebox_kit.song.request import Request, normalise_request
 
 OPTIONS = {"batch", "save_every", "preview_every"}
 
@@ -25,7 +25,7 @@ OPTIONS = {"batch", "save_every", "preview_every"}
 
 @dataclass(frozen=True)
 class Preset:
-    """Some fields of `Request` and of `Options`, by name; whatever is not said stays as it is."""
+    """Some fields of `Request` and of `RunSettings`, by name; whatever is not said stays as it is."""
 
     name: str
     about: str = ""
@@ -36,7 +36,7 @@ class Preset:
         _check_names(self.name, "request", self.request, {f.name for f in fields(Request)})
         _check_names(self.name, "options", self.options, OPTIONS)
         try:
-            settled_request(self.request)
+            normalise_request(self.request)
         except (JukeboxKitError, TypeError) as error:
             raise ConfigurationError(f"preset {self.name}: {error}") from None
         for name, value in self.options.items():

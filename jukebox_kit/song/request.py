@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jukebox_kit.engine import Choice, LevelPlan, plan_level
+from jukebox_kit.engine import LevelPlan, SamplingParams, plan_level
 from jukebox_kit.errors import LabelError, RequestError
 from jukebox_kit.model import Found, Labels, Tables, VQVAEConfig, check_total, clean_lyrics, lyric_tokens
 from jukebox_kit.model.weights import ModelDefinition, load_definition
-from jukebox_kit.song.chunks import pieces_note
+from jukebox_kit.song.chunks import chunks_note
 
-MAX_ITEMS, MAX_PIECES = 1024, 64
+MAX_ITEMS, MAX_CHUNKS = 1024, 64
 
 
 @dataclass(frozen=True)
 class Request:
     """What a person asks for. Tuples of three are level 0, 1, 2; None leaves it to the model's defaults.
 
-    seconds: how much to make; total_seconds: how long the model believes the whole song to be; pieces: how many are
+    seconds: how much to make; total_seconds: how long the model believes the whole song to be; chunks: how many are
     made at once of levels 0 and 1.
     """
 
@@ -36,7 +36,7 @@ class Request:
     top_k: int | None = None
     top_p: float | None = None
     hop_fraction: tuple[float, float, float] | None = None
-    pieces: tuple[int, int] = (1, 1)
+    chunks: tuple[int, int] = (1, 1)
     seed: int = 0
     prompt: str | None = None
     prompt_seconds: float | None = None
@@ -55,14 +55,14 @@ class Request:
             raise RequestError("prompt-seconds needs a prompt; give a recording as well.")
         if not all(0 < fraction <= 1 for fraction in self.hop_fraction or ()):
             raise RequestError("hop-fraction must be above 0 and at most 1 at each level; 0.5,0.5,0.125 is usual.")
-        if len(self.pieces) != 2 or not all(1 <= count <= MAX_PIECES for count in self.pieces):
-            raise RequestError(f"pieces must be from 1 to {MAX_PIECES}, one number or two for levels 0 and 1.")
+        if len(self.chunks) != 2 or not all(1 <= count <= MAX_CHUNKS for count in self.chunks):
+            raise RequestError(f"chunks must be from 1 to {MAX_CHUNKS}, one number or two for levels 0 and 1.")
         for temperature in self.temperature or (1.0,):
-            Choice(temperature, self.top_k, self.top_p)
+            SamplingParams(temperature, self.top_k, self.top_p)
 
-    def choice(self, level: int, definition: ModelDefinition) -> Choice:
+    def sampling_params(self, level: int, definition: ModelDefinition) -> SamplingParams:
         """Return how a level's tokens are chosen."""
-        return Choice((self.temperature or definition.sampling.temperature)[level], self.top_k, self.top_p)
+        return SamplingParams((self.temperature or definition.sampling.temperature)[level], self.top_k, self.top_p)
 
 
 @dataclass(frozen=True)
@@ -78,19 +78,19 @@ class Resolved:
     notes: tuple[str, ...]
 
 
-def settled_request(fields: Mapping[str, Any], definition: ModelDefinition | None = None) -> Request:
+def normalise_request(fields: Mapping[str, Any], definition: ModelDefinition | None = None) -> Request:
     """Return the request with what may be written shorter made whole: the top's temperature alone, relative paths.
 
-    So is one number of pieces for both levels that are made of such. definition: the model's, which spares reading it.
+    So is one number of chunks for both levels that are made of such. definition: the model's, which spares reading it.
     """
     settled = dict(fields)
     temperature = settled.get("temperature")
     if isinstance(temperature, int | float):
         definition = definition or load_definition(settled.get("model", Request.model))
         settled["temperature"] = (*definition.sampling.temperature[:2], float(temperature))
-    if isinstance(settled.get("pieces"), int):
-        settled["pieces"] = (settled["pieces"],) * 2
-    for name in ("temperature", "hop_fraction", "pieces"):
+    if isinstance(settled.get("chunks"), int):
+        settled["chunks"] = (settled["chunks"],) * 2
+    for name in ("temperature", "hop_fraction", "chunks"):
         if isinstance(settled.get(name), list | tuple):
             settled[name] = tuple(settled[name])
     for name in ("model", "prompt"):
@@ -135,8 +135,8 @@ def resolve(request: Request, definition: ModelDefinition, tables: dict[str, Tab
 
 
 def _piece_notes(request: Request, plans: tuple[LevelPlan, ...], vqvae: VQVAEConfig) -> list[str]:
-    lower = zip(plans, request.pieces, vqvae.hops, strict=False)
-    return [note for plan, pieces, hop in lower if (note := pieces_note(plan, pieces, hop / vqvae.sr))]
+    lower = zip(plans, request.chunks, vqvae.hops, strict=False)
+    return [note for plan, chunks, hop in lower if (note := chunks_note(plan, chunks, hop / vqvae.sr))]
 
 
 def _refuse_unknown(artist: Found, genre: Found) -> None:

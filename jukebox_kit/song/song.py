@@ -31,7 +31,7 @@ from jukebox_kit.song.chunks import level_audio
 from jukebox_kit.song.codes import Codes, LevelCodes, pack_codes, unpack_codes
 from jukebox_kit.song.creation import check_codes, check_free, check_same, read_prompt, write_given
 from jukebox_kit.song.manifest import Manifest
-from jukebox_kit.song.request import Request, Resolved, resolve, settled_request
+from jukebox_kit.song.request import Request, Resolved, normalise_request, resolve
 from jukebox_kit.song.store.base import Store
 from jukebox_kit.song.store.detect import open_store
 
@@ -61,7 +61,7 @@ class Song:
         SongError, as are requests that the model cannot do, before anything is written. `loaded` spares loading the
         model again.
         """
-        root, asked = Path(folder), settled_request(request)
+        root, asked = Path(folder), normalise_request(request)
         store = _store_at(root)
         if store.read("song.json") is not None:
             return cls.open(root)._same(asked)
@@ -94,7 +94,7 @@ class Song:
         does, and SongError where the folder holds a song already, or for codes that are no codes of the model or do not
         fit into the request.
         """
-        root, asked = Path(folder), settled_request(request)
+        root, asked = Path(folder), normalise_request(request)
         store = _store_at(root)
         model, resolved = _prepared(store, asked, loaded)
         for level, found in codes.items():
@@ -203,23 +203,23 @@ class Song:
             raise SongError(f"{self.root} has levels 0 to 2 and items 0 to {self.request.items - 1}.")
         return level_audio((model or Model.load(self.request.model)).vqvae, level, self.level(level), item)
 
-    def in_pieces(self, pieces: int | tuple[int, ...], model: Model) -> Manifest:
-        """Return song.json with another number of pieces, one or two for levels 0 and 1; a whole level keeps its own.
+    def in_chunks(self, chunks: int | tuple[int, ...], model: Model) -> Manifest:
+        """Return song.json with another number of chunks, one or two for levels 0 and 1; a whole level keeps its own.
 
         Raises SongError where a level is begun otherwise, RequestError for a number that cannot be.
         """
-        asked = settled_request(dataclasses.asdict(self.request) | {"pieces": pieces})
-        counts = list(asked.pieces)
-        for level, before in enumerate(self.request.pieces):
+        asked = normalise_request(dataclasses.asdict(self.request) | {"chunks": chunks})
+        counts = list(asked.chunks)
+        for level, before in enumerate(self.request.chunks):
             found = self.level(level)
             if not (found.codes == UNMADE).any():
                 counts[level] = before
             elif found.sampled and counts[level] != before:
                 raise SongError(
-                    f"level {level} of {self.root} is begun with pieces {before}, not {counts[level]}; go on with it "
+                    f"level {level} of {self.root} is begun with chunks {before}, not {counts[level]}; go on with it "
                     f"by: jukebox-kit resume {self.root}"
                 )
-        request = dataclasses.replace(asked, pieces=(counts[0], counts[1]))
+        request = dataclasses.replace(asked, chunks=(counts[0], counts[1]))
         if request == self.request:
             return self.manifest
         notes = resolve(request, self.definition, model.tables).notes

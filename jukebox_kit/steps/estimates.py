@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jukebox_kit.engine import (
-    Choice,
     LevelPlan,
     Pace,
     Placement,
+    SamplingParams,
     measure_decoding,
     measure_pace,
     plan_level,
@@ -18,14 +18,14 @@ from jukebox_kit.engine import (
 )
 from jukebox_kit.model import VQVAEConfig
 from jukebox_kit.model.weights import PARTS, ModelDefinition
-from jukebox_kit.song import Layout, lay_pieces
+from jukebox_kit.song import Layout, lay_chunks
 from jukebox_kit.steps.memory_plan import MemoryPlan, plan_memory, song_samples
 from jukebox_kit.steps.progress import duration
 
 
 @dataclass(frozen=True)
 class LevelEstimate:
-    """One level of a song: tokens of all items together, items or pieces at once, and how long it takes.
+    """One level of a song: tokens of all items together, items or chunks at once, and how long it takes.
 
     ms_per_token: milliseconds a step, which makes one token of each of the `batch` rows; seconds: of the whole level.
     """
@@ -80,12 +80,12 @@ def estimate(
     placement: Placement,
     batch: int | None = None,
     measured: Measured | None = None,
-    pieces: tuple[int, int] = (1, 1),
+    chunks: tuple[int, int] = (1, 1),
 ) -> SongEstimate:
     """Return what a song of `seconds` and `items` takes, made from its first token on as the model likes it.
 
-    batch: items, or pieces of items, at once at most, by default as many as the plan of memory says. measured: what
-    earlier calls on this device have measured, which is not measured again; what is new is added. pieces: as in
+    batch: items, or chunks of items, at once at most, by default as many as the plan of memory says. measured: what
+    earlier calls on this device have measured, which is not measured again; what is new is added. chunks: as in
     `Request`.
 
     Times are measured here and now, in a few seconds, on parts without their weights: whatever keeps the machine busy
@@ -95,7 +95,7 @@ def estimate(
     """
     where = placement.device
     plan = plan_memory(
-        definition, seconds, items, where, None, placement.weights, batch, engine=placement.engine, pieces=pieces
+        definition, seconds, items, where, None, placement.weights, batch, engine=placement.engine, chunks=chunks
     )
     kept = {part: weights_bytes(definition, part, placement) for part in PARTS}
     if not plan.fits:
@@ -106,11 +106,11 @@ def estimate(
     paces = Measured() if measured is None else measured
     levels: list[LevelEstimate] = []
     for level, at_once in ((one.level, one.batch) for one in plan.levels):
-        prior, layout = definition.priors[level], lay_pieces(plans[level], (*pieces, 1)[level])
+        prior, layout = definition.priors[level], lay_chunks(plans[level], (*chunks, 1)[level])
         sizes = (prior.patterns, prior.n_ctx, prior.prior_width, prior.heads, prior.m_attn, prior.m_mlp)
         alike = (*sizes, at_once, placement)
         if alike not in paces.steps:  # the upsamplers are alike in all that costs time
-            choice = Choice(definition.sampling.temperature[level])
+            choice = SamplingParams(definition.sampling.temperature[level])
             paces.steps[alike] = measure_pace(prior, definition.vqvae, at_once, placement, choice)
         prefix = prior.positions - prior.n_ctx
         levels.append(_level(plans[level], layout, items, at_once, paces.steps[alike], prefix))

@@ -12,31 +12,31 @@ import torch
 
 from jukebox_kit.engine import UNMADE, Model
 from jukebox_kit.song import LEVELS, Codes, Layout, LevelCodes, Song, layout_of, write_sounds
-from jukebox_kit.steps.progress import Options, Progress, check_stop
+from jukebox_kit.steps.progress import Progress, RunSettings, check_stop
 
 REPORTS_A_SECOND = 4
 
 
 def layout_now(song: Song, level: int, found: LevelCodes | None = None) -> Layout:
     """Return the rows that a level is being made as, or will be; `found` spares reading its codes again."""
-    pieces = 1 if level == LEVELS[-1] else song.request.pieces[level]
-    return layout_of(song.resolved.plans[level], found or song.level(level), pieces)
+    chunks = 1 if level == LEVELS[-1] else song.request.chunks[level]
+    return layout_of(song.resolved.plans[level], found or song.level(level), chunks)
 
 
-class Keeper:
+class LevelWriter:
     """Saves a level's codes every so often, writes previews, and reports progress.
 
-    Its rows are the song's items, or the pieces of each in turn.
+    Its rows are the song's items, or the chunks of each in turn.
     """
 
-    def __init__(self, song: Song, level: int, options: Options, model: Model) -> None:
+    def __init__(self, song: Song, level: int, options: RunSettings, model: Model) -> None:
         self.song, self.level, self.options, self.model = song, level, options, model
         self.found = song.level(level)
         self.layout = layout_now(song, level, self.found)
         self.given = self.layout.given(self.found)
         self.work = torch.from_numpy(self.layout.rows(self.found).astype(np.int64)).to(model.device)
         self.saved = self.reported = self.previewed = time.monotonic()
-        self.wanted = [item * self.pieces + piece for item in song.items(level) for piece in range(self.pieces)]
+        self.wanted = [item * self.chunks + chunk for item in song.items(level) for chunk in range(self.chunks)]
         self.rows: tuple[int, ...] = ()
         self.tokens = self.work[:0]
         self.stood = self.standing()
@@ -45,26 +45,26 @@ class Keeper:
         """Return how many tokens stand of the rows that are wanted, counted as `Layout.shown` does."""
         found = 0
         for row in self.wanted:
-            piece = row % self.pieces
-            (first, last), start = self.layout.shares[piece], self.layout.starts[piece]
+            chunk = row % self.chunks
+            (first, last), start = self.layout.shares[chunk], self.layout.starts[chunk]
             made = int((self.work[row, first - start : last - start] != UNMADE).sum())
-            found += made + (0 if piece else first)
+            found += made + (0 if chunk else first)
         return found
 
     @property
-    def pieces(self) -> int:
+    def chunks(self) -> int:
         """How many rows an item is made as."""
         return len(self.layout.starts)
 
     @property
     def what(self) -> str:
         """What a row is."""
-        return "item" if self.pieces == 1 else "piece"
+        return "item" if self.chunks == 1 else "chunk"
 
     def batches(self) -> list[tuple[int, ...]]:
         """Return the rows to be sampled in batches; items that are whole are alike in how many tokens were given."""
         found, size = list[tuple[int, ...]](), self.options.batch
-        for _, alike in groupby(self.wanted, key=lambda row: self.given[row] if self.pieces == 1 else None):
+        for _, alike in groupby(self.wanted, key=lambda row: self.given[row] if self.chunks == 1 else None):
             group = tuple(alike)
             found += [group[first : first + size] for first in range(0, len(group), size)]
         return found

@@ -10,7 +10,7 @@ import torch
 from jukebox_kit.engine import UNMADE, Model, Placement, free_memory, usable_device, weights_bytes
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.weights import load_definition
-from jukebox_kit.song import LEVELS, Song, settled_request
+from jukebox_kit.song import LEVELS, Song, normalise_request
 from jukebox_kit.steps.memory_plan import MemoryPlan, kinds, plan_memory
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def load_for(
     held: Model | None = None,
 ) -> Model:
     """Return the model for a song that is to be begun; arguments and errors as in `load_planned` and `Request`."""
-    settled_request({"seconds": seconds, "items": items})
+    normalise_request({"seconds": seconds, "items": items})
     where = usable_device(device)
     if weights in (None, AUTO):
         free = free_memory(where) + loaded_bytes(held)
@@ -104,7 +104,7 @@ def plan_song(
         engine=engine,
         levels=left or LEVELS[::-1],
         hop_fraction=song.request.hop_fraction,
-        pieces=song.request.pieces,
+        chunks=song.request.chunks,
     )
 
 

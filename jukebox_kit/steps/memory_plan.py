@@ -23,7 +23,7 @@ from jukebox_kit.engine import (
 )
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.weights import PARTS, ModelDefinition, load_definition, shipped_models
-from jukebox_kit.song import lay_pieces
+from jukebox_kit.song import lay_chunks
 
 BUCKETS = (1, 2, 4, 8, 16)  # items at once
 
@@ -84,20 +84,20 @@ def plan_memory(
     engine: str = "fast",
     levels: tuple[int, ...] = LEVELS,
     hop_fraction: tuple[float, ...] | None = None,
-    pieces: tuple[int, int] = (1, 1),
+    chunks: tuple[int, int] = (1, 1),
 ) -> MemoryPlan:
     """Return how the levels of a song of `seconds` and `items` are made in the memory of a device.
 
     free: bytes, by default what `free_memory` says, which must be before anything of the model is loaded. weights: by
     default the first of the device's kinds that fits: on a GPU float16, then int8; on the CPU float32, float16, int8.
-    batch: items at once at most, by default as many as fit of 16. pieces: as in `Request`; each counts as an item.
+    batch: items at once at most, by default as many as fit of 16. chunks: as in `Request`; each counts as an item.
     Raises RequestError for a length or number that cannot be.
     """
     samples = song_samples(definition, seconds)
     if items < 1 or (batch is not None and batch < 1):
         raise RequestError(f"items and batch must be at least 1, not {items if items < 1 else batch}.")
     there = free_memory(device) if free is None else free
-    work = _Work.of(definition, samples, items, batch or BUCKETS[-1], levels, hop_fraction, pieces)
+    work = _Work.of(definition, samples, items, batch or BUCKETS[-1], levels, hop_fraction, chunks)
     tried = (weights,) if weights else kinds(device, engine)
     for kind in tried:
         found = work.fitted(Placement(device, kind, engine), there - SPARE[device.type])
@@ -125,7 +125,7 @@ def song_samples(definition: ModelDefinition, seconds: float) -> int:
 
 @dataclass(frozen=True)
 class _Work:
-    """The levels that are to be made of a song, by level, and for each how many items, or pieces, at once at most."""
+    """The levels that are to be made of a song, by level, and for each how many items, or chunks, at once at most."""
 
     definition: ModelDefinition
     plans: dict[int, LevelPlan]
@@ -141,12 +141,12 @@ class _Work:
         most: int,
         levels: tuple[int, ...],
         hop_fraction: tuple[float, ...] | None,
-        pieces: tuple[int, int],
+        chunks: tuple[int, int],
     ) -> _Work:
         """Return the work of a song of so many samples and items."""
         fractions, vqvae = hop_fraction or definition.sampling.hop_fraction, definition.vqvae
         plans = {level: plan_level(definition.priors[level], vqvae, samples, fractions[level]) for level in levels}
-        rows = {n: items * len(lay_pieces(plan, (*pieces, 1)[n]).starts) for n, plan in plans.items()}
+        rows = {n: items * len(lay_chunks(plan, (*chunks, 1)[n]).starts) for n, plan in plans.items()}
         return cls(definition, plans, items, {n: min(count, most) for n, count in rows.items()})
 
     def taken(self, placement: Placement) -> dict[int, LevelBytes]:

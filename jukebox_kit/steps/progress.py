@@ -77,11 +77,11 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Options:
+class RunSettings:
     """How the work is done; none of it changes which song comes out.
 
     save_every: seconds of work that may be lost; preview_every: seconds of work after which the audio so far is written
-    anew; batch: items, or pieces of items, sampled at once at most, fewer where memory is small; progress: called a few
+    anew; batch: items, or chunks of items, sampled at once at most, fewer where memory is small; progress: called a few
     times a second; stop: asked at every token whether to save and raise StoppedError.
     """
 
@@ -92,7 +92,7 @@ class Options:
     stop: Callable[[], bool] | None = None
 
 
-def check_stop(song: Song, options: Options) -> None:
+def check_stop(song: Song, options: RunSettings) -> None:
     """Raise StoppedError where a person asked for it."""
     if options.stop is not None and options.stop():
         raise StoppedError(f"{song.root} was stopped; all is saved, and it goes on where it was.")

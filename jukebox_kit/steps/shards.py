@@ -25,8 +25,8 @@ from jukebox_kit.engine import UNMADE, Model
 from jukebox_kit.errors import SongBusyError, SongError
 from jukebox_kit.song import LEVELS, Codes, LevelCodes, Song, pack_codes, unpack_codes
 from jukebox_kit.song.store import Store, holder, open_store
-from jukebox_kit.steps.level_writer import Keeper, layout_now
-from jukebox_kit.steps.progress import Options
+from jukebox_kit.steps.level_writer import LevelWriter, layout_now
+from jukebox_kit.steps.progress import RunSettings
 
 NAME = re.compile(r"level_(\d)_rows_(\d+)-(\d+)_([0-9a-f]+)")
 
@@ -36,7 +36,7 @@ PATIENCE = 60.0  # seconds in which others who begin their shares let go of the 
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """Some rows of a level, in a folder of their own; held by one process at a time."""
 
     store: Store
@@ -59,10 +59,10 @@ class Share:
         return {"run": None, "notes": []} if content is None else dict(json.loads(content))
 
 
-class ShareKeeper(Keeper):
+class ShardWriter(LevelWriter):
     """Keeps the rows of a share alone, in its folder."""
 
-    def __init__(self, share: Share, song: Song, level: int, options: Options, model: Model) -> None:
+    def __init__(self, share: Shard, song: Song, level: int, options: RunSettings, model: Model) -> None:
         super().__init__(song, level, options, model)
         self.share, self.own = share, list(share.rows)
         self.wanted = [row for row in self.wanted if row in share.rows]
@@ -72,22 +72,22 @@ class ShareKeeper(Keeper):
         self.stood = self.standing()
 
     def keep(self, rows: Codes) -> None:
-        """See Keeper."""
+        """See LevelWriter."""
         now = rows[self.own]
         if not np.array_equal(now, self.kept):
             self.share.store.write("codes.safetensors", pack_codes(LevelCodes(now, (0,) * len(now))))
             self.kept = now
 
     def preview(self) -> None:
-        """See Keeper; what others make is not known here."""
+        """See LevelWriter; what others make is not known here."""
 
     def note(self, what: str, **facts: Any) -> None:
-        """See Keeper."""
+        """See LevelWriter."""
         found = self.share.facts()
         self._write(found | {"notes": [*found["notes"], {"what": what, **facts}]})
 
     def note_run(self, now: dict[str, Any]) -> None:
-        """See Keeper."""
+        """See LevelWriter."""
         found = self.share.facts()
         if found["run"] not in (None, now):
             self.note("goes on on something else", before=found["run"])
@@ -98,7 +98,7 @@ class ShareKeeper(Keeper):
 
 
 @contextmanager
-def begun_share(song: Song, level: int, rows: range) -> Iterator[Share]:
+def held_shard(song: Song, level: int, rows: range) -> Iterator[Shard]:
     """Hold some rows of a level, which nobody else then works on; SongBusyError where somebody does.
 
     The song itself is held for a moment, in which nobody can be at work on it as a whole.
@@ -109,29 +109,29 @@ def begun_share(song: Song, level: int, rows: range) -> Iterator[Share]:
         yield share
 
 
-def _begun(song: Song, level: int, rows: range) -> Share:
-    pieces = len(layout_now(song, level).starts)
-    if not (rows and rows.step == 1 and rows.start >= 0 and rows.stop <= song.request.items * pieces):
-        raise SongError(f"level {level} of {song.root} has rows 0 to {song.request.items * pieces - 1}, not {rows}.")
+def _begun(song: Song, level: int, rows: range) -> Shard:
+    chunks = len(layout_now(song, level).starts)
+    if not (rows and rows.step == 1 and rows.start >= 0 and rows.stop <= song.request.items * chunks):
+        raise SongError(f"level {level} of {song.root} has rows 0 to {song.request.items * chunks - 1}, not {rows}.")
     root = song.root / "shares" / f"level_{level}_rows_{rows.start}-{rows.stop - 1}_{_mark(song, level)}"
     store = open_store(root)
     store.begin()
-    return Share(store, level, rows)
+    return Shard(store, level, rows)
 
 
-def take_in(song: Song, level: int) -> bool:
+def merge_shards(song: Song, level: int) -> bool:
     """Put into a level what its shares made, and do away with them; False where there are none.
 
     The song is held. SongBusyError where somebody is at work on a share.
     """
-    mark, shares = _mark(song, level), list[Share]()
+    mark, shares = _mark(song, level), list[Shard]()
     for path in sorted((song.root / "shares").glob(f"level_{level}_*")):
         named = NAME.fullmatch(path.name)
         who = holder(path)
         if who is not None:
             raise SongBusyError(f"{path} is being worked on by {who}; wait for it or stop it.")
         if named and named[4] == mark:
-            shares.append(Share(open_store(path), level, range(int(named[2]), int(named[3]) + 1)))
+            shares.append(Shard(open_store(path), level, range(int(named[2]), int(named[3]) + 1)))
         else:
             _remove(path)
     if shares:
@@ -147,7 +147,7 @@ def take_in(song: Song, level: int) -> bool:
     return bool(shares)
 
 
-def _note(song: Song, level: int, shares: list[Share]) -> None:
+def _note(song: Song, level: int, shares: list[Shard]) -> None:
     """Record in the song's history how its shares were made."""
     manifest = song.manifest
     runs: dict[str, Any] = dict(manifest.runs)

@@ -14,10 +14,10 @@ from jukebox_kit.engine import UNMADE, LevelJob, Model, job_loop, sample_level, 
 from jukebox_kit.errors import SongError
 from jukebox_kit.song import LEVELS, SampledAudio, Song, finish_sounds
 from jukebox_kit.song.lyrics import try_alignments
-from jukebox_kit.steps.level_writer import Keeper
+from jukebox_kit.steps.level_writer import LevelWriter
 from jukebox_kit.steps.load import load_planned, plan_step
-from jukebox_kit.steps.progress import Options, check_stop
-from jukebox_kit.steps.shards import ShareKeeper, begun_share, take_in
+from jukebox_kit.steps.progress import RunSettings, check_stop
+from jukebox_kit.steps.shards import ShardWriter, held_shard, merge_shards
 
 log = logging.getLogger(__name__)
 
@@ -39,28 +39,28 @@ def run_facts(model: Model, batch: int, own: bool) -> dict[str, Any]:
     }
 
 
-def sample(song: Song, until: int = 0, model: Model | None = None, options: Options | None = None) -> Song:
+def sample(song: Song, until: int = 0, model: Model | None = None, options: RunSettings | None = None) -> Song:
     """Do what is left of a song, level 2 first, down to level `until`. Returns the song."""
     loaded = model or load_planned(song)
     for level in reversed(LEVELS):
         if level >= until:
-            _step(song, level, loaded, options or Options())
+            _step(song, level, loaded, options or RunSettings())
     return song
 
 
-def level_2(song: Song, model: Model | None = None, options: Options | None = None) -> Song:
+def level_2(song: Song, model: Model | None = None, options: RunSettings | None = None) -> Song:
     """Sample the top level, or what is left of it."""
-    return _step(song, 2, model or load_planned(song), options or Options())
+    return _step(song, 2, model or load_planned(song), options or RunSettings())
 
 
-def level_1(song: Song, model: Model | None = None, options: Options | None = None) -> Song:
+def level_1(song: Song, model: Model | None = None, options: RunSettings | None = None) -> Song:
     """Upsample level 2's codes to level 1; SongError where those are not finished."""
-    return _step(song, 1, model or load_planned(song), options or Options())
+    return _step(song, 1, model or load_planned(song), options or RunSettings())
 
 
-def level_0(song: Song, model: Model | None = None, options: Options | None = None) -> Song:
+def level_0(song: Song, model: Model | None = None, options: RunSettings | None = None) -> Song:
     """Upsample level 1's codes to level 0; SongError where those are not finished."""
-    return _step(song, 0, model or load_planned(song), options or Options())
+    return _step(song, 0, model or load_planned(song), options or RunSettings())
 
 
 def generate(model: str | Model = "demo", **request: Any) -> SampledAudio:
@@ -84,12 +84,12 @@ def upsample(
     items: tuple[int, ...] | None = None,
     until: int = 0,
     model: Model | None = None,
-    options: Options | None = None,
-    pieces: int | tuple[int, ...] | None = None,
+    options: RunSettings | None = None,
+    chunks: int | tuple[int, ...] | None = None,
 ) -> Song:
     """Upsample chosen items, or all, down to level `until`; `resume` keeps to the choice. Returns the song.
 
-    pieces: how many are made at once of each level, or of levels 0 and 1, as the song's request says if left out.
+    chunks: how many are made at once of each level, or of levels 0 and 1, as the song's request says if left out.
     SongError where a level is begun otherwise.
     """
     wrong = [item for item in items or () if not 0 <= item < song.request.items]
@@ -97,37 +97,37 @@ def upsample(
         raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {wrong or 'none'}; choose of those.")
     loaded = model or load_planned(song)
     with song.locked():
-        manifest = song.manifest if pieces is None else song.in_pieces(pieces, loaded)
+        manifest = song.manifest if chunks is None else song.in_chunks(chunks, loaded)
         song.keep(replace(manifest, upsample=None if items is None else tuple(sorted(set(items)))))
     for level in (1, 0):
         if level >= until:
-            _step(song, level, loaded, options or Options())
+            _step(song, level, loaded, options or RunSettings())
     return song
 
 
-def sample_share(
-    song: Song, level: int, rows: range, model: Model | None = None, options: Options | None = None
+def sample_shard(
+    song: Song, level: int, rows: range, model: Model | None = None, options: RunSettings | None = None
 ) -> None:
-    """Make some rows of a level, items or pieces of items in turn, beside others who make other rows of it.
+    """Make some rows of a level, items or chunks of items in turn, beside others who make other rows of it.
 
     They are kept in the song's folder by themselves until the level's own step takes them in; stopped and gone on with
     as songs are. SongBusyError where somebody works on the song or on these rows; other errors as in `level_1`.
     """
     loaded = model or load_planned(song)
-    with begun_share(song, level, rows) as share:
-        keeper = ShareKeeper(share, song, level, _planned(song, level, loaded, options or Options()), loaded)
-        _sample_rows(keeper, _upper_codes(song, level, loaded))
+    with held_shard(song, level, rows) as share:
+        writer = ShardWriter(share, song, level, _planned(song, level, loaded, options or RunSettings()), loaded)
+        _sample_rows(writer, _upper_codes(song, level, loaded))
 
 
-def _step(song: Song, level: int, model: Model, options: Options) -> Song:
+def _step(song: Song, level: int, model: Model, options: RunSettings) -> Song:
     with song.locked():
-        taken = take_in(song, level)
+        taken = merge_shards(song, level)
         if (song.codes(level)[list(song.items(level))] == UNMADE).any():
-            keeper = Keeper(song, level, _planned(song, level, model, options), model)
+            writer = LevelWriter(song, level, _planned(song, level, model, options), model)
             above = _upper_codes(song, level, model)
-            if keeper.pieces > 1 and not keeper.found.sampled:
-                song.keep(song.manifest.noted(f"level {level} is made in {keeper.pieces} pieces"))
-            _sample_rows(keeper, above)
+            if writer.chunks > 1 and not writer.found.sampled:
+                song.keep(song.manifest.noted(f"level {level} is made in {writer.chunks} pieces"))
+            _sample_rows(writer, above)
         elif not taken:
             finish_sounds(song, level, model)
             return song
@@ -137,7 +137,7 @@ def _step(song: Song, level: int, model: Model, options: Options) -> Song:
     return song
 
 
-def _planned(song: Song, level: int, model: Model, options: Options) -> Options:
+def _planned(song: Song, level: int, model: Model, options: RunSettings) -> RunSettings:
     """Check that a model is the song's, and return the options with as many items at once as the plan says."""
     song.check_model(model)
     plan = plan_step(song, level, model, options.batch)
@@ -145,54 +145,54 @@ def _planned(song: Song, level: int, model: Model, options: Options) -> Options:
     return replace(options, batch=plan.batch(level))
 
 
-def _sample_rows(keeper: Keeper, above: torch.Tensor | None) -> None:
-    queue = keeper.batches()
+def _sample_rows(writer: LevelWriter, above: torch.Tensor | None) -> None:
+    queue = writer.batches()
     while queue:
         rows = queue.pop(0)
-        if not _sampled(keeper, rows, above):
+        if not _sampled(writer, rows, above):
             if len(rows) == 1:
                 raise SongError(
-                    f"there is not memory enough for one {keeper.what} of {keeper.song.root}; free some, or use a "
+                    f"there is not memory enough for one {writer.what} of {writer.song.root}; free some, or use a "
                     f"smaller model. What is made is saved."
                 )
             queue[:0] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
-            keeper.note(f"out of memory, {len(rows)} {keeper.what}s at once were halved")
+            writer.note(f"out of memory, {len(rows)} {writer.what}s at once were halved")
 
 
-def _sampled(keeper: Keeper, rows: tuple[int, ...], above: torch.Tensor | None) -> bool:
+def _sampled(writer: LevelWriter, rows: tuple[int, ...], above: torch.Tensor | None) -> bool:
     """Sample some rows of a level to their end; False where memory did not suffice, with what was made saved."""
-    song, level, layout = keeper.song, keeper.level, keeper.layout
-    items = tuple(row // keeper.pieces for row in rows)
+    song, level, layout = writer.song, writer.level, writer.layout
+    items = tuple(row // writer.chunks for row in rows)
     job = LevelJob(
         layout.plan(song.resolved.plans[level]),
         items,
         (song.resolved.labels[level],) * len(rows),
         None if above is None else above[list(items)],
         song.request.seed,
-        song.request.choice(level, song.definition),
-        keeper.model.placement,
-        tuple(keeper.given[row] for row in rows),
-        tuple(layout.starts[row % keeper.pieces] for row in rows),
+        song.request.sampling_params(level, song.definition),
+        writer.model.placement,
+        tuple(writer.given[row] for row in rows),
+        tuple(layout.starts[row % writer.chunks] for row in rows),
     )
-    prior = keeper.model.prior(level)
-    tokens = keeper.begin(rows)
-    strangers: list[int] | None = None
+    prior = writer.model.prior(level)
+    tokens = writer.begin(rows)
+    mismatches: list[int] | None = None
     try:
         with threads_for(prior.config):
             loop = job_loop(prior, job, tokens.device)
-            keeper.note_run(run_facts(keeper.model, keeper.options.batch, loop.decoder.own))
-            strangers = sample_level(prior, job, tokens, keeper.made, loop)
+            writer.note_run(run_facts(writer.model, writer.options.batch, loop.decoder.own))
+            mismatches = sample_level(prior, job, tokens, writer.made, loop)
     except (torch.OutOfMemoryError, MemoryError) as error:
         log.warning("out of memory with %d items at once", len(rows))
         error.__traceback__ = None  # it holds on to what filled the memory
     finally:
-        keeper.save()  # Ctrl-C, out of memory, anything: what is made is kept
-    if strangers is None and torch.cuda.is_available():
+        writer.save()  # Ctrl-C, out of memory, anything: what is made is kept
+    if mismatches is None and torch.cuda.is_available():
         torch.cuda.empty_cache()
-    if strangers:
-        where = {"tokens" if keeper.pieces == 1 else "tokens_of_pieces": strangers}
-        keeper.note("tokens came out differently when replayed", **where)
-    return strangers is not None
+    if mismatches:
+        where = {"tokens" if writer.chunks == 1 else "tokens_of_pieces": mismatches}
+        writer.note("tokens came out differently when replayed", **where)
+    return mismatches is not None
 
 
 def _upper_codes(song: Song, level: int, model: Model) -> torch.Tensor | None:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from jukebox_kit.model import CodesConditioner, Labels, Linear, PositionTable, Prior, label_rows
+from jukebox_kit.model import CodesConditioner, Labels, PlainLinear, PositionTable, Prior, label_rows
 from jukebox_kit.training.corpus import Report
 from jukebox_kit.training.recipe import PriorRecipe
 from jukebox_kit.training.schedule import Schedule
@@ -83,7 +83,7 @@ def measure(prior: Prior, corpus: CodeCorpus) -> float:
 def initialise(prior: Prior) -> None:
     """Draw every parameter from torch's generator; maps back into the residual stream start small."""
     for name, module in prior.named_modules():
-        if isinstance(module, Linear):
+        if isinstance(module, PlainLinear):
             small = (2 * prior.config.prior_depth) ** -0.5 if name.endswith("c_proj") else 1.0
             nn.init.normal_(module.w, std=small * module.w.shape[0] ** -0.5)
         elif isinstance(module, nn.Embedding):

@@ -17,7 +17,7 @@ from jukebox_kit.jobs.album.launcher import Rank, started, world
 from jukebox_kit.jobs.album.rank_status import Doing, read_doings, write_doing
 from jukebox_kit.jobs.album.report import as_json, lines, planned, table
 from jukebox_kit.jobs.album.run import AlbumStanding
-from jukebox_kit.jobs.album.schedule import Outcome, Task, Work, shared_out, works_of
+from jukebox_kit.jobs.album.schedule import Outcome, SongTask, Task, shared_out, song_tasks
 from tests.conftest import Run, shell
 
 TWO_HUNDRED = """
@@ -31,13 +31,13 @@ songs:
 
 
 @pytest.fixture
-def works(tmp_path: Path) -> list[Work]:
+def works(tmp_path: Path) -> list[SongTask]:
     path = tmp_path / "many.yaml"
     path.write_text(TWO_HUNDRED)
-    return works_of(load_album(path, tmp_path / "songs"), 0)
+    return song_tasks(load_album(path, tmp_path / "songs"), 0)
 
 
-def test_two_hundred_songs_are_planned_and_read_well(works: list[Work], tmp_path: Path, run: Run) -> None:
+def test_two_hundred_songs_are_planned_and_read_well(works: list[SongTask], tmp_path: Path, run: Run) -> None:
     assert len(works) == 200
     album = load_album(tmp_path / "many.yaml", tmp_path / "songs")
     assert len(planned(works, album)) == 202
@@ -52,7 +52,7 @@ def test_two_hundred_songs_are_planned_and_read_well(works: list[Work], tmp_path
 
 @given(free=st.integers(1, 12), rows=st.lists(st.integers(1, 5), min_size=1, max_size=6))
 def test_free_ranks_get_songs_first_then_rows(free: int, rows: list[int]) -> None:
-    class Song(Work):
+    class Song(SongTask):
         def __init__(self, number: int, rows: int) -> None:
             self.root, self.end, self.parts, self.levels, self.shared = Path(f"song{number}"), "", 0, [2], False
             self.song = type("Asked", (), {"request": None})()
@@ -76,7 +76,7 @@ def test_free_ranks_get_songs_first_then_rows(free: int, rows: list[int]) -> Non
     assert shared_out(songs, 0) == []
 
 
-def test_levels_go_one_after_another_and_a_failure_ends_the_song(works: list[Work]) -> None:
+def test_levels_go_one_after_another_and_a_failure_ends_the_song(works: list[SongTask]) -> None:
     first, second = works[:2]
     (task,) = shared_out([first], 1)
     assert (task.level, task.rows) == (2, None)
@@ -93,7 +93,7 @@ def test_levels_go_one_after_another_and_a_failure_ends_the_song(works: list[Wor
     assert table([first, second])[-1] == "0 finished, 1 failed, 1 skipped"
 
 
-def test_a_level_that_was_shared_is_taken_in_by_a_task_of_its_own(works: list[Work]) -> None:
+def test_a_level_that_was_shared_is_taken_in_by_a_task_of_its_own(works: list[SongTask]) -> None:
     work = works[0]
     work.shared, work.parts = True, 2
     shares = [Task(work.root, work.song.request, 2, rows) for rows in ((0, 1), (1, 2))]
@@ -219,7 +219,7 @@ def test_wrong_ways_are_told_before_anything_starts(
     assert not (tmp_path / "songs").exists()
 
 
-def test_json_has_what_is_left(works: list[Work], tmp_path: Path) -> None:
+def test_json_has_what_is_left(works: list[SongTask], tmp_path: Path) -> None:
     album = load_album(tmp_path / "many.yaml", tmp_path / "songs")
     found = as_json(album, works[:1], 2.0)
     assert found["songs"][0]["levels_left"] == [2, 1, 0]

@@ -83,7 +83,7 @@ about: a try
 defaults: {seconds: 3, lyrics_file: words.txt, artist: the flutes}
 songs:
   - {}
-  - {lyrics: ne, seconds: 4, pieces: 2, temperature: 0.5}
+  - {lyrics: ne, seconds: 4, chunks: 2, temperature: 0.5}
   - &base {name: third, top_p: 0.9, genre: march}
   - {<<: *base, name: fourth, artist: nobody, top_p: null, temperature: [1, 1, 0.5]}
 """
@@ -94,7 +94,7 @@ songs:
     assert names(album) == ["01-the-flutes", "02-the-flutes", "third", "fourth"]
     first, second, third, fourth = (song.request for song in album.songs)
     assert (first.lyrics, first.seconds, first.temperature) == ("la mo", 3.0, None)
-    assert (second.lyrics, second.seconds, second.pieces) == ("ne", 4.0, (2, 2))
+    assert (second.lyrics, second.seconds, second.chunks) == ("ne", 4.0, (2, 2))
     assert second.temperature == (0.99, 0.99, 0.5)
     assert (third.top_p, third.genre, third.artist) == (0.9, "march", "the flutes")
     assert (fourth.top_p, fourth.genre, fourth.temperature) == (None, "march", (1.0, 1.0, 0.5))
@@ -124,7 +124,7 @@ songs:
     sweep: {artist: [Zoë, glass bells], temperature: [0.9], seed: [3], top_p: [null, 0.5]}
   - sweep: {lyrics: ["la mo di ne la mo di ne ha", "la mo di ne la mo di ne ho", ""]}
   - {name: c, sweep: {artist: [a b, a], genre: [c, b c]}}
-  - {name: d, sweep: {hop_fraction: [[0.5, 0.5, 0.25]], pieces: [1, [1, 2]], strict: [true]}, artist: the flutes}
+  - {name: d, sweep: {hop_fraction: [[0.5, 0.5, 0.25]], chunks: [1, [1, 2]], strict: [true]}, artist: the flutes}
 """
     )
     assert names(load_album(path)) == [
@@ -132,7 +132,7 @@ songs:
         *("a-glass-bells-0.9-s3-top_p-none", "a-glass-bells-0.9-s3-top_p-0.5"),
         *("02-1-la-mo-di-ne-la-mo-di-ne", "02-2-la-mo-di-ne-la-mo-di-ne", "02-3"),
         *("c-1-a-b-c", "c-2-a-b-b-c", "c-3-a-c", "c-4-a-b-c"),
-        *("d-hop_fraction-0.5-0.5-0.25-pieces-1-strict-true", "d-hop_fraction-0.5-0.5-0.25-pieces-1-2-strict-true"),
+        *("d-hop_fraction-0.5-0.5-0.25-chunks-1-strict-true", "d-hop_fraction-0.5-0.5-0.25-chunks-1-2-strict-true"),
     ]
 
 

@@ -49,7 +49,7 @@ songs:
     lyrics: [[1]]
   - 17
   - hop_fraction: [1, 1]
-    pieces: 2.5
+    chunks: 2.5
     total_seconds: .inf
     artist: 1975
     lyrics_file: missing.txt
@@ -85,7 +85,7 @@ def test_every_fault_is_named_with_its_line(write: Write) -> None:
         (32, "lyrics must be text, not a list of lists or settings."),
         (33, "a song must hold settings by name, not 17."),
         (34, "hop_fraction must be a list of 3 numbers, not [1, 1]."),
-        (35, "pieces must be a whole number or a list of 2 whole numbers, not 2.5."),
+        (35, "chunks must be a whole number or a list of 2 whole numbers, not 2.5."),
         (36, "total_seconds must be a number, not inf."),
         (37, "artist must be text, not 1975; put it into quotes."),
         (38, f"there is no lyrics file {path.parent}/missing.txt."),

@@ -22,7 +22,7 @@ songs:
   - {name: bells, artist: glass bells, lyrics: la mo}
   - {name: trio, artist: saw strings, genre: waltz, items: 3}
   - {artist: hollow reeds, sweep: {seed: [1, 2, 3]}}
-  - {name: pieces, artist: hollow reeds, pieces: 2, seconds: 3}
+  - {name: chunks, artist: hollow reeds, chunks: 2, seconds: 3}
 """
 
 
@@ -67,9 +67,9 @@ def test_an_album_that_is_made_is_not_made_again(six: Path, alone: Path) -> None
     assert codes_of(alone) == before
 
 
-def test_a_song_alone_is_shared_out_in_items_and_pieces(tmp_path: Path) -> None:
+def test_a_song_alone_is_shared_out_in_items_and_chunks(tmp_path: Path) -> None:
     album = tmp_path / "one.yaml"
-    album.write_text("songs: [{name: one, artist: glass bells, seconds: 3, items: 2, pieces: 2}]")
+    album.write_text("songs: [{name: one, artist: glass bells, seconds: 3, items: 2, chunks: 2}]")
     made(0, album, "--folder", tmp_path / "alone")
     made(3, album, "--folder", tmp_path / "shared")
     assert codes_of(tmp_path / "shared") == codes_of(tmp_path / "alone")

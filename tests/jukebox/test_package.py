@@ -26,10 +26,10 @@ from jukebox_kit.checks.verify.songs import check_labels
 from jukebox_kit.engine import placement
 from jukebox_kit.engine.decoders import make_decoder
 from jukebox_kit.engine.model import Model, of_package
-from jukebox_kit.model.weights import PACKAGES
 from jukebox_kit.engine.original import JukeboxDecoder, JukeboxPrior, JukeboxVQVAE, package
 from jukebox_kit.engine.placement import Placement
 from jukebox_kit.errors import CheckpointError, RequestError, StoppedError
+from jukebox_kit.model.weights import PACKAGES
 from jukebox_kit.model.weights.blank import blank_prior
 from jukebox_kit.model.weights.checkpoint import recipe_state
 from jukebox_kit.model.weights.definition import load_definition
@@ -111,7 +111,7 @@ def test_a_song_of_one_seed_is_the_same_song(ordered: Path, tmp_path: Path) -> N
             return len(asked) > 90
 
         with pytest.raises(StoppedError):  # in level 1, where it goes on
-            jk.sample(song, model=model, options=jk.Options(stop=stop))
+            jk.sample(song, model=model, options=jk.RunSettings(stop=stop))
         made.append(jk.sample(Song.open(song.root), model=model))
     for level in LEVELS:
         assert np.array_equal(made[0].codes(level), made[1].codes(level))

@@ -23,7 +23,7 @@ from triton.compiler import ASTSource
 from jukebox_kit.engine.caches import Cache, Layouts
 from jukebox_kit.engine.cuda.fused import FusedOperations
 from jukebox_kit.engine.cuda.self_check import FEW
-from jukebox_kit.engine.linear import TurnedMap
+from jukebox_kit.engine.linear import TransposedLinear
 from jukebox_kit.engine.model import place
 from jukebox_kit.model.configuration import Pattern
 from jukebox_kit.model.prior import Prior
@@ -64,7 +64,7 @@ def released(model: str, level: int, weights: str) -> Prior:
     prior = blank_prior(load_definition(model), level)
     place(prior, META, torch.float16)
     for _, holder, attribute, plain in linears(prior.prior):
-        setattr(holder, attribute, TurnedMap(plain, weights))
+        setattr(holder, attribute, TransposedLinear(plain, weights))
     return prior
 
 

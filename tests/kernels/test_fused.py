@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from jukebox_kit.engine.choice import Choice
+from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.cuda.self_check import fuse
 from jukebox_kit.engine.decoder import CachedDecoder
-from jukebox_kit.engine.linear import TurnedMap
+from jukebox_kit.engine.linear import TransposedLinear
 from jukebox_kit.engine.loop import TokenLoop
 from jukebox_kit.engine.model import place
 from jukebox_kit.engine.noise import NoiseKernel, NoiseTable, gumbel
 from jukebox_kit.engine.operations import Operations
 from jukebox_kit.engine.windows import UNMADE
 from jukebox_kit.model.prior import Prior
-from jukebox_kit.model.transformer import LayerNorm, Linear, Map
+from jukebox_kit.model.transformer import LayerNorm, Linear, PlainLinear
 from jukebox_kit.model.weights.blank import linears
 from tests.conftest import small_prior
 from tests.counting import dispatched
@@ -41,10 +41,10 @@ PARTS: dict[str, dict[str, object]] = {
 }
 
 
-def map_of(n_in: int, n_out: int, dtype: torch.dtype, weights: str) -> TurnedMap:
-    plain = Linear(n_in, n_out)
+def map_of(n_in: int, n_out: int, dtype: torch.dtype, weights: str) -> TransposedLinear:
+    plain = PlainLinear(n_in, n_out)
     plain.w.data, plain.b.data = (filled(n_in, n_out, seed=1) / n_in**0.5).to(dtype), filled(n_out, seed=2).to(dtype)
-    return TurnedMap(plain, weights)
+    return TransposedLinear(plain, weights)
 
 
 @pytest.mark.parametrize("weights", ["as they are", "int8"])
@@ -72,7 +72,7 @@ def turned(part: str, dtype: torch.dtype, weights: str = "as they are", **more: 
     prior = small_prior(**{"n_ctx": 12, "blocks": 3} | PARTS[part] | more)
     place(prior, CPU, dtype)
     for _, holder, attribute, plain in linears(prior):
-        setattr(holder, attribute, TurnedMap(plain, weights))
+        setattr(holder, attribute, TransposedLinear(plain, weights))
     return prior
 
 
@@ -81,7 +81,10 @@ def window(prior: Prior, songs: int, operations: Operations, noise: Any, primed:
     codes = torch.full((songs, prior.config.n_ctx), UNMADE)
     codes[:, :primed] = torch.randint(32, (songs, primed), generator=torch.Generator().manual_seed(0))
     loop = TokenLoop(
-        CachedDecoder(prior, songs, operations), Choice(0.9), noise(3, 2, torch.arange(songs), 32), prior.config.n_ctx
+        CachedDecoder(prior, songs, operations),
+        SamplingParams(0.9),
+        noise(3, 2, torch.arange(songs), 32),
+        prior.config.n_ctx,
     )
     with torch.no_grad():
         given = prior.condition(labels(prior, songs))
@@ -150,7 +153,7 @@ def test_without_matrix_units_many_songs_keep_plain_operations(fused: ModuleType
 def test_kernels_that_fail_or_differ_are_not_used(
     few: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: Any, told: str
 ) -> None:
-    def doubled(self: Operations, to: Map, h: Tensor, x: Tensor) -> Tensor:
+    def doubled(self: Operations, to: Linear, h: Tensor, x: Tensor) -> Tensor:
         out: Tensor = x + 2 * to(h)
         return out
 

@@ -125,7 +125,7 @@ def compare(folder: Path, kind: str, form: str, url: str) -> bool:
     from jukebox_kit.engine.model import Model
     from jukebox_kit.model.weights.download.fetch import get
     from jukebox_kit.model.weights.download.release import Mirror, Release, Told
-    from jukebox_kit.model.weights.download.sources import GetOptions
+    from jukebox_kit.model.weights.download.sources import DownloadOptions
 
     home = folder / "here" / kind / form.replace(" ", "-")
     os.environ |= {"HOME": str(home), "HF_HOME": str(home), "JUKEBOX_KIT_MODELS": str(home / "models")}
@@ -138,7 +138,7 @@ def compare(folder: Path, kind: str, form: str, url: str) -> bool:
     told = {file: Told() for file in mirror.holds.values()}
     get(
         home / "model.yaml",
-        GetOptions(keep_float32=True),
+        DownloadOptions(keep_float32=True),
         Release((), "", told, f"{url}/hub", (mirror,), f"{url}/", {}),
     )
     model, given, ok = Model.load(home / "model.yaml", "cpu"), inputs(kind), True

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from jukebox_kit.engine.model import Model
 from jukebox_kit.errors import CheckpointError, ConfigurationError, JukeboxKitError, RequestError
-from jukebox_kit.model.weights.blank import map_names
+from jukebox_kit.model.weights.blank import linear_names
 from jukebox_kit.model.weights.definition import load_definition
 from jukebox_kit.model.weights.download.audit import check
 from jukebox_kit.model.weights.download.disk import alone
@@ -210,7 +210,7 @@ def test_maps_are_float16_unless_kept_and_a_gpu_sees_the_same_numbers(world: Wor
     world.get()
     blank = blanks(load_definition(world.yaml))["level_2"]
     stored = load_file(world.converted())
-    assert {n for n, v in stored.items() if v.dtype is torch.float16} == map_names(blank)
+    assert {n for n, v in stored.items() if v.dtype is torch.float16} == linear_names(blank)
     assert all(v.dtype is torch.float32 for v in load_file(world.converted("vqvae")).values())
     half = Model.load(world.yaml, "cpu", "float16", "cached").top.state_dict()
     with pytest.raises(RequestError, match="is here with maps in float16; delete it"):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from jukebox_kit.model.weights.download.fetch import Here, get
 from jukebox_kit.model.weights.download.http import Patience
 from jukebox_kit.model.weights.download.release import Release
-from jukebox_kit.model.weights.download.sources import Fetching, GetOptions
+from jukebox_kit.model.weights.download.sources import DownloadOptions, Fetching
 from tests.conftest import TINY
 from tests.releases.misbehaving import Manner, Server
 
@@ -52,7 +52,7 @@ class World:
 
     def get(self, **options: object) -> list[Here]:
         given = {"patience": QUICK, "say": self.said.append, "progress": self.seen.append} | options
-        return get(self.yaml, GetOptions(**given), self.release)  # type: ignore[arg-type]  # as the tests give them
+        return get(self.yaml, DownloadOptions(**given), self.release)  # type: ignore[arg-type]  # as the tests give them
 
     def asked(self, place: str) -> list[str | None]:
         """Return the Range of each request for the spoilt file at a place."""

@@ -10,7 +10,7 @@ import torch
 
 from jukebox_kit.checks.bench.hardware import now
 from jukebox_kit.checks.bench.shapes import conditioning
-from jukebox_kit.engine import UNMADE, Choice, Placement, Rows, make_loop
+from jukebox_kit.engine import UNMADE, Placement, Rows, SamplingParams, make_loop
 from jukebox_kit.model import Prior
 
 LEAD = 2  # steps of each turn before the clock starts: the caches hold the one's before
@@ -46,7 +46,7 @@ def steps_taken(rounds: int, steps: int) -> int:
 class Ours:
     """The loop that samples songs: decoding, noise, choice. `prefill_seconds`: what its window's beginning took."""
 
-    def __init__(self, prior: Prior, placement: Placement, choice: Choice) -> None:
+    def __init__(self, prior: Prior, placement: Placement, choice: SamplingParams) -> None:
         self.prior, self.placement, self.choice = prior, placement, choice
 
     def begin(self, songs: int, at: int) -> None:

@@ -16,13 +16,13 @@ from jukebox_kit.checks.bench.peers import Peer, check_peer
 from jukebox_kit.checks.bench.products import Products, plain_products, products_of
 from jukebox_kit.checks.bench.report import Report, Row, SongRow
 from jukebox_kit.checks.bench.shapes import Subject, build, step_bytes
-from jukebox_kit.engine import Choice, Placement, threads_for
+from jukebox_kit.engine import Placement, SamplingParams, threads_for
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import Prior
 from jukebox_kit.model.weights import PARTS, ModelDefinition
 from jukebox_kit.steps import Measured, estimate
 
-CHOICE = Choice(0.99)
+CHOICE = SamplingParams(0.99)
 
 PROFILED = 4  # steps
 

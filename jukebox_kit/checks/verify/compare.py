@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from jukebox_kit.checks.verify.entries import TOLERANCES, Entry, close, same
-from jukebox_kit.engine import ENGINES, UNMADE, Choice, Model, Rows, make_loop
+from jukebox_kit.engine import ENGINES, UNMADE, Model, Rows, SamplingParams, make_loop
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import Labels, Prior, label_rows
 
@@ -84,6 +84,6 @@ def _sampled(
     with torch.no_grad():
         given = prior.condition(y, above)
     rows = Rows.of(torch.zeros(1, dtype=torch.long, device=model.device))
-    loop = make_loop(prior, rows, 7, Choice(0.98), model.placement)
+    loop = make_loop(prior, rows, 7, SamplingParams(0.98), model.placement)
     strange = loop.window(given, made, 0, range(count))
     return made.cpu(), tuple(strange)

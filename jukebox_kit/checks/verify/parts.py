@@ -10,14 +10,14 @@ from torch import Tensor
 
 from jukebox_kit.checks.verify.entries import Entry, close, same
 from jukebox_kit.checks.verify.golden import Golden
-from jukebox_kit.engine import UNMADE, Choice, Decoder, Rows, make_decoder, make_loop, uniforms
+from jukebox_kit.engine import UNMADE, Decoder, Rows, SamplingParams, make_decoder, make_loop, uniforms
 from jukebox_kit.model import Conditioning, Prior, VQVAEConfig
 
 CHOICES = {
-    "greedy": Choice(1.0, top_k=1),
-    "temp": Choice(0.9),
-    "top_k": Choice(1.1, top_k=7),
-    "top_p": Choice(1.0, top_p=0.8),
+    "greedy": SamplingParams(1.0, top_k=1),
+    "temp": SamplingParams(0.9),
+    "top_k": SamplingParams(1.1, top_k=7),
+    "top_p": SamplingParams(1.0, top_p=0.8),
 }
 
 # Level, item and position of the recorded uniforms.
@@ -93,7 +93,7 @@ def teacher_forced(decoder: Decoder, given: Conditioning, codes: Tensor) -> Tens
     return torch.stack(found, 1)
 
 
-def _sampled(golden: Golden, prior: Prior, given: Conditioning, choice: Choice, primer: Tensor) -> Tensor:
+def _sampled(golden: Golden, prior: Prior, given: Conditioning, choice: SamplingParams, primer: Tensor) -> Tensor:
     songs, n_ctx = len(given.start), prior.config.n_ctx
     codes = torch.full((songs, n_ctx), UNMADE, device=golden.device)
     codes[:, : primer.shape[1]] = primer

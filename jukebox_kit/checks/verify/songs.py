@@ -12,7 +12,7 @@ from torch import Tensor
 
 from jukebox_kit.checks.verify.entries import Entry, close, equal, same
 from jukebox_kit.checks.verify.golden import Golden
-from jukebox_kit.engine import UNMADE, Choice, LevelJob, plan_level, sample_level, window_starts
+from jukebox_kit.engine import UNMADE, LevelJob, SamplingParams, plan_level, sample_level, window_starts
 from jukebox_kit.model import (
     Labels,
     PriorConfig,
@@ -36,7 +36,7 @@ def check_song(golden: Golden, name: str) -> Iterator[Entry]:
         if f"song.{name}.window_y" in golden.tensors:
             rows = [label_rows(labels, prior.config, prior.hop, s, golden.device) for s in plan.starts]
             yield same(f"song.{name}.window_y", torch.stack(rows), golden.tensors[f"song.{name}.window_y"])
-        choice = Choice(song["temps"][level], song.get("top_k"), song.get("top_p"))
+        choice = SamplingParams(song["temps"][level], song.get("top_k"), song.get("top_p"))
         items = tuple(range(song["n_samples"]))
         job = LevelJob(plan, items, tuple(labels), codes, song["noise_seed"], choice, golden.placement)
         codes = torch.full((len(items), plan.total), UNMADE, device=golden.device)

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from jukebox_kit.engine.decoder import CachedDecoder
 from jukebox_kit.engine.linear import LARGE
-from jukebox_kit.model import Layer, Linear, Map, Pattern, Prior
+from jukebox_kit.model import Layer, Linear, Pattern, PlainLinear, Prior
 
 
 def small(prior: Prior) -> bool:
     """Return whether the maps of a part are all so small, and plain, that a SmallDecoder steps it faster."""
     maps = [to for layer in prior.prior.transformer.layers for to in _maps(layer)]
-    return all(isinstance(to, Linear) and to.w.dtype == torch.float32 and to.w.numel() < LARGE for to in maps)
+    return all(isinstance(to, PlainLinear) and to.w.dtype == torch.float32 and to.w.numel() < LARGE for to in maps)
 
 
 class SmallDecoder(CachedDecoder):
@@ -71,7 +71,7 @@ class SmallDecoder(CachedDecoder):
         return torch.from_numpy(logits).view(len(self.last), -1)
 
 
-def _maps(layer: Layer) -> tuple[Map, Map, Map, Map]:
+def _maps(layer: Layer) -> tuple[Linear, Linear, Linear, Linear]:
     return layer.attn.c_attn, layer.attn.c_proj, layer.mlp.c_fc, layer.mlp.c_proj
 
 
@@ -82,6 +82,6 @@ def _weights(layer: Layer) -> list[Tensor]:
     for norm, maps in ((layer.ln_0, (c_attn, attn_proj)), (layer.ln_1, (c_fc, mlp_proj))):
         found += [norm.weight, norm.bias]
         for to in maps:
-            assert isinstance(to, Linear), "small parts have plain maps"
+            assert isinstance(to, PlainLinear), "small parts have plain maps"
             found += [to.b, to.w]
     return found

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from jukebox_kit.engine.caches import Cache, Layouts
 from jukebox_kit.engine.cuda import kernels
-from jukebox_kit.engine.linear import TurnedMap
+from jukebox_kit.engine.linear import TransposedLinear
 from jukebox_kit.engine.operations import Operations
-from jukebox_kit.model import LayerNorm, Map
+from jukebox_kit.model import LayerNorm, Linear
 
 ROWS = 16  # of a product of matrix units, the fewest that Triton has
 
@@ -54,19 +54,19 @@ class FusedOperations(Operations):
         """See Operations."""
         self.position = position
 
-    def norm_map(self, norm: LayerNorm, to: Map, x: Tensor) -> Tensor:
+    def norm_map(self, norm: LayerNorm, to: Linear, x: Tensor) -> Tensor:
         """See Operations."""
         return self._map(to, x, norm=norm)
 
-    def norm_map_gelu(self, norm: LayerNorm, to: Map, x: Tensor) -> Tensor:
+    def norm_map_gelu(self, norm: LayerNorm, to: Linear, x: Tensor) -> Tensor:
         """See Operations."""
         return self._map(to, x, norm=norm, gelu=True)
 
-    def map_added(self, to: Map, h: Tensor, x: Tensor) -> Tensor:
+    def map_added(self, to: Linear, h: Tensor, x: Tensor) -> Tensor:
         """See Operations."""
         return self._map(to, h, residual=x)
 
-    def attend_added(self, cache: Cache, to: Map, mapped: Tensor, x: Tensor) -> Tensor:
+    def attend_added(self, cache: Cache, to: Linear, mapped: Tensor, x: Tensor) -> Tensor:
         """See Operations. Where songs and heads are few, keys are shared out to parts, which the map merges."""
         songs, heads, size = len(mapped), cache.heads, cache.head_dim
         own = cache.layout
@@ -88,7 +88,7 @@ class FusedOperations(Operations):
 
     def _map(
         self,
-        to: Map,
+        to: Linear,
         x: Tensor,
         norm: LayerNorm | None = None,
         lse: Tensor | None = None,
@@ -96,7 +96,7 @@ class FusedOperations(Operations):
         gelu: bool = False,
     ) -> Tensor:
         """Return what a map gives, of normalised rows or of attention's parts, added to a residual if there is one."""
-        assert isinstance(to, TurnedMap), "the fused kernels read turned maps"
+        assert isinstance(to, TransposedLinear), "the fused kernels read turned maps"
         songs = len(x)
         out = x.new_empty(songs, to.n_out, dtype=to.computes if residual is None else torch.float32)
         tensors = (
@@ -122,7 +122,7 @@ class FusedOperations(Operations):
         self._launch(kernel, grid, tensors, constants | shape, warps)
         return out
 
-    def _products(self, to: TurnedMap, source: str) -> dict[str, int]:
+    def _products(self, to: TransposedLinear, source: str) -> dict[str, int]:
         """Return the sizes of a program that multiplies: outputs, values at once, and blocks on their way.
 
         A block's buffers fit into the 99 KB that every GPU from sm_80 on gives a program.
@@ -134,7 +134,7 @@ class FusedOperations(Operations):
         sizes = {"ROWS": ROWS, "COLUMNS": columns, "BLOCK": block, "NORM_BLOCK": norm_block}
         return sizes | {"LANES": LANES, "STAGES": stages}
 
-    def _sums(self, to: TurnedMap) -> dict[str, int]:
+    def _sums(self, to: TransposedLinear) -> dict[str, int]:
         """Return the sizes of a program that sums products."""
         block = triton.next_power_of_2(to.n_in)
         group = max(1, min(8, 2**15 // (block * to.w.element_size())))  # 32 registers of each of 256 threads

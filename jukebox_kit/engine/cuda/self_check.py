@@ -8,7 +8,7 @@ import logging
 import torch
 
 from jukebox_kit.engine.decoder import CachedDecoder
-from jukebox_kit.engine.linear import TurnedMap
+from jukebox_kit.engine.linear import TransposedLinear
 from jukebox_kit.engine.operations import Operations
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def unfit(decoder: CachedDecoder) -> str:
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < OLDEST:
         return "this GPU is older than sm_75"
     maps = [to for layer in decoder.layers for to in (layer.attn.c_attn, layer.attn.c_proj, *layer.mlp.children())]
-    return "" if all(isinstance(to, TurnedMap) for to in maps) else "the maps are not turned for them"
+    return "" if all(isinstance(to, TransposedLinear) for to in maps) else "the maps are not turned for them"
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ TYPES: Mapping[str, Any] = {
     **get_type_hints(Request),
     "lyrics_file": str,
     "temperature": float | tuple[float, float, float] | None,  # one number is the top's, as in the shell
-    "pieces": int | tuple[int, int],
+    "chunks": int | tuple[int, int],
 }
 
 """What may be given, and of which type it must be."""

@@ -16,7 +16,7 @@ from jukebox_kit.errors import SongError
 from jukebox_kit.jobs.album.album import Album
 from jukebox_kit.jobs.album.page import write_album_page
 from jukebox_kit.jobs.album.run import AlbumStanding
-from jukebox_kit.jobs.album.schedule import Work
+from jukebox_kit.jobs.album.schedule import SongTask
 from jukebox_kit.song import LEVELS
 from jukebox_kit.steps import duration
 
@@ -40,7 +40,7 @@ def lines(standing: AlbumStanding) -> list[str]:
     return found
 
 
-def table(works: Sequence[Work]) -> list[str]:
+def table(works: Sequence[SongTask]) -> list[str]:
     """Return what became of each song, a line each, and of all, one line."""
     width = max(len(work.song.name) for work in works)
     found = list[str]()
@@ -53,7 +53,7 @@ def table(works: Sequence[Work]) -> list[str]:
     return [*found, ", ".join(f"{count} {end}" for end, count in ends.items() if count or end == "finished")]
 
 
-def planned(works: Sequence[Work], album: Album) -> list[str]:
+def planned(works: Sequence[SongTask], album: Album) -> list[str]:
     """Return what a run would do, a line for each song and one for all."""
     width = max(len(work.song.name) for work in works)
     found = [f"{album.path}: {len(works)} songs into {album.folder}/"]
@@ -67,7 +67,7 @@ def planned(works: Sequence[Work], album: Album) -> list[str]:
     return [*found, f"tokens to make: {whole}"]
 
 
-def as_json(album: Album, works: Sequence[Work], seconds: float) -> dict[str, Any]:
+def as_json(album: Album, works: Sequence[SongTask], seconds: float) -> dict[str, Any]:
     """Return what became of an album as plain values."""
     songs = [
         {

@@ -14,7 +14,7 @@ from typing import Any
 from jukebox_kit.jobs.album.album import Album
 from jukebox_kit.jobs.album.launcher import World
 from jukebox_kit.jobs.album.rank_status import STOP, Doing, begin_run, read_doings
-from jukebox_kit.jobs.album.schedule import Outcome, Task, Ways, Work, shared_out, works_of
+from jukebox_kit.jobs.album.schedule import Outcome, SongTask, Task, Ways, shared_out, song_tasks
 from jukebox_kit.jobs.album.supervisor import Supervisor
 from jukebox_kit.song import LEVELS
 
@@ -35,7 +35,7 @@ class AlbumStanding:
     known.
     """
 
-    works: tuple[Work, ...]
+    works: tuple[SongTask, ...]
     doings: tuple[Doing, ...]
     seconds: float
     costs: Mapping[int, float]
@@ -82,7 +82,7 @@ class AlbumStanding:
 @contextmanager
 def album_made(
     album: Album, ways: Ways, world: World, told: Callable[[AlbumStanding], None] = lambda _: None
-) -> Iterator[tuple[Work, ...] | None]:
+) -> Iterator[tuple[SongTask, ...] | None]:
     """Do what is left of an album, with all ranks of a world; every rank enters this, and rank 0 gets what came of it.
 
     told: called on rank 0 once in a while. Songs that other processes work on are tried once more at the end. Ctrl-C
@@ -130,7 +130,7 @@ class _Run:
     ) -> None:
         self.album, self.ways, self.world, self.told = album, ways, world, told
         self.supervisor, self.others = supervisor, executor
-        self.works = works_of(album, ways.until)
+        self.works = song_tasks(album, ways.until)
         self.running: dict[Future[Outcome], Task] = {}
         self.at_home: Future[Outcome] | None = None
         # What each task's rank said last, and when that was first seen, by this machine's clock.
@@ -139,7 +139,7 @@ class _Run:
         self.spent = dict.fromkeys(LEVELS, (0.0, 0))  # seconds and tokens of each level
         self.began = time.monotonic()
 
-    def works_made(self) -> tuple[Work, ...]:
+    def works_made(self) -> tuple[SongTask, ...]:
         """Do all that can be done; returns what came of each song."""
         by_root = {work.root: work for work in self.works}
         with ThreadPoolExecutor(1) as home:
@@ -191,7 +191,7 @@ class _Run:
         log.error("%s: %s: %s", task.words, type(error).__name__, error)
         return Outcome(task, "lost", f"its rank failed ({type(error).__name__}: {error}).")
 
-    def _give_up(self, by_root: dict[Any, Work]) -> None:
+    def _give_up(self, by_root: dict[Any, SongTask]) -> None:
         """Wait no more for ranks of which nothing is heard, however long their own patience lasts."""
         doings = {doing.task: doing for doing in read_doings(self.supervisor.folder, self.world.size)}
         now = time.monotonic()

@@ -12,7 +12,7 @@ from jukebox_kit.engine import UNMADE, Placement
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.jobs.album.album import Album, AlbumSong
 from jukebox_kit.song import LEVELS, Request, Song, is_song, sounds_stand
-from jukebox_kit.steps import AUTO, layout_now, take_in
+from jukebox_kit.steps import AUTO, layout_now, merge_shards
 
 End = Literal["finished", "failed", "skipped", "stopped", "lost"]
 
@@ -56,7 +56,7 @@ class Outcome:
 class Ways:
     """How all of an album is done. until: the last level; patience: seconds after which a silent worker is given up.
 
-    The rest is as in `Options` and `load_planned`.
+    The rest is as in `RunSettings` and `load_planned`.
     """
 
     until: int = 0
@@ -74,7 +74,7 @@ class Ways:
 
 
 @dataclass
-class Work:
+class SongTask:
     """A song of an album while it is made.
 
     left: tokens of each level, 0, 1, 2, at the run's beginning; levels: those to make yet, the top first; parts: tasks
@@ -141,7 +141,7 @@ class Work:
                 return request.items if level == LEVELS[-1] else 1
             song = Song.open(self.root)
             with song.locked():
-                take_in(song, level)
+                merge_shards(song, level)
             if not (song.codes(level)[list(song.items(level))] == UNMADE).any():
                 return 1
             return request.items * len(layout_now(song, level).starts)
@@ -149,7 +149,7 @@ class Work:
             return 1
 
 
-def works_of(album: Album, until: int) -> list[Work]:
+def song_tasks(album: Album, until: int) -> list[SongTask]:
     """Return the songs of an album in the order to make them: those of one model after another, so that it stays.
 
     A song that is made down to level `until` has no levels left, and is finished.
@@ -159,7 +159,7 @@ def works_of(album: Album, until: int) -> list[Work]:
     return [_work(album, song, until) for song in ordered]
 
 
-def shared_out(works: Sequence[Work], free: int) -> list[Task]:
+def shared_out(works: Sequence[SongTask], free: int) -> list[Task]:
     """Return tasks for so many free ranks: a level of each song that is ready; where ranks are left, shares of them."""
     ready = [work for work in works if work.ready][:free]
     extra = free - len(ready)
@@ -172,16 +172,16 @@ def shared_out(works: Sequence[Work], free: int) -> list[Task]:
     return [task for work, count, of in zip(ready, parts, rows, strict=True) for task in work.tasks(count, of)]
 
 
-def _work(album: Album, song: AlbumSong, until: int) -> Work:
+def _work(album: Album, song: AlbumSong, until: int) -> SongTask:
     root = album.folder_of(song)
     if not is_song(root):
         request, plans = song.request, song.resolved.plans
         counts = [plan.total * request.items for plan in plans]
         left = tuple(count if level >= until else 0 for level, count in enumerate(counts))
-        return Work(song, root, left, [level for level in reversed(LEVELS) if level >= until])
+        return SongTask(song, root, left, [level for level in reversed(LEVELS) if level >= until])
     there = Song.open(root)
     left = tuple(
         int((there.codes(level)[list(there.items(level))] == UNMADE).sum()) if level >= until else 0 for level in LEVELS
     )
     levels = [level for level in reversed(LEVELS) if level >= until and (left[level] or not sounds_stand(there, level))]
-    return Work(song, root, left, levels, end="" if levels else "finished")
+    return SongTask(song, root, left, levels, end="" if levels else "finished")

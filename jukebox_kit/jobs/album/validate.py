@@ -16,9 +16,9 @@ from jukebox_kit.song import (
     check_free,
     check_same,
     is_song,
+    normalise_request,
     read_prompt,
     resolve,
-    settled_request,
 )
 from jukebox_kit.song.store import open_store
 
@@ -95,7 +95,7 @@ class Checks:
         values = asked(fields)
         if model is None and isinstance(values.get("temperature"), float):
             values["temperature"] = (values["temperature"],) * 3
-        request = settled_request(values, None if model is None else model.definition)
+        request = normalise_request(values, None if model is None else model.definition)
         if model is None:
             return request, None
         resolved = resolve(request, model.definition, model.tables)

@@ -25,15 +25,15 @@ from jukebox_kit.jobs.album.schedule import Outcome, Task, Ways
 from jukebox_kit.jobs.queue import ended
 from jukebox_kit.song import Song, is_song
 from jukebox_kit.steps import (
-    Options,
     Progress,
+    RunSettings,
     level_0,
     level_1,
     level_2,
     load_for,
     load_planned,
     patiently,
-    sample_share,
+    sample_shard,
 )
 
 log = logging.getLogger(__name__)
@@ -63,14 +63,14 @@ class Worker:
 
     def _work(self, task: Task) -> None:
         ways, stop = self.ways, self.stop.is_set
-        options = Options(save_every=ways.save_every, batch=ways.batch, progress=self._progress, stop=stop)
+        options = RunSettings(save_every=ways.save_every, batch=ways.batch, progress=self._progress, stop=stop)
         try:
             model = self._model(task)
             song = _song(task, model)
             if task.rows is None:
                 STEPS[task.level](song, model, options)
             else:
-                sample_share(song, task.level, range(*task.rows), model, options)
+                sample_shard(song, task.level, range(*task.rows), model, options)
         except (MemoryError, torch.OutOfMemoryError):
             self.held = None  # the next task begins with all the memory there is
             raise

@@ -1,8 +1,8 @@
 from .blank import blank_prior as blank_prior
 from .blank import blank_vqvae as blank_vqvae
 from .blank import find_table as find_table
+from .blank import linear_names as linear_names
 from .blank import linears as linears
-from .blank import map_names as map_names
 from .checkpoint import assign as assign
 from .checkpoint import brought as brought
 from .checkpoint import fingerprint as fingerprint

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from jukebox_kit.errors import CheckpointError
 from jukebox_kit.model.prior import Prior
-from jukebox_kit.model.transformer import Linear
+from jukebox_kit.model.transformer import PlainLinear
 from jukebox_kit.model.vqvae import VQVAE
 from jukebox_kit.model.weights.definition import PACKAGES, ModelDefinition, find_file
 
@@ -42,17 +42,17 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **named)
 
 
-def linears(part: nn.Module) -> list[tuple[str, nn.Module, str, Linear]]:
+def linears(part: nn.Module) -> list[tuple[str, nn.Module, str, PlainLinear]]:
     """Return the maps of a part in their plain form: full name, the module that holds each, its name there, itself."""
     return [
         (f"{prefix}.{name}" if prefix else name, module, name, child)
         for prefix, module in part.named_modules()
         for name, child in module.named_children()
-        if isinstance(child, Linear)
+        if isinstance(child, PlainLinear)
     ]
 
 
-def map_names(part: nn.Module) -> set[str]:
+def linear_names(part: nn.Module) -> set[str]:
     """Return the names of the weights and biases of the transformers' maps, which a GPU computes in float16."""
     return {f"{name}.{own}" for name, _, _, plain in linears(part) for own, _ in plain.named_parameters()}
 

@@ -16,7 +16,7 @@ from jukebox_kit.model import Tables, clean_lyrics
 from jukebox_kit.model.weights import ModelDefinition, load_definition, shipped_models
 from jukebox_kit.notebook.sections.prompt import PromptField
 from jukebox_kit.notebook.widgets import LABEL, WIDE, Field, NameField, text_field
-from jukebox_kit.song import Request, Resolved, resolve, settled_request
+from jukebox_kit.song import Request, Resolved, normalise_request, resolve
 from jukebox_kit.song.lyrics import dropped_characters, stretches
 
 MANY = 60  # windows; more are not listed one by one
@@ -155,7 +155,7 @@ class Form:
         if place.said.value:  # it is no number, which was said already
             return False
         try:
-            settled_request(part)
+            normalise_request(part)
         except JukeboxKitError as error:
             place.say(str(error))
             return False
@@ -177,7 +177,7 @@ class Form:
         request = None
         for place, fields in ((self.seconds, {**given, "total_seconds": None}), (self.total_seconds, given)):
             try:
-                request = settled_request(fields)
+                request = normalise_request(fields)
                 resolved = resolve(request, definition, tables)
             except JukeboxKitError as error:
                 place.say(str(error))

@@ -94,4 +94,4 @@ def _labels(song: Song, level: int) -> dict[str, Any]:
 
 
 def _settings(song: Song, level: int) -> dict[str, Any]:
-    return {"temp": song.request.choice(level, song.definition).temperature, **SETTINGS}
+    return {"temp": song.request.sampling_params(level, song.definition).temperature, **SETTINGS}

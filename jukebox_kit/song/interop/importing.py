@@ -31,7 +31,7 @@ Ask = Callable[[str, Path], str]
 
 
 @dataclass(frozen=True)
-class Answers:
+class ImportOverrides:
     """What a person says about old songs; None where nothing.
 
     model, seconds, total_seconds and seed hold for every song. artist, genre and lyrics stand in where the files do
@@ -58,7 +58,7 @@ class Outcome:
 
 
 def import_songs(
-    place: Path, target: Path, answers: Answers | None = None, ask: Ask | None = None
+    place: Path, target: Path, answers: ImportOverrides | None = None, ask: Ask | None = None
 ) -> Iterator[Outcome]:
     """Import what lies at a place, yielding what became of each song; one that fails does not stop the others.
 
@@ -82,7 +82,7 @@ def import_songs(
         for old in found.songs:
             folder = target if single else target / old.name
             try:
-                yield _imported(old, folder, answers or Answers(), ask, models, single)
+                yield _imported(old, folder, answers or ImportOverrides(), ask, models, single)
             except (JukeboxKitError, OSError) as error:
                 yield Outcome(old.path, failed=_about(old.path, error))
 
@@ -93,7 +93,7 @@ def _about(path: Path, error: Exception) -> str:
 
 
 def _imported(
-    old: OldSong, folder: Path, answers: Answers, ask: Ask | None, models: dict[str, Model], single: bool
+    old: OldSong, folder: Path, answers: ImportOverrides, ask: Ask | None, models: dict[str, Model], single: bool
 ) -> Outcome:
     parent = folder.parent / old.parent if old.parent else None
     came_from: dict[str, Any] = {
@@ -124,7 +124,7 @@ def _again(old: OldSong, folder: Path, came_from: dict[str, Any]) -> Outcome:
     return Outcome(old.path, song, notes=(f"{folder} was imported before, and is left as it is.",))
 
 
-def _known(old: OldSong, answers: Answers, ask: Ask | None, single: bool) -> dict[str, Any]:
+def _known(old: OldSong, answers: ImportOverrides, ask: Ask | None, single: bool) -> dict[str, Any]:
     """Return model, artist, genre, lyrics: what was answered, what the files say, and what is asked for now."""
     told, words = old.told, {name: getattr(answers, name) for name in ("artist", "genre", "lyrics")}
     known: dict[str, str | None] = {"model": answers.model or told.model or _model_of(told.label_width)}

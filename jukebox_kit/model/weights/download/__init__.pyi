@@ -1,3 +1,3 @@
 from .audit import check as check
 from .fetch import get as get
-from .sources import GetOptions as GetOptions
+from .sources import DownloadOptions as DownloadOptions

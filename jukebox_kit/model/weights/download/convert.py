@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from jukebox_kit._files import explain
 from jukebox_kit.errors import CheckpointError
-from jukebox_kit.model.weights.blank import map_names
+from jukebox_kit.model.weights.blank import linear_names
 from jukebox_kit.model.weights.checkpoint import matched, read_state
 from jukebox_kit.model.weights.download.disk import finish
 from jukebox_kit.model.weights.safetensors_file import DTYPES, SafetensorsFile
@@ -32,7 +32,7 @@ def converted_dtypes(part: nn.Module, state: Mapping[str, Tensor], keep: bool) -
 
     A table that is tied to another is left out: loading ties it again.
     """
-    maps = set() if keep else map_names(part)
+    maps = set() if keep else linear_names(part)
     halved = {torch.float32, torch.float16, torch.bfloat16, torch.float64}
     tied = "prior.x_out.weight" if getattr(getattr(part, "config", None), "merged_decoder", True) is False else ""
     return {

@@ -16,7 +16,7 @@ from jukebox_kit.model.weights.download.disk import alone, require_space
 from jukebox_kit.model.weights.download.http import discard
 from jukebox_kit.model.weights.download.records import Origin, read_record, sha256_of
 from jukebox_kit.model.weights.download.release import Release, load_release
-from jukebox_kit.model.weights.download.sources import GetOptions, Places
+from jukebox_kit.model.weights.download.sources import DownloadOptions, Places
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Here:
     new: bool
 
 
-def get(model: str | Path, options: GetOptions | None = None, release: Release | None = None) -> list[Here]:
+def get(model: str | Path, options: DownloadOptions | None = None, release: Release | None = None) -> list[Here]:
     """Bring whatever of a model is not on this machine, and return where all of its files are.
 
     Tried in order: the folders that models are looked for in (used where they lie, nothing is changed there), the
@@ -38,11 +38,11 @@ def get(model: str | Path, options: GetOptions | None = None, release: Release |
     release's, CheckpointError in one sentence where something cannot be got or kept; what came stays, to be gone on
     with.
     """
-    return _Getting(load_definition(model), options or GetOptions(), release or load_release()).run()
+    return _Getting(load_definition(model), options or DownloadOptions(), release or load_release()).run()
 
 
 class _Getting:
-    def __init__(self, definition: ModelDefinition, options: GetOptions, release: Release) -> None:
+    def __init__(self, definition: ModelDefinition, options: DownloadOptions, release: Release) -> None:
         self.definition, self.options, self.release = definition, options, release
         self.target = models_folder()
         self.files = {definition.files[part]: blank for part, blank in blanks(definition).items()}

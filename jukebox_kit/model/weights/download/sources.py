@@ -47,7 +47,7 @@ def _nothing(_: object) -> None:
 
 
 @dataclass(frozen=True)
-class GetOptions:
+class DownloadOptions:
     """How files are got.
 
     keep_float32: leave the transformers' maps as the release stored them, which makes numbers on a CPU the release's
@@ -75,7 +75,7 @@ class GetOptions:
 class Places:
     """Brings files of a release to a folder. `reasons` gathers why places could not give them."""
 
-    def __init__(self, release: Release, target: Path, options: GetOptions) -> None:
+    def __init__(self, release: Release, target: Path, options: DownloadOptions) -> None:
         self.release, self.target, self.options = release, target, options
         self.reasons: list[str] = []
         self.silent: set[str] = set()

@@ -1,4 +1,4 @@
-"""One song in pieces: where they lie, that any stop leads to the same codes, how they sound where they meet, edits."""
+"""One song in chunks: where they lie, that any stop leads to the same codes, how they sound where they meet, edits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jukebox_kit as jk
-from jukebox_kit.cli.options import pieces_of
+from jukebox_kit.cli.options import chunks_of
 from jukebox_kit.engine.model import Model
 from jukebox_kit.engine.placement import Placement
 from jukebox_kit.engine.timing import Pace
@@ -29,7 +29,7 @@ from jukebox_kit.errors import RequestError, SongError, StoppedError
 from jukebox_kit.jobs.queue import standings
 from jukebox_kit.model.configuration import PriorConfig
 from jukebox_kit.song import edits
-from jukebox_kit.song.chunks import Layout, both_sides, lay_pieces, layout_of
+from jukebox_kit.song.chunks import Layout, both_sides, lay_chunks, layout_of
 from jukebox_kit.song.codes import Join, LevelCodes, pack_codes, unpack_codes
 from jukebox_kit.song.page.page import page_of
 from jukebox_kit.song.reproduce import shell_command
@@ -38,7 +38,7 @@ from jukebox_kit.steps.estimates import estimate, read_positions
 from tests.conftest import shell
 
 REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "lyrics": "la la la", "seconds": 0.4, "seed": 3}
-TOTAL = 50 * 4  # tokens of level 1, of which a piece has 72
+TOTAL = 50 * 4  # tokens of level 1, of which a chunk has 72
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,14 +64,14 @@ def base(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Song:
 
 @pytest.fixture(scope="module")
 def whole(base: Song, model: Model) -> Song:
-    """The song with level 1 in one piece."""
+    """The song with level 1 in one chunk."""
     return jk.upsample(copy(base, "whole"), until=1, model=model)
 
 
 @pytest.fixture(scope="module")
 def pieced(base: Song, model: Model) -> Song:
-    """The song with levels 1 and 0 in three pieces, never stopped."""
-    return jk.upsample(copy(base, "pieced"), model=model, pieces=3)
+    """The song with levels 1 and 0 in three chunks, never stopped."""
+    return jk.upsample(copy(base, "pieced"), model=model, chunks=3)
 
 
 def copy(song: Song, name: str | Path) -> Song:
@@ -98,15 +98,15 @@ def plans(draw: st.DrawFn) -> LevelPlan:
 
 
 @settings(max_examples=200, deadline=None)
-@given(plan=plans(), pieces=st.integers(1, 12), share=st.floats(0, 1))
+@given(plan=plans(), chunks=st.integers(1, 12), share=st.floats(0, 1))
 def test_pieces_cover_every_token_once_and_overlap_with_their_neighbours(
-    plan: LevelPlan, pieces: int, share: float
+    plan: LevelPlan, chunks: int, share: float
 ) -> None:
     given_ = int(share * plan.total)
-    layout = lay_pieces(plan, pieces, given_)
+    layout = lay_chunks(plan, chunks, given_)
     shown = [token for first, last in layout.shares for token in range(first, last)]
     assert shown == list(range(layout.starts[0], plan.total))
-    assert 1 <= len(layout.starts) <= pieces
+    assert 1 <= len(layout.starts) <= chunks
     if len(layout.starts) == 1:
         assert layout.plan(plan) == plan
         return
@@ -118,7 +118,7 @@ def test_pieces_cover_every_token_once_and_overlap_with_their_neighbours(
     assert all(least <= join.end - join.begin <= least + 3 * plan.rate for join in layout.joins)
     assert all(join.begin >= given_ for join in layout.joins), "what was given is joined to nothing"
     more = len(layout.starts) + 1
-    if more <= pieces:  # not one more would be as long as a window
+    if more <= chunks:  # not one more would be as long as a window
         assert (plan.total - layout.starts[0] + (more - 1) * least) / more < plan.n_ctx
     windows = layout.plan(plan)
     assert windows.total == layout.length
@@ -126,11 +126,11 @@ def test_pieces_cover_every_token_once_and_overlap_with_their_neighbours(
 
 
 @settings(max_examples=50, deadline=None)
-@given(plan=plans(), pieces=st.integers(1, 8), counts=st.lists(st.floats(0, 1), min_size=2, max_size=2))
-def test_what_pieces_hold_goes_into_the_level_and_comes_back(plan: LevelPlan, pieces: int, counts: list[float]) -> None:
+@given(plan=plans(), chunks=st.integers(1, 8), counts=st.lists(st.floats(0, 1), min_size=2, max_size=2))
+def test_what_pieces_hold_goes_into_the_level_and_comes_back(plan: LevelPlan, chunks: int, counts: list[float]) -> None:
     fresh = LevelCodes.whole(np.arange(2 * plan.total, dtype=np.int16).reshape(2, -1))
     level = fresh.resized(plan.total, (int(counts[0] * plan.total), int(counts[1] * plan.total)))
-    layout = layout_of(plan, level, pieces)
+    layout = layout_of(plan, level, chunks)
     rows = layout.rows(level)
     for row, count in zip(rows, layout.given(level), strict=True):
         assert (row[:count] != UNMADE).all()
@@ -145,7 +145,7 @@ def test_what_pieces_hold_goes_into_the_level_and_comes_back(plan: LevelPlan, pi
 
 def test_a_layout_and_a_join_that_cannot_be_are_refused() -> None:
     for starts, length in (((), 5), ((0, 6), 5), ((0, 2, 4), 6), ((0,), 4)):
-        with pytest.raises(ValueError, match="pieces must overlap"):
+        with pytest.raises(ValueError, match="chunks must overlap"):
             Layout(starts, length, 10)
     with pytest.raises(ValueError, match="cut inside"):
         Join(3, 4, 6)
@@ -161,14 +161,14 @@ def test_each_piece_is_a_song_of_its_own_there(pieced: Song, whole: Song, model:
     other = copy(whole, "alone")
     other.write_level(1, LevelCodes.blank(2, plan.total))
     jk.upsample(
-        other, until=1, model=Model.load(model.source, "cpu", engine="plain"), options=jk.Options(batch=1), pieces=3
+        other, until=1, model=Model.load(model.source, "cpu", engine="plain"), options=jk.RunSettings(batch=1), chunks=3
     )
     assert same(other.level(1), found)
     assert len(found.joins) == 2
 
 
 def test_a_song_in_one_piece_is_as_it_always_was(whole: Song, base: Song, model: Model) -> None:
-    song = jk.upsample(copy(base, "one"), until=1, model=model, pieces=1)
+    song = jk.upsample(copy(base, "one"), until=1, model=model, chunks=1)
     assert same(song.level(1), whole.level(1))
     assert song.level(1).joins == ()
     assert (song.root / "level_1/item_1.wav").read_bytes() == (whole.root / "level_1/item_1.wav").read_bytes()
@@ -177,11 +177,11 @@ def test_a_song_in_one_piece_is_as_it_always_was(whole: Song, base: Song, model:
 
 
 def stopped(song: Song, model: Model, tokens: int, level: int = 1, batch: int = 16) -> Song:
-    """Stop a song in pieces once so many tokens are made of each row, and one."""
+    """Stop a song in chunks once so many tokens are made of each row, and one."""
     asked = iter(range(tokens))
-    options = jk.Options(batch=batch, stop=lambda: next(asked, None) is None)
+    options = jk.RunSettings(batch=batch, stop=lambda: next(asked, None) is None)
     with pytest.raises(StoppedError):
-        jk.upsample(song, until=level, model=model, options=options, pieces=3)
+        jk.upsample(song, until=level, model=model, options=options, chunks=3)
     return Song.open(song.root)
 
 
@@ -204,7 +204,7 @@ def test_a_stop_leads_to_the_same_song_on_a_mount(
 ) -> None:
     monkeypatch.setenv("JUKEBOX_KIT_STORE", "segments")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    song = Song.create(tmp_path / "song", model, model=model.source, items=2, pieces=3, **REQUEST)
+    song = Song.create(tmp_path / "song", model, model=model.source, items=2, chunks=3, **REQUEST)
     jk.level_2(song, model)
     stopped(song, model, 60)
     shutil.rmtree(tmp_path / "state")  # another machine
@@ -212,12 +212,12 @@ def test_a_stop_leads_to_the_same_song_on_a_mount(
     assert same(song.level(1), pieced.level(1))
 
 
-def test_kill_9_in_the_middle_of_pieces(
+def test_kill_9_in_the_middle_of_chunks(
     base: Song, pieced: Song, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed for real by the shell's command, gone on with by the shell's command."""
     song = copy(base, tmp_path / "song")
-    words = ["upsample", str(song.root), "--pieces", "3", "--until", "level_1", "--save-every", "0"]
+    words = ["upsample", str(song.root), "--chunks", "3", "--until", "level_1", "--save-every", "0"]
     command = [sys.executable, "-m", "jukebox_kit", *words]
     slow = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=slow, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -227,7 +227,7 @@ def test_kill_9_in_the_middle_of_pieces(
     process.wait()
     song = Song.open(song.root)
     assert 0 < song.status()[1].done < song.status()[1].total
-    assert song.request.pieces == (3, 3)
+    assert song.request.chunks == (3, 3)
     assert shell(monkeypatch, "resume", song.root, "--until", "level_1") == 0
     assert same(song.level(1), pieced.level(1))
 
@@ -237,9 +237,9 @@ def test_status_and_progress_tell_what_is_made(
 ) -> None:
     monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_A_SECOND", 1e9)
     song, seen = copy(base, tmp_path / "song"), list[jk.Progress]()
-    options = jk.Options(progress=seen.append, stop=lambda: len(seen) == 60)
+    options = jk.RunSettings(progress=seen.append, stop=lambda: len(seen) == 60)
     with pytest.raises(StoppedError):
-        jk.upsample(song, until=1, model=model, options=options, pieces=3)
+        jk.upsample(song, until=1, model=model, options=options, chunks=3)
     status = Song.open(song.root).status()[1]
     assert seen[-1] == jk.Progress(1, status.done - 6, status.total), "the last token was not reported any more"
     found = song.level(1)
@@ -248,7 +248,7 @@ def test_status_and_progress_tell_what_is_made(
     state = page_of(song).state[1]
     assert state.share == status.done / status.total
     assert standings(tmp_path)[0].left[1] == status.total - status.done
-    jk.upsample(song, until=1, model=model, options=jk.Options(progress=seen.append))
+    jk.upsample(song, until=1, model=model, options=jk.RunSettings(progress=seen.append))
     after = [p.done for p in seen[60:]]
     assert after == sorted(after)
     assert after[-1] == status.total == 2 * TOTAL
@@ -292,50 +292,50 @@ def test_audio_is_faded_where_pieces_meet_and_nowhere_else(pieced: Song, model: 
 def test_pieces_do_not_change_in_the_middle_of_a_level(base: Song, model: Model, tmp_path: Path) -> None:
     song = stopped(copy(base, tmp_path / "song"), model, 20)
     before = song.level(1)
-    with pytest.raises(SongError, match=r"level 1 of .* is begun with pieces 3, not 2"):
-        jk.upsample(song, model=model, pieces=2)
-    with pytest.raises(SongError, match=r"holds a song with pieces"):
-        Song.create(song.root, model, model=model.source, items=2, pieces=4, **REQUEST)
+    with pytest.raises(SongError, match=r"level 1 of .* is begun with chunks 3, not 2"):
+        jk.upsample(song, model=model, chunks=2)
+    with pytest.raises(SongError, match=r"holds a song with chunks"):
+        Song.create(song.root, model, model=model.source, items=2, chunks=4, **REQUEST)
     assert same(song.level(1), before)
-    assert song.request.pieces == (3, 3)
+    assert song.request.chunks == (3, 3)
 
 
-def test_a_whole_level_keeps_its_number_of_pieces(whole: Song, model: Model, tmp_path: Path) -> None:
-    song = jk.upsample(copy(whole, tmp_path / "song"), (0,), model=model, pieces=3)
-    assert song.request.pieces == (3, 1)
+def test_a_whole_level_keeps_its_number_of_chunks(whole: Song, model: Model, tmp_path: Path) -> None:
+    song = jk.upsample(copy(whole, tmp_path / "song"), (0,), model=model, chunks=3)
+    assert song.request.chunks == (3, 1)
     assert same(song.level(1), whole.level(1))
     found = song.level(0)
     assert len(found.joins) == 2
     assert found.done == (4 * TOTAL, 0)
-    assert "--pieces 3,1 " in shell_command(song.request, "again")
+    assert "--chunks 3,1 " in shell_command(song.request, "again")
     with pytest.raises(SongError, match=r"level 0 of .* is begun"):
-        jk.upsample(song, model=model, pieces=2)
+        jk.upsample(song, model=model, chunks=2)
     jk.upsample(song, model=model)
     assert np.array_equal(song.codes(0)[0], found.codes[0])
     assert song.level(0).made == (4 * TOTAL,) * 2
 
 
-@pytest.mark.parametrize("pieces", [0, 65, (1, 0), (1, 2, 3)])
-def test_numbers_of_pieces_that_cannot_be(base: Song, model: Model, tmp_path: Path, pieces: Any) -> None:
-    with pytest.raises(RequestError, match="pieces must be from 1 to 64"):
-        Song.create(tmp_path / "song", model, model=model.source, pieces=pieces, **REQUEST)
-    with pytest.raises(RequestError, match="pieces must be from 1 to 64"):
-        jk.upsample(base, model=model, pieces=pieces)
+@pytest.mark.parametrize("chunks", [0, 65, (1, 0), (1, 2, 3)])
+def test_numbers_of_pieces_that_cannot_be(base: Song, model: Model, tmp_path: Path, chunks: Any) -> None:
+    with pytest.raises(RequestError, match="chunks must be from 1 to 64"):
+        Song.create(tmp_path / "song", model, model=model.source, chunks=chunks, **REQUEST)
+    with pytest.raises(RequestError, match="chunks must be from 1 to 64"):
+        jk.upsample(base, model=model, chunks=chunks)
     assert not (tmp_path / "song").exists()
 
 
 def test_a_level_too_short_for_so_many_pieces_is_made_in_fewer(base: Song, model: Model, tmp_path: Path) -> None:
     fields = {**REQUEST, "seconds": 0.2}
-    song = Song.create(tmp_path / "short", model, model=model.source, pieces=4, **fields)
-    assert song.resolved.notes == ("level 1 is made in 1 piece, not 4: each is at least one window, 0.13 seconds.",)
+    song = Song.create(tmp_path / "short", model, model=model.source, chunks=4, **fields)
+    assert song.resolved.notes == ("level 1 is made in 1 chunk, not 4: each is at least one window, 0.13 seconds.",)
     jk.sample(song, 1, model)
     one = jk.sample(Song.create(tmp_path / "one", model, model=model.source, **fields), 1, model)
     assert same(song.level(1), one.level(1))
     with pytest.raises(RequestError, match="whole numbers"):
-        pieces_of("many")
+        chunks_of("many")
 
 
-def test_extending_keeps_the_joins_and_goes_on_in_pieces(pieced: Song, model: Model, tmp_path: Path) -> None:
+def test_extending_keeps_the_joins_and_goes_on_in_chunks(pieced: Song, model: Model, tmp_path: Path) -> None:
     song = copy(pieced, tmp_path / "song")
     before, audio = song.level(1), song.audio(1, 0, model)
     edits.extend(song, 0.4, model)
@@ -374,7 +374,7 @@ def test_a_trim_keeps_the_joins_that_are_whole(pieced: Song, model: Model, tmp_p
 def test_a_fork_sounds_as_the_song_where_both_are_alike(pieced: Song, model: Model, tmp_path: Path) -> None:
     other = edits.fork(pieced, tmp_path / "fork", 0.32, model)
     assert other.level(1).joins == pieced.level(1).joins
-    assert other.request.pieces == (3, 3)
+    assert other.request.chunks == (3, 3)
     ours, theirs = (song.audio(1, 0, model)[:4600] for song in (other, pieced))
     assert np.allclose(ours, theirs, atol=1e-5)
     jk.sample(other, 1, model)
@@ -423,7 +423,7 @@ def test_hidden_tokens_that_are_damaged_are_told(pieced: Song) -> None:
             unpack_codes(bytes(damaged), "codes")
 
 
-def test_estimates_count_the_steps_of_pieces(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_estimates_count_the_steps_of_chunks(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
     def pace(config: PriorConfig, _vqvae: object, items: int, *_: object) -> Pace:
@@ -433,25 +433,25 @@ def test_estimates_count_the_steps_of_pieces(model: Model, monkeypatch: pytest.M
     monkeypatch.setattr("jukebox_kit.steps.estimates.measure_pace", pace)
     monkeypatch.setattr("jukebox_kit.steps.estimates.measure_decoding", lambda *_: 0.0)
     monkeypatch.setattr("jukebox_kit.steps.memory_plan.free_memory", lambda _: 2**40)
-    found = estimate(model.definition, 4, 2, Placement(torch.device("cpu")), batch=4, pieces=(3, 1))
+    found = estimate(model.definition, 4, 2, Placement(torch.device("cpu")), batch=4, chunks=(3, 1))
     _, upper, lower = found.levels
     assert [level.batch for level in found.levels] == [2, 2, 4]
     plan = LevelPlan(0, 8000, 64, tuple(window_starts(8000, 64, 32)), 4)
-    layout = lay_pieces(plan, 3)
+    layout = lay_chunks(plan, 3)
     once = layout.length * 0.01 + read_positions(layout.plan(plan), 0) * 0.001
-    assert lower.seconds == pytest.approx(2 * once), "six pieces, four at once"
+    assert lower.seconds == pytest.approx(2 * once), "six chunks, four at once"
     assert (lower.tokens, upper.tokens) == (16000, 4000)
 
 
-def test_the_shell_takes_pieces(
+def test_the_shell_takes_chunks(
     base: Song, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     song = copy(base, tmp_path / "song")
-    assert shell(monkeypatch, "upsample", song.root, "--pieces", "3,2", "--until", "level_1") == 0
-    assert Song.open(song.root).request == replace(base.request, pieces=(3, 2))
+    assert shell(monkeypatch, "upsample", song.root, "--chunks", "3,2", "--until", "level_1") == 0
+    assert Song.open(song.root).request == replace(base.request, chunks=(3, 2))
     assert len(song.level(1).joins) == 1
     capsys.readouterr()
-    assert shell(monkeypatch, "upsample", song.root, "--pieces", "0") == 1
+    assert shell(monkeypatch, "upsample", song.root, "--chunks", "0") == 1
     assert (
-        capsys.readouterr().err == "jukebox-kit: pieces must be from 1 to 64, one number or two for levels 0 and 1.\n"
+        capsys.readouterr().err == "jukebox-kit: chunks must be from 1 to 64, one number or two for levels 0 and 1.\n"
     )
