@@ -93,14 +93,14 @@ def tables() -> Iterator[None]:
 @contextmanager
 def not_compiled() -> Iterator[None]:
     """Step small parts by torch's operations."""
-    with patch("jukebox_kit.engine.sampling.small", lambda _: False):
+    with patch("jukebox_kit.engine.decoders.small", lambda _: False):
         yield
 
 
 @contextmanager
 def by_torch() -> Iterator[None]:
     """Do what lies between a large part's products by torch's operations."""
-    with patch("jukebox_kit.engine.sampling.LargeDecoder", CachedDecoder):
+    with patch("jukebox_kit.engine.decoders.LargeDecoder", CachedDecoder):
         yield
 
 

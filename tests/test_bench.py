@@ -20,7 +20,7 @@ from jukebox_kit.checks.bench.measuring import LEAD, Ours, interleaved, steps_ta
 from jukebox_kit.checks.bench.peers import Peer
 from jukebox_kit.checks.bench.products import Products, plain_products, products_of
 from jukebox_kit.checks.bench.report import Report, Row, SongRow
-from jukebox_kit.checks.bench.run import Bench, run
+from jukebox_kit.checks.bench.run import Bench, run_bench
 from jukebox_kit.checks.bench.shapes import (
     Subject,
     build,
@@ -97,7 +97,7 @@ def silent(_line: str) -> None:
 def test_rows_are_whole_and_agree_with_each_other(tmp_path: Path) -> None:
     placements = (PLAIN, Placement(CPU, "int8", "cached"))
     bench = Bench((ORDER_2,), placements, (1, 3), (0, 8), 2, 3, ("transformers",), fake_peer(tmp_path))
-    report = run(bench, silent)
+    report = run_bench(bench, silent)
     assert len(report.rows) == 2 * 2 * (2 + 2 + 1 + 1)  # batches, positions; ours, products, addmm, a peer
     for row in report.rows:
         assert row.ms > 0
@@ -277,7 +277,7 @@ def test_what_cannot_be_is_said(
     options: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("run", "growth"):
-        monkeypatch.setattr(f"jukebox_kit.bench.{name}.build", lambda *_: pytest.fail("work began"))
+        monkeypatch.setattr(f"jukebox_kit.checks.bench.{name}.build", lambda *_: pytest.fail("work began"))
     assert shell(monkeypatch, "bench", "--device", "cpu", *options) == 1
     assert said in capsys.readouterr().err.splitlines()[-1]
 
@@ -394,7 +394,7 @@ def test_a_plan_is_the_estimate_and_nothing_else(
         asked.append(given)
         return made
 
-    monkeypatch.setattr("jukebox_kit.steps.estimates.estimate", estimate)
+    monkeypatch.setattr("jukebox_kit.steps.estimate", estimate)
     options = ("bench", "--plan", "demo", "--items", 2, "--seconds", 4, "--device", "cpu", "--weights", "float32,int8")
     assert shell(monkeypatch, *options) == 0
     text = capsys.readouterr().out

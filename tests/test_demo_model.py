@@ -17,7 +17,7 @@ RESULTS = json.loads((CONFIGS / "training" / "demo-results.json").read_text())
 
 
 def test_it_is_small_enough_to_travel_in_the_wheel() -> None:
-    sizes = [(PACKAGE / "weights" / "demo" / f"{part}.safetensors").stat().st_size for part in PARTS]
+    sizes = [(PACKAGE / "model" / "weights" / "demo" / f"{part}.safetensors").stat().st_size for part in PARTS]
     assert 2e6 < sum(sizes) < 20e6
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from jukebox_kit.checks.verify.parts import teacher_forced
-from jukebox_kit.engine import sampling
+from jukebox_kit.engine import decoders
 from jukebox_kit.engine.caches import Cache
 from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.cpu import large_decoder as large
@@ -111,7 +111,7 @@ def test_in_large_parts_either_attention_gives_the_plain_path_s_tokens(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prior = GOLDEN_PLAIN.prior(name)
-    monkeypatch.setattr(sampling, "small", lambda _: False)
+    monkeypatch.setattr(decoders, "small", lambda _: False)
     assert type(make_decoder(prior, 1, ON_CPU)) is LargeDecoder
     primed = 5 * prior.config.n_ctx // 6
     whole = window(prior, name, 3, "plain", primed)
@@ -134,7 +134,7 @@ def test_in_large_parts_either_attention_gives_the_plain_path_s_tokens(
 def test_where_nothing_can_be_compiled_torch_does_it_and_the_loop_says_so(
     part: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(sampling, "small", lambda _: part == "small")
+    monkeypatch.setattr(decoders, "small", lambda _: part == "small")
     monkeypatch.setattr(compiled, "attend_songs" if part == "large" else "step_logits", None)
     loop = make_loop(small_prior(), Rows.of(torch.arange(2)), 0, SamplingParams(), ON_CPU)
     assert type(loop.decoder) is CachedDecoder

@@ -114,9 +114,9 @@ def _check_modes(
 
 
 def _measured(asked: Bench, definition: ModelDefinition | None, seconds: float) -> Found:
-    from jukebox_kit.checks.bench import run, songs
+    from jukebox_kit.checks.bench import run_bench, songs
 
-    report = run(asked, _say)
+    report = run_bench(asked, _say)
     if definition is not None:
         _say(f"{definition.name}: estimating songs of {seconds:g} s")
         rows = [row for one in asked.placements for row in songs(definition, one, asked.batches, seconds)]

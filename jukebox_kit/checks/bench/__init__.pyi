@@ -8,7 +8,7 @@ from .growth import window_ends as window_ends
 from .report import as_json as as_json
 from .report import as_text as as_text
 from .run import Bench as Bench
-from .run import run as run
+from .run import run_bench as run_bench
 from .run import songs as songs
 from .shapes import Subject as Subject
 from .shapes import differing_levels as differing_levels

@@ -70,7 +70,7 @@ class Bench:
         return (0, subject.config.n_ctx // 2) if self.ats is None else self.ats
 
 
-def run(bench: Bench, say: Say) -> Report:
+def run_bench(bench: Bench, say: Say) -> Report:
     """Measure, and say on the way what is being measured."""
     device = bench.placements[0].device
     say("measuring the copy bandwidth")
