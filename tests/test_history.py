@@ -71,8 +71,6 @@ def test_a_manifest_is_read_as_it_was_written() -> None:
         "changed": {"batch": [2, 1]},
     }
     assert Manifest.from_json(content, "song") == manifest
-    assert manifest.created == manifest.history[0].when
-    assert replace(manifest, history=()).created == ""
 
 
 @pytest.mark.parametrize("line", [{}, {"when": None}, {"kind": 7}, {"what": "created"}, {"kind": "note"}])
@@ -109,6 +107,12 @@ def test_unknown_sentences_of_format_1_become_notes_that_lose_nothing() -> None:
     sampling = Event.from_json(read_line({"when": "now", "what": "level 2 had a rest"}))
     assert (sampling.sentence, sampling.is_edit) == ("level 2 had a rest", False)
     assert Event.from_json(read_line(line)).is_edit
+
+
+@pytest.mark.parametrize("text", ["2", "0.25", "1e+06", "1.5e-05"])
+def test_lengths_of_format_1_are_read(text: str) -> None:
+    assert read_line({"what": f"trimmed to {text} seconds"}) == {"kind": "trimmed", "seconds": float(text)}
+    assert read_line({"what": f"trimmed to {text}. seconds"})["kind"] == "note"
 
 
 def test_notes_of_a_shard_begun_in_format_1_are_read() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 _ROWS = r"rows (?P<first_row>\d+) to (?P<last_row>\d+)"
 _LEVEL = rf"level (?P<level>\d): (?:{_ROWS}: )?"
-_SECONDS = r"(?P<seconds>[\d.e+-]+) seconds"
+_SECONDS = r"(?P<seconds>\d+(?:\.\d+)?(?:e[+-]\d+)?) seconds"
 
 # Every sentence that was ever written, and the kind of event that it told of.
 _SENTENCES = (

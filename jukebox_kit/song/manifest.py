@@ -54,11 +54,6 @@ class Manifest:
         """Return the manifest with an event added to its history; facts: values that JSON can hold."""
         return replace(self, history=(*self.history, Event.now(kind, facts)))
 
-    @property
-    def created(self) -> str:
-        """When the song was created, as ISO 8601; empty where the history was lost."""
-        return self.history[0].when if self.history else ""
-
     def to_json(self) -> bytes:
         """Return the content of song.json."""
         values: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(self)}
