@@ -65,7 +65,7 @@ def test_undo_and_redo_bring_back_exactly_what_was(song: Song) -> None:
     with pytest.raises(SongError, match="nothing to redo"):
         edits.redo(Song.open(song.root))
     jk.sample(Song.open(song.root))
-    history = [line["what"] for line in Song.open(song.root).manifest.history]
+    history = [event.sentence for event in Song.open(song.root).manifest.history]
     assert history[:3] == ["created", "chose item 1", "trimmed to 0.4 seconds"]
 
 

@@ -26,7 +26,7 @@ from jukebox_kit.song.lyrics.timing import Line
 from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.page.page import Page, PageItem, Sound, page_of, render, write_page
 from jukebox_kit.song.pictures import heat_map_png, strip_png
-from jukebox_kit.song.reproduce import again, python_call, shell_command
+from jukebox_kit.song.reproduce import python_call, recipe_of, shell_command
 from jukebox_kit.song.request import Request, normalise_request
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.store.local import LocalStore
@@ -193,9 +193,9 @@ def test_only_what_is_upsampled_has_lower_levels(tiny: Path, tmp_path: Path) -> 
 
 def test_hostile_text_stays_text() -> None:
     item = PageItem(0, (Sound(2, "level_2/item_0.wav", None, 1.0),), (Line(0.0, 1.0, HOSTILE),))
-    how = again(Manifest.from_json(json.dumps(manifest_values(HOSTILE)).encode(), "song"), HOSTILE)
+    recipe = recipe_of(Manifest.from_json(json.dumps(manifest_values(HOSTILE)).encode(), "song"), HOSTILE)
     page = Page(HOSTILE, HOSTILE, HOSTILE, 1.0, (item,), HOSTILE, HOSTILE, (), (HOSTILE,), ((HOSTILE, HOSTILE),))
-    html = render(replace(page, history=((HOSTILE, HOSTILE),), again=how, licence=HOSTILE))
+    html = render(replace(page, history=((HOSTILE, HOSTILE),), recipe=recipe, licence=HOSTILE))
     assert html.lower().count("<script") == html.lower().count("</script") == 2
     assert "<img src=x" not in html
     assert "<!--" not in html
@@ -262,25 +262,25 @@ def test_the_command_makes_the_same_song(song: Song, tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     jk.upsample(jk.level_2(Song.create(tmp_path / "chosen", model=song.request.model, **REQUEST)), (1,))
     chosen = Song.open(tmp_path / "chosen")
-    how = page_of(chosen).again
-    assert how is not None
-    first, second = how.shell.rsplit("\n", 1)
+    recipe = page_of(chosen).recipe
+    assert recipe is not None
+    first, second = recipe.shell.rsplit("\n", 1)
     for command in (first, second):
         assert CliRunner().invoke(app, shlex.split(command)[1:]).exit_code == 0
     made = Song.open(tmp_path / "chosen-again")
     assert all(np.array_equal(made.codes(level), chosen.codes(level)) for level in range(3))
-    assert "makes the same codes" in how.words[0]
+    assert "makes the same codes" in recipe.remarks[0]
 
 
 def test_where_the_command_alone_makes_another_song_the_page_says_why(song: Song, tmp_path: Path) -> None:
     def told(one: Song) -> str:
-        how = page_of(one).again
-        assert how is not None
-        return " ".join(how.words)
+        recipe = page_of(one).recipe
+        assert recipe is not None
+        return " ".join(recipe.remarks)
 
     assert "another song" not in told(song)
     edits.choose(song, 1)
-    assert "edited since it was begun: chose item 1. So the request alone makes another song" in told(song)
+    assert "edited after it was created: chose item 1. So the request alone makes another song" in told(song)
     fork = edits.fork(song, tmp_path / "fork", at=0.3)
     assert f"forked from {song.root} at 0.3 seconds" in told(fork)
     edits.undo(song)

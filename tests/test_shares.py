@@ -57,8 +57,8 @@ def test_a_song_of_shares_is_the_song(whole: Song, model: Model, tmp_path: Path)
     assert same_codes(song, whole)
     for name in ("level_2/alignment.safetensors", "level_0/item_2.wav", "spectrogram.png", "index.html"):
         assert (song.root / name).exists() == (whole.root / name).exists()
-    told = [line["what"] for line in Song.open(song.root).manifest.history]
-    assert "level 1: rows 0 to 3 were made by themselves" in told
+    history = [event.sentence for event in Song.open(song.root).manifest.history]
+    assert "level 1, rows 0-3 were sampled by a separate worker" in history
     assert Song.open(song.root).manifest.runs.keys() == whole.manifest.runs.keys()
 
 

@@ -84,9 +84,9 @@ def test_choose_go_on_vary_and_back(song: Song) -> None:
     last = jk.level_2(song).codes(2)
     assert (last[:, : first.shape[1]] == first[0]).all()
     assert not np.array_equal(last[0], last[1])
-    assert [line["what"] for line in song.manifest.history if "variations" in line["what"]] == [
-        "other variations, seed 8",
-        "other variations, seed 9",
+    assert [event.sentence for event in song.manifest.history if event.kind == "varied"] == [
+        "new variations, seed 8",
+        "new variations, seed 9",
     ]
 
 
@@ -109,7 +109,7 @@ def test_nothing_sampled_cannot_be_varied(song: Song, tiny: Path, tmp_path: Path
     edits.choose(song, 0)
     for one in (fresh, song):
         before = one.manifest
-        with pytest.raises(SongError, match="nothing sampled that could be varied"):
+        with pytest.raises(SongError, match="was sampled since the last edit"):
             edits.vary(one)
         assert Song.open(one.root).manifest == before
 
@@ -125,7 +125,7 @@ def test_the_tree_of_a_composition(song: Song) -> None:
         ("1", None, "created", False),
         ("2", "1", "chose item 1", False),
         ("3", "2", "extended by 0.2 seconds", False),
-        ("now", "3", "other variations, seed 8", True),
+        ("now", "3", "new variations, seed 8", True),
     ]
     assert shape(song) == grown
     edits.undo(song)  # the present is version 3 again, and not a second node beside it
@@ -258,10 +258,10 @@ def test_tree_vary_and_visit_in_the_shell(
         return capsys.readouterr().out
 
     song = jk.level_2(Song.create(tmp_path / "song", model=tiny, **REQUEST))
-    assert "other variations, seed 8; level_2   0%" in told("vary", song.root)
+    assert "new variations, seed 8; level_2   0%" in told("vary", song.root)
     lines = told("tree", song.root).splitlines()
     assert lines[0] == "  1  created, 0.4 s  level_2 100%  level_1   0%  level_0   0%"
-    assert lines[1].startswith("  * now  other variations, seed 8, 0.0 s")
+    assert lines[1].startswith("  * now  new variations, seed 8, 0.0 s")
     assert lines[2] == f"go to one with: jukebox-kit visit {song.root} VERSION"
     assert "visit: back to version 1; level_2 100%" in told("visit", song.root, 1)
     found = json.loads(told("tree", song.root, "--json"))

@@ -67,7 +67,7 @@ def work(song: Song, last: int, do: Callable[[RunSettings], object], save_every:
 def report(song: Song, command: str, *options: str) -> None:
     """Say what was done to a song last, how far it is, and how to go on."""
     levels = "  ".join(f"level_{s.level} {s.done / s.total:4.0%}" for s in song.status())
-    typer.echo(f"{song.root}: {song.manifest.history[-1]['what']}; {levels}")
+    typer.echo(f"{song.root}: {song.manifest.history[-1].sentence}; {levels}")
     typer.echo(f"go on with: {' '.join(('jukebox-kit', command, str(song.root), *options))}")
 
 

@@ -233,4 +233,4 @@ def _stands(song: Song, path: Path, until: int) -> Standing:
     who = holder(path)
     if who is not None:
         state, why = "busy", f"{who} works on it."
-    return Standing(path, state, song.request.model, made, total, left, str(song.manifest.history[0]["when"]), why)
+    return Standing(path, state, song.request.model, made, total, left, song.manifest.history[0].when, why)

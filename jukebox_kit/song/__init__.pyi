@@ -27,6 +27,9 @@ from .edits import visit as visit
 from .export import FORMATS as FORMATS
 from .export import best_audio as best_audio
 from .export import export_audio as export_audio
+from .format_1 import format_1_note as format_1_note
+from .format_1 import format_1_request as format_1_request
+from .history import EventKind as EventKind
 from .pictures import strip_png as strip_png
 from .presets import OPTIONS as OPTIONS
 from .presets import Preset as Preset

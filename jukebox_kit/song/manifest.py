@@ -1,9 +1,8 @@
-"""song.json: the request as asked and as resolved, with which weights, on what, and everything that was done."""
+"""song.json: the request as asked and as resolved, the weights and hardware used, and the history."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,26 +10,30 @@ from typing import Any
 from jukebox_kit.engine import LevelPlan, Model
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import Labels
+from jukebox_kit.song.format_1 import read_line, read_request
+from jukebox_kit.song.history import Event, EventKind
 from jukebox_kit.song.request import Request, Resolved
 
-FORMAT = 1
+FORMAT = 2  # 1 is read, see `format_1`
 
 
 @dataclass(frozen=True)
 class Manifest:
     """What song.json holds.
 
-    upsample: the items that levels below the top are made of, None for all. came_from: where codes made elsewhere came
-    from. runs: by level, what the bits of the tokens being made depend on (see `steps.run_facts`). sounds: by level,
-    sha256 of the codes whose audio was written last. undo, redo: the kept versions that those commands go to, the next
-    one last. settling: the version whose files are on their way to their own names.
+    checkpoints: by component of the model, the fingerprint of its weights. history: what happened, the first event
+    first. upsample: the items that are upsampled below the top level, None for all. came_from: the source of codes
+    that were not sampled here. runs: by level, everything that can change the sampled tokens, such as the device, the
+    precision and the batch size (see `steps.run_facts`). sounds: by level, SHA-256 of the codes whose audio was
+    written last. undo, redo: the saved versions that those commands go to, the next one last. settling: the version
+    whose files are being moved to the song's own file names, None when no edit is in progress.
     """
 
     request: Request
     resolved: Resolved
     checkpoints: dict[str, str]
     licence: str
-    history: tuple[dict[str, Any], ...] = ()
+    history: tuple[Event, ...] = ()
     upsample: tuple[int, ...] | None = None
     came_from: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     runs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict[str, dict[str, Any]])
@@ -43,39 +46,40 @@ class Manifest:
     def new(
         cls, request: Request, resolved: Resolved, model: Model, came_from: dict[str, Any] | None = None
     ) -> Manifest:
-        """Return a new song's."""
+        """Return the manifest of a new song."""
         fresh = cls(request, resolved, model.fingerprints(), model.definition.licence, came_from=came_from or {})
-        return fresh.noted("created" if not came_from else f"made from {came_from.get('path', 'codes')}")
+        return fresh.noted("created_from", path=came_from.get("path", "codes")) if came_from else fresh.noted("created")
 
-    def noted(self, what: str, **facts: Any) -> Manifest:
-        """Return it with a line more in its history."""
-        return replace(self, history=(*self.history, {"when": _now(), "what": what, **facts}))
+    def noted(self, kind: EventKind, **facts: object) -> Manifest:
+        """Return the manifest with an event added to its history; facts: values that JSON can hold."""
+        return replace(self, history=(*self.history, Event.now(kind, facts)))
 
     def to_json(self) -> bytes:
-        """Return song.json's content."""
+        """Return the content of song.json."""
         values: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(self)}
+        values["history"] = [event.to_json() for event in self.history]
         return (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode()
 
     @classmethod
     def from_json(cls, content: bytes, folder: str) -> Manifest:
-        """Read song.json; SongError where it is damaged or a newer version's."""
+        """Read song.json; raises SongError if it is damaged or was written by a newer version."""
         try:
             values: dict[str, Any] = json.loads(content)
-            made_by = values.pop("format")
-            if made_by != FORMAT:
-                raise SongError(f"{folder} was made by another version (format {made_by}); upgrade this package.")
+            written_in = values.pop("format")
+            if written_in not in (1, FORMAT):
+                raise SongError(f"{folder} was made by another version (format {written_in}); upgrade this package.")
             request, resolved = _request(values.pop("request")), _resolved(values.pop("resolved"))
-            settled: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-            return cls(request=request, resolved=resolved, **settled)
+            lines: list[dict[str, Any]] = values.pop("history", [])
+            history = tuple(Event.from_json(read_line(line) if written_in == 1 else line) for line in lines)
+            others: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+            return cls(request=request, resolved=resolved, history=history, **others)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SongError(f"{folder}/song.json is damaged ({error}); put back a copy of it.") from None
 
 
 def _request(values: dict[str, Any]) -> Request:
-    if "pieces" in values:  # the name of `chunks` in format 1
-        values = {"chunks" if name == "pieces" else name: value for name, value in values.items()}
-    settled: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
-    return Request(**settled)
+    fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in read_request(values).items()}
+    return Request(**fields)
 
 
 def _resolved(values: dict[str, Any]) -> Resolved:
@@ -84,7 +88,3 @@ def _resolved(values: dict[str, Any]) -> Resolved:
     )
     plans = tuple(LevelPlan(**{**v, "starts": tuple(v["starts"])}) for v in values["plans"])
     return Resolved(values["samples"], labels, plans, tuple(values["notes"]))
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

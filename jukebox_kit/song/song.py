@@ -226,7 +226,7 @@ class Song:
         manifest = dataclasses.replace(
             self.manifest, request=request, resolved=dataclasses.replace(self.resolved, notes=notes)
         )
-        return manifest.noted(f"level 0 is to be made with pieces {counts[0]}, level 1 with pieces {counts[1]}")
+        return manifest.noted("chunks_set", level_0=counts[0], level_1=counts[1])
 
     def check_model(self, model: Model) -> None:
         """Raise SongError where a part's file is not the one that the song was made with."""

@@ -1,4 +1,4 @@
-"""The tree of a song's versions: what was tried, what it came from, and where the song is now."""
+"""The tree of a song's versions: what was tried, what each version came from, and which one is current."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from jukebox_kit.errors import SongError
-from jukebox_kit.song.edits import BACK_TO
+from jukebox_kit.song.history import RETURNS
 from jukebox_kit.song.manifest import Manifest
-from jukebox_kit.song.page.tree_svg import _laid_out
 from jukebox_kit.song.song import LEVELS, Song
 from jukebox_kit.song.versions import Levels, read_version, version_names
 
@@ -21,9 +20,9 @@ NOW = "now"
 class Node:
     """A state of the song.
 
-    name: the version to visit, "now" for a present state that is kept nowhere else. parent: the node that it was made
-    from. label: what was done to get here. seconds: how much of level 2 every item has. levels: the share of levels 0,
-    1 and 2 that is made, of all items together.
+    name: the version to visit, "now" for a present state that is not saved as a version. parent: the name of the node
+    it came from. label: the edit that led here. seconds: how much of level 2 every item has. levels: the fraction of
+    levels 0, 1 and 2 that is sampled, of all items together.
     """
 
     name: str
@@ -44,22 +43,22 @@ class _State:
 
     @property
     def content(self) -> tuple[object, ...]:
-        """What makes two states the same one: what was asked for and given; all that is sampled follows from that."""
-        given = (found.codes[item, :n] for found in self.levels.values() for item, n in enumerate(found.given))
+        """What identifies a state: the request and the given tokens; all sampled tokens follow from those."""
+        given = (level.codes[item, :n] for level in self.levels.values() for item, n in enumerate(level.given))
         digests = tuple(hashlib.sha256(codes.tobytes()).digest() for codes in given)
-        return self.manifest.request, digests, *(found.given for found in self.levels.values())
+        return self.manifest.request, digests, *(level.given for level in self.levels.values())
 
     @property
     def made(self) -> int:
-        """Tokens that are made, of all levels and items together."""
-        return sum(sum(found.done) for found in self.levels.values())
+        """Number of tokens that exist, of all levels and items together."""
+        return sum(sum(level.done) for level in self.levels.values())
 
 
 def tree(song: Song) -> tuple[Node, ...]:
-    """Return the states that the song was and is in, parents first; a state reached again is one node.
+    """Return the past and present states of the song, parents first; a state reached again is the same node.
 
-    So is one that was sampled further; its node tells of the version that is furthest. Versions that are gone or
-    damaged are left out, and what came of them goes to what was before. SongError where the present state is damaged.
+    So is a state that was sampled further; its node shows the version that got furthest. Versions that are missing or
+    damaged are left out, and their children move to their parent. Raises SongError if the present state is damaged.
     """
     states: dict[str, _State] = {}
     for name in version_names(song):
@@ -70,13 +69,13 @@ def tree(song: Song) -> tuple[Node, ...]:
     for name, state in states.items():
         groups.setdefault(state.content, []).append(name)
     known = {name: number for number, names in enumerate(groups.values()) for name in names}
-    called = [_furthest([n for n in names if n != NOW] or names, states) for names in groups.values()]
+    labels = [_furthest([n for n in names if n != NOW] or names, states) for names in groups.values()]
     nodes: list[Node] = []
     for number, names in enumerate(groups.values()):
-        # The undo stack is followed to what came before; a state can only come of an earlier one.
+        # The undo stack leads to the parent; a state can only come from an earlier one.
         before = (known[v] for v in reversed(states[names[0]].manifest.undo) if known.get(v, number) < number)
-        parent = next((called[earlier] for earlier in before), None)
-        nodes.append(_node(song, called[number], parent, states, names))
+        parent = next((labels[earlier] for earlier in before), None)
+        nodes.append(_node(song, labels[number], parent, states, names))
     return tuple(nodes)
 
 
@@ -87,28 +86,47 @@ def _furthest(names: list[str], states: Mapping[str, _State]) -> str:
 def _node(song: Song, name: str, parent: str | None, states: Mapping[str, _State], names: list[str]) -> Node:
     state = states[NOW if NOW in names else name]
     made = min(state.levels[LEVELS[-1]].made) * song.definition.vqvae.hops[-1]
-    shares = tuple(sum(found.done) / found.codes.size for found in (state.levels[level] for level in LEVELS))
+    fractions = tuple(sum(codes.done) / codes.codes.size for codes in (state.levels[level] for level in LEVELS))
     label = _label(states[names[0]].manifest, states)
-    return Node(name, parent, label, made / song.sr, state.manifest.request.items, NOW in names, shares)
+    return Node(name, parent, label, made / song.sr, state.manifest.request.items, NOW in names, fractions)
 
 
 def _label(manifest: Manifest, states: Mapping[str, _State]) -> str:
-    """Return the last edit in a history; where it was a return to a version, what had led to that one."""
+    """Return the last edit in a history; if that was a return to a version, the edit that had led to that version."""
     passed: set[str] = set()
     while True:
-        last = next((line["what"] for line in reversed(manifest.history) if not line["what"].startswith("level ")), "")
-        _, back, version = last.partition(BACK_TO)
-        if not back or version in passed or version not in states:
-            return f"version {version}" if back else last
+        origins = [event for event in manifest.history if event.is_edit or event.kind in ("created", "created_from")]
+        if not origins or origins[-1].kind not in RETURNS:
+            return origins[-1].sentence if origins else ""
+        version = str(origins[-1].facts.get("version"))
+        if version in passed or version not in states:
+            return f"version {version}"
         passed.add(version)
         manifest = states[version].manifest
 
 
 def tree_text(nodes: Iterable[Node]) -> str:
-    """Return the tree in lines, one for each node, indented below its parent; the present one has a star."""
+    """Return the tree as lines of text, each node indented below its parent; a star marks the current version."""
     lines: list[str] = []
-    for node, depth, _ in _laid_out(tuple(nodes)):
+    for node, depth, _ in lay_out_tree(tuple(nodes)):
         levels = "  ".join(f"level_{level} {node.levels[level]:4.0%}" for level in reversed(LEVELS))
         mark = "*" if node.is_now else " "
         lines.append(f"{'  ' * depth}{mark} {node.name}  {node.label}, {node.seconds:.1f} s  {levels}")
     return "\n".join(lines)
+
+
+def lay_out_tree(nodes: tuple[Node, ...]) -> list[tuple[Node, int, int]]:
+    """Return each node with its depth and its row: a first child shares its parent's row, others start new rows."""
+    children: dict[str | None, list[Node]] = {}
+    for node in nodes:
+        children.setdefault(node.parent, []).append(node)
+    placed: list[tuple[Node, int, int]] = []
+    rows = 0
+    waiting = [(node, 0, True) for node in reversed(children.get(None, []))]
+    while waiting:
+        node, depth, new_row = waiting.pop()
+        rows += new_row
+        placed.append((node, depth, rows - 1))
+        below = children.get(node.name, [])
+        waiting += [(child, depth + 1, number > 0) for number, child in reversed(list(enumerate(below)))]
+    return placed

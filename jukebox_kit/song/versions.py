@@ -1,4 +1,4 @@
-"""The kept versions of a song, `versions/1`, `versions/2` …: what it was before each edit, to go back to."""
+"""The saved versions of a song, `versions/1`, `versions/2` …: its state before each edit."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ Levels = dict[int, LevelCodes]
 
 
 def version_names(song: Song) -> tuple[str, ...]:
-    """Return the names of the versions that are there, the oldest first, damaged ones too."""
+    """Return the names of the saved versions, oldest first, including damaged ones."""
     files = (name.split("/") for name in song.store.names("versions"))
     return tuple(sorted((f[1] for f in files if f[2:] == ["song.json"] and f[1].isdecimal()), key=int))
 
 
 def read_manifest(song: Song, name: str) -> Manifest:
-    """Return a version's song.json; SongError where it is gone or damaged."""
+    """Return a version's song.json; raises SongError if it is missing or damaged."""
     place = f"{song.root}/versions/{name}"
     content = song.store.read(f"versions/{name}/song.json")
     if content is None:
-        raise SongError(f"{place} is gone; put back a copy of it.")
+        raise SongError(f"{place} is missing; put back a copy of it.")
     return Manifest.from_json(content, place)
 
 
 def read_version(song: Song, name: str) -> tuple[Manifest, Levels]:
-    """Return what a version holds; SongError where any of it is gone or damaged."""
+    """Return a version's manifest and levels; raises SongError if anything is missing or damaged."""
     place = f"{song.root}/versions/{name}"
     manifest = read_manifest(song, name)
     levels: Levels = {}
     for level in LEVELS:
-        held = song.store.read(f"versions/{name}/level_{level}/codes.safetensors")
-        if held is None:
-            raise SongError(f"{place}/level_{level}/codes.safetensors is gone; put back a copy of it.")
-        levels[level] = unpack_codes(held, f"{place}/level_{level}/codes.safetensors")
+        content = song.store.read(f"versions/{name}/level_{level}/codes.safetensors")
+        if content is None:
+            raise SongError(f"{place}/level_{level}/codes.safetensors is missing; put back a copy of it.")
+        levels[level] = unpack_codes(content, f"{place}/level_{level}/codes.safetensors")
         shape = (manifest.request.items, manifest.resolved.plans[level].total)
         if levels[level].codes.shape != shape:
             raise SongError(f"{place} holds the codes of another song; put back a copy of it.")
@@ -42,8 +42,8 @@ def read_version(song: Song, name: str) -> tuple[Manifest, Levels]:
 
 
 def keep_version(song: Song) -> str:
-    """Keep the song as it is under a new name; returns the name."""
-    # A version that was lost keeps its name: the song may still say that one goes back to it.
+    """Save the present state as a new version; returns its name."""
+    # The name of a version that was lost is not used again: undo and redo may still refer to it.
     taken = (*version_names(song), *song.manifest.undo, *song.manifest.redo)
     name = str(1 + max((int(known) for known in taken), default=0))
     write_levels(song, name, {level: song.level(level) for level in LEVELS})
@@ -52,6 +52,6 @@ def keep_version(song: Song) -> str:
 
 
 def write_levels(song: Song, name: str, levels: Levels) -> None:
-    """Keep codes under the name of a version."""
+    """Save codes under the name of a version."""
     for level, codes in levels.items():
         song.store.write(f"versions/{name}/level_{level}/codes.safetensors", pack_codes(codes))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from jukebox_kit.engine import UNMADE, Model
-from jukebox_kit.song import LEVELS, Codes, Layout, LevelCodes, Song, layout_of, write_sounds
+from jukebox_kit.song import LEVELS, Codes, EventKind, Layout, LevelCodes, Song, layout_of, write_sounds
 from jukebox_kit.steps.progress import Progress, RunSettings, check_stop
 
 REPORTS_A_SECOND = 4
@@ -108,9 +108,9 @@ class LevelWriter:
         """Write what can be heard so far."""
         write_sounds(self.song, self.level, self.model)
 
-    def note(self, what: str, **facts: Any) -> None:
-        """Record what happened."""
-        self.song.keep(self.song.manifest.noted(f"level {self.level}: {what}", **facts))
+    def note(self, kind: EventKind, **facts: object) -> None:
+        """Record an event in the song's history."""
+        self.song.keep(self.song.manifest.noted(kind, level=self.level, **facts))
 
     def note_run(self, now: dict[str, Any]) -> None:
         """Record what the bits of the tokens to come depend on, and where that differs from what stands already."""
@@ -122,5 +122,5 @@ class LevelWriter:
         at = min((made for made in found.made if made < found.codes.shape[1]), default=0)
         if before is not None and found.sampled:
             changed = {name: [before.get(name), value] for name, value in now.items() if before.get(name) != value}
-            manifest = manifest.noted(f"level {level} goes on at token {at} on something else", changed=changed)
+            manifest = manifest.noted("resumed_elsewhere", level=level, token=at, changed=changed)
         song.keep(replace(manifest, runs={**manifest.runs, str(level): now}))

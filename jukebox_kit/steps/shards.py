@@ -23,7 +23,17 @@ import torch
 
 from jukebox_kit.engine import UNMADE, Model
 from jukebox_kit.errors import SongBusyError, SongError
-from jukebox_kit.song import LEVELS, Codes, LevelCodes, Song, pack_codes, unpack_codes
+from jukebox_kit.song import (
+    LEVELS,
+    Codes,
+    EventKind,
+    LevelCodes,
+    Song,
+    format_1_note,
+    format_1_request,
+    pack_codes,
+    unpack_codes,
+)
 from jukebox_kit.song.store import Store, holder, open_store
 from jukebox_kit.steps.level_writer import LevelWriter, layout_now
 from jukebox_kit.steps.progress import RunSettings
@@ -81,16 +91,16 @@ class ShardWriter(LevelWriter):
     def preview(self) -> None:
         """See LevelWriter; what others make is not known here."""
 
-    def note(self, what: str, **facts: Any) -> None:
+    def note(self, kind: EventKind, **facts: object) -> None:
         """See LevelWriter."""
         found = self.share.facts()
-        self._write(found | {"notes": [*found["notes"], {"what": what, **facts}]})
+        self._write(found | {"notes": [*found["notes"], {"kind": kind, **facts}]})
 
     def note_run(self, now: dict[str, Any]) -> None:
         """See LevelWriter."""
         found = self.share.facts()
         if found["run"] not in (None, now):
-            self.note("goes on on something else", before=found["run"])
+            self.note("resumed_elsewhere", before=found["run"])
         self._write(self.share.facts() | {"run": now})
 
     def _write(self, facts: dict[str, Any]) -> None:
@@ -153,10 +163,11 @@ def _note(song: Song, level: int, shares: list[Shard]) -> None:
     runs: dict[str, Any] = dict(manifest.runs)
     for share in shares:
         facts = share.facts()
-        which = f"rows {share.rows.start} to {share.rows.stop - 1}"
-        manifest = manifest.noted(f"level {level}: {which} were made by themselves", run=facts["run"])
+        where: dict[str, Any] = {"level": level, "first_row": share.rows.start, "last_row": share.rows.stop - 1}
+        manifest = manifest.noted("shard_merged", **where, run=facts["run"])
         for note in facts["notes"]:
-            manifest = manifest.noted(f"level {level}: {which}: {note.pop('what')}", **note)
+            event = note | where if "kind" in note else format_1_note(note, level, share.rows)
+            manifest = manifest.noted(**event)
         runs[str(level)] = facts["run"] or runs.get(str(level))
     song.keep(replace(manifest, runs=runs))
 
@@ -165,7 +176,13 @@ def _mark(song: Song, level: int) -> str:
     """Return what stands for all that a level's tokens follow from."""
     found, layout = song.level(level), layout_now(song, level)
     given = np.where(np.arange(layout.total) < np.array(found.given)[:, None], found.codes, UNMADE)
-    facts = [asdict(song.request), asdict(song.resolved), song.manifest.checkpoints, layout.starts, layout.length]
+    facts = [
+        format_1_request(asdict(song.request)),
+        asdict(song.resolved),
+        song.manifest.checkpoints,
+        layout.starts,
+        layout.length,
+    ]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     digest.update(given.tobytes())
     if level < LEVELS[-1]:

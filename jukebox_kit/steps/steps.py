@@ -126,7 +126,7 @@ def _step(song: Song, level: int, model: Model, options: RunSettings) -> Song:
             writer = LevelWriter(song, level, _planned(song, level, model, options), model)
             above = _upper_codes(song, level, model)
             if writer.chunks > 1 and not writer.found.sampled:
-                song.keep(song.manifest.noted(f"level {level} is made in {writer.chunks} pieces"))
+                song.keep(song.manifest.noted("started_in_chunks", level=level, chunks=writer.chunks))
             _sample_rows(writer, above)
         elif not taken:
             finish_sounds(song, level, model)
@@ -156,7 +156,7 @@ def _sample_rows(writer: LevelWriter, above: torch.Tensor | None) -> None:
                     f"smaller model. What is made is saved."
                 )
             queue[:0] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
-            writer.note(f"out of memory, {len(rows)} {writer.what}s at once were halved")
+            writer.note("out_of_memory", batch=len(rows), unit=writer.what)
 
 
 def _sampled(writer: LevelWriter, rows: tuple[int, ...], above: torch.Tensor | None) -> bool:
@@ -190,8 +190,7 @@ def _sampled(writer: LevelWriter, rows: tuple[int, ...], above: torch.Tensor | N
     if mismatches is None and torch.cuda.is_available():
         torch.cuda.empty_cache()
     if mismatches:
-        where = {"tokens" if writer.chunks == 1 else "tokens_of_pieces": mismatches}
-        writer.note("tokens came out differently when replayed", **where)
+        writer.note("replay_mismatch", **{"tokens" if writer.chunks == 1 else "tokens_of_chunks": mismatches})
     return mismatches is not None
 
 

@@ -181,7 +181,7 @@ def test_a_process_told_to_end_saves_and_says_how_to_go_on(
     level_1 = Song.open(folder).status()[1]
     assert 0 < level_1.done < level_1.total
     assert run("resume", folder, "--until", "level_1").returncode == 0
-    assert [line["what"] for line in Song.open(folder).manifest.history] == ["created"]
+    assert [event.kind for event in Song.open(folder).manifest.history] == ["created"]
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(
@@ -200,7 +200,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     song = jk.sample(Song.create(tmp_path / "song", model=tiny, **REQUEST))
     assert sizes == [2, 1, 1] * 3
     assert_same(song, whole)
-    assert "2 items at once were halved" in song.manifest.history[1]["what"]
+    assert "out of memory with 2 items in a batch, which was halved" in song.manifest.history[1].sentence
 
     def none(*_: Any) -> list[int]:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -221,8 +221,8 @@ def test_what_bits_depend_on_is_recorded_where_it_changes(
     with pytest.raises(KeyboardInterrupt):
         jk.sample(song, options=jk.RunSettings(progress=at_half_of_level_1(stop, monkeypatch)))
     jk.sample(Song.open(song.root), options=jk.RunSettings(batch=1))
-    seams = [line for line in Song.open(song.root).manifest.history if "goes on at token" in line["what"]]
-    assert [seam["changed"] for seam in seams] == [{"batch": [2, 1]}]
+    seams = [event for event in Song.open(song.root).manifest.history if event.kind == "resumed_elsewhere"]
+    assert [seam.facts["changed"] for seam in seams] == [{"batch": [2, 1]}]
     assert_same(song, whole)
     assert whole.manifest.runs["2"]["weights"] == "float32"
     assert len(whole.manifest.history) == 1

@@ -76,7 +76,7 @@ class Composing:
         def piece() -> str:
             edit(song)
             if not sampled:
-                return f"{song.manifest.history[-1]['what']}."
+                return f"{song.manifest.history[-1].sentence}."
             level_2(song, self.session.loaded_for(song), self.session.options())
             return "Done: listen, choose, go on, or upsample."
 

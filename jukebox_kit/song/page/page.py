@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -18,11 +18,12 @@ from typing import Any
 
 from jukebox_kit.song.audio_files import audio_name, picture_name, tokens_heard, words_name
 from jukebox_kit.song.codes import LevelCodes
+from jukebox_kit.song.history import Event
 from jukebox_kit.song.lyrics.alignment import follow, read_alignment
 from jukebox_kit.song.lyrics.timing import Line
 from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.page.html import NAME, LevelState, framed, share_words, state_html, table_html, web_file
-from jukebox_kit.song.reproduce import Again, again, asked_fields
+from jukebox_kit.song.reproduce import Recipe, asked_fields, recipe_of
 from jukebox_kit.song.song import LEVELS, Song
 
 UNTIMED = "When each line is sung has not been worked out for this, so the words do not follow the music."
@@ -77,7 +78,7 @@ class Page:
     notes: tuple[str, ...] = ()
     request: tuple[tuple[str, str], ...] = ()
     history: tuple[tuple[str, str], ...] = ()
-    again: Again | None = None
+    recipe: Recipe | None = None
     licence: str = ""
 
 
@@ -114,8 +115,8 @@ def page_of(song: Song) -> Page:
         tuple(_state(song, level, found[level], sounds) for level in reversed(LEVELS)),
         song.resolved.notes,
         _request_rows(song.manifest),
-        tuple((_clock(line["when"]), _told(line)) for line in song.manifest.history),
-        again(song.manifest, song.root.absolute().name),
+        tuple((_clock(event.when), _event_text(event)) for event in song.manifest.history),
+        recipe_of(song.manifest, song.root.absolute().name),
         song.manifest.licence,
     )
 
@@ -189,14 +190,13 @@ def _value(value: Any) -> str:
 
 
 def _clock(when: str) -> str:
-    """Return a moment of the history as a person writes it."""
+    """Return a time of the history in a readable form."""
     return when.replace("T", " ").replace("+00:00", " UTC")
 
 
-def _told(line: Mapping[str, Any]) -> str:
-    """Return a line of the history with its facts."""
-    facts = {name: value for name, value in line.items() if name not in ("when", "what")}
-    return f"{line['what']} {json.dumps(facts, ensure_ascii=False)}" if facts else str(line["what"])
+def _event_text(event: Event) -> str:
+    """Return an event's sentence, followed by the details that it leaves out."""
+    return f"{event.sentence} {json.dumps(event.details, ensure_ascii=False)}" if event.details else event.sentence
 
 
 def _data(page: Page) -> str:
@@ -214,7 +214,7 @@ def _sections(page: Page) -> list[str]:
     notes = "".join(f"<li>{escape(note)}</li>" for note in page.notes)
     lines = "".join(f"<li><time>{escape(when)}</time> {escape(what)}</li>" for when, what in page.history)
     return [
-        _section("Make it again", _again_html(page.again) if page.again else ""),
+        _section("Make it again", _recipe_html(page.recipe) if page.recipe else ""),
         _section("Request", table_html(page.request)),
         _section("Notes", f"<ul>{notes}</ul>" if notes else ""),
         _section("History", f'<ol class="history">{lines}</ol>' if lines else ""),
@@ -226,8 +226,8 @@ def _section(title: str, content: str) -> str:
     return f'<section class="card"><h2>{title}</h2>{content}</section>' if content else ""
 
 
-def _again_html(how: Again) -> str:
-    words = escape(" ".join(how.words))
-    blocks = (("From the shell", how.shell), ("From Python", how.python))
+def _recipe_html(recipe: Recipe) -> str:
+    remarks = escape(" ".join(recipe.remarks))
+    blocks = (("From the shell", recipe.shell), ("From Python", recipe.python))
     code = "".join(f"<h3>{name}</h3><pre tabindex=0><code>{escape(text)}</code></pre>" for name, text in blocks)
-    return f"<p>{words}</p>{code}"
+    return f"<p>{remarks}</p>{code}"

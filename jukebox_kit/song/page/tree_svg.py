@@ -1,4 +1,4 @@
-"""The tree of a song's versions: what was tried, what it came from, and where the song is now."""
+"""The tree of a song's versions as a picture."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable
 
 from jukebox_kit.song.song import LEVELS
-from jukebox_kit.song.version_tree import Node
+from jukebox_kit.song.version_tree import Node, lay_out_tree
 
 # Measures of the picture, in pixels.
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 204, 46, 34, 14, 8
@@ -22,7 +22,7 @@ def tree_svg(nodes: Iterable[Node]) -> str:
     It brings its own colours, which can be read on light and on dark. Each node is a group with its name as
     `data-version`, the present one has the class `now`.
     """
-    placed = {node.name: (node, *_corner(depth, row)) for node, depth, row in _laid_out(tuple(nodes))}
+    placed = {node.name: (node, *_corner(depth, row)) for node, depth, row in lay_out_tree(tuple(nodes))}
     width = MARGIN + max((x + WIDTH for _, x, _ in placed.values()), default=0)
     height = MARGIN + max((y + HEIGHT for _, _, y in placed.values()), default=0)
     lines = [_edge(*placed[node.parent][1:], x, y) for node, x, y in placed.values() if node.parent is not None]
@@ -36,23 +36,6 @@ def tree_svg(nodes: Iterable[Node]) -> str:
             "</svg>",
         ]
     )
-
-
-def _laid_out(nodes: tuple[Node, ...]) -> list[tuple[Node, int, int]]:
-    """Return each node with its depth and its row: a first child goes on in its parent's, others begin new ones."""
-    children: dict[str | None, list[Node]] = {}
-    for node in nodes:
-        children.setdefault(node.parent, []).append(node)
-    found: list[tuple[Node, int, int]] = []
-    rows = 0
-    waiting = [(node, 0, True) for node in reversed(children.get(None, []))]
-    while waiting:
-        node, depth, fresh = waiting.pop()
-        rows += fresh
-        found.append((node, depth, rows - 1))
-        below = children.get(node.name, [])
-        waiting += [(child, depth + 1, number > 0) for number, child in reversed(list(enumerate(below)))]
-    return found
 
 
 def _corner(depth: int, row: int) -> tuple[int, int]:
