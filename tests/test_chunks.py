@@ -161,7 +161,11 @@ def test_each_piece_is_a_song_of_its_own_there(pieced: Song, whole: Song, model:
     other = copy(whole, "alone")
     other.write_level(1, LevelCodes.blank(2, plan.total))
     jk.upsample(
-        other, until=1, model=Model.load(model.source, "cpu", engine="plain"), options=jk.RunSettings(batch=1), chunks=3
+        other,
+        until=1,
+        model=Model.load(model.source, "cpu", engine="plain"),
+        options=jk.RunSettings(batch_size=1),
+        chunks=3,
     )
     assert same(other.level(1), found)
     assert len(found.joins) == 2
@@ -179,7 +183,7 @@ def test_a_song_in_one_piece_is_as_it_always_was(whole: Song, base: Song, model:
 def stopped(song: Song, model: Model, tokens: int, level: int = 1, batch: int = 16) -> Song:
     """Stop a song in chunks once so many tokens are made of each row, and one."""
     asked = iter(range(tokens))
-    options = jk.RunSettings(batch=batch, stop=lambda: next(asked, None) is None)
+    options = jk.RunSettings(batch_size=batch, stop=lambda: next(asked, None) is None)
     with pytest.raises(StoppedError):
         jk.upsample(song, until=level, model=model, options=options, chunks=3)
     return Song.open(song.root)

@@ -9,11 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run
+from jukebox_kit.errors import RequestError
+from jukebox_kit.steps import RunSettings
+from tests.conftest import Run, shell
 
 BAD: list[tuple[list[str], str]] = [
     (["--model", "2b"], r"there is no model 2b; known are 1b_lyrics, 5b"),
@@ -43,6 +46,7 @@ BAD: list[tuple[list[str], str]] = [
     (["--prompt-seconds", "2"], r"needs a prompt"),
     (["--artist", "The Flute", "--strict"], r"unknown to the v3 labels.*the nearest are the flutes"),
     (["--device", "gpu"], r"there is no device gpu; choose cpu or cuda"),
+    (["--save-every", "-1"], r"save-every must be 0 or more seconds, not -1"),
     (["--until", "level_3"], r"there is no level_3; until takes"),
     (["--model", "1b_lyrics"], r"not on this machine; put the file in one of"),
 ]
@@ -141,7 +145,7 @@ def test_ctrl_c_saves_and_is_130(tiny: Path, tmp_path: Path, run: Run) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "stopped; all is saved; go on with: jukebox-kit resume" in said
+    assert "stopped. Everything is saved; resume with: jukebox-kit resume" in said
     assert "Traceback" not in said
     assert run("resume", folder, "--until", "level_1").returncode == 0
 
@@ -170,3 +174,80 @@ def test_doctor(run: Run, tmp_path: Path) -> None:
     assert found["demo"] == "ready"
     assert "writable" in found["disk"]
     assert "GiB free at" in found["models"]
+
+
+def test_help_shows_the_commands_in_groups_without_importing_what_samples(run: Run) -> None:
+    done = run("--help")
+    headings = ["Make", "Shape", "Listen and export", "Models", "Check"]
+    places = [done.stdout.index(f"─ {heading} ") for heading in headings]
+    assert places == sorted(places)
+    models = done.stdout[places[3] : places[4]]
+    assert models.index("models") < models.index("artists") < models.index("genres") < models.index("train")
+    assert imported("--help") == set()
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("jukebox_kit.cli.app.version", lambda name: f"{name} 1.2.3")
+    assert shell(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == "jukebox_kit 1.2.3\n"
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("jukebox_kit.cli.app.version", missing)
+    assert shell(monkeypatch, "--version") == 0
+    assert "not installed" in capsys.readouterr().out
+
+
+def imported(*words: object) -> set[str]:
+    """Return which of torch and numpy a command imports; AssertionError if it fails."""
+    code = (
+        "import sys\n"
+        "from jukebox_kit.__main__ import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        "print('imported', *({'torch', 'numpy'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, *map(str, words)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+def test_older_names_of_options_work_and_are_not_listed(run: Run, tiny: Path, tmp_path: Path) -> None:
+    listed = run("sample", "--help").stdout
+    for name, older in (("--precision", "--weights"), ("--batch-size", "--batch "), ("--chunks", "--pieces")):
+        assert name in listed
+        assert older not in listed
+    words = ("--seconds", "0.1", "--until", "level_2", "--weights", "float16", "--batch=2", "--pieces", "1,2")
+    assert run("sample", tmp_path / "song", "--model", tiny, "--device", "cpu", *words).returncode == 0
+    kept = json.loads((tmp_path / "song" / "song.json").read_text())
+    assert kept["runs"]["2"]["weights"] == "float16"
+    assert kept["request"]["chunks"] == [1, 2]
+    assert run("bench", "--help").stdout.count("--weights") == 1, "bench has its own"
+
+
+@pytest.mark.parametrize("wrong", [{"save_every": -1.0}, {"preview_every": float("nan")}, {"batch_size": 0}])
+def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+    name = next(iter(wrong)).replace("_", "-")
+    with pytest.raises(RequestError, match=f"^{name} must be .*\\.$"):
+        RunSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_an_interrupt_at_the_very_start_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "jukebox_kit", "status", str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "jukebox-kit: interrupted.\n")
+
+
+def test_an_interrupt_outside_of_sampling_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jukebox_kit.song.find_songs", interrupted)
+    monkeypatch.setattr(sys, "argv", ["jukebox-kit", "status", str(tmp_path)])
+    assert exit_code() == 130
+    assert capsys.readouterr().err == "jukebox-kit: interrupted.\n"

@@ -82,7 +82,7 @@ def test_everything_in_one_go_is_1_where_something_failed(
         (["export", "nowhere", "run", "--as", "2020", "--stereo"], "go with --format; leave them out, or --as"),
         (["export", "nowhere", "run", "--as", "2020", "--loudness", "-14"], "go with --format; leave them out"),
         (["export", "nowhere", "--format", "mp3"], "nowhere is not a song folder"),
-        (["export", "nowhere", "--format", "mp3", "--items", "0,x"], "items takes whole numbers, with commas between"),
+        (["export", "nowhere", "--format", "mp3", "--items", "0,x"], "items takes whole numbers, separated by commas"),
         (["export", "nowhere", "--format", "mp3", "--level", "0"], "there is no 0; level takes level_2, level_1"),
     ],
 )

@@ -269,7 +269,7 @@ def test_overnight_in_the_shell(
     assert shell(monkeypatch, "overnight", songs, "--until", "level_1") == 1
     said = capsys.readouterr()
     assert said.out.splitlines()[-1].startswith("1 finished, 1 failed, 0 skipped, 1 done before; ")
-    assert f"{songs / 'b'}: begun." in said.err
+    assert f"{songs / 'b'}: started." in said.err
     assert "level 1: 100%" in said.err
     shutil.rmtree(songs / "c")
     assert shell(monkeypatch, "overnight", songs, "--order", "oldest", "--json") == 0
@@ -299,4 +299,7 @@ def test_ctrl_c_in_the_shell_is_130(
 
     monkeypatch.setattr("jukebox_kit.jobs.queue.sample", interrupted)
     assert shell(monkeypatch, "overnight", tmp_path / "songs") == 130
-    assert f"stopped; all is saved; go on with: jukebox-kit overnight {tmp_path / 'songs'}" in capsys.readouterr().err
+    assert (
+        f"stopped. Everything is saved; resume with: jukebox-kit overnight {tmp_path / 'songs'}"
+        in capsys.readouterr().err
+    )

@@ -26,9 +26,12 @@ from jukebox_kit.song.song import Song
 from jukebox_kit.steps import load as planned
 from jukebox_kit.steps.load import load_for, load_planned
 from jukebox_kit.steps.memory_plan import BUCKETS, SPARE, LevelMemory, MemoryPlan, kinds, plan_memory
+from jukebox_kit.steps.progress import RunSettings
 from tests.conftest import SMALL_VQVAE, shell
 
 CPU, GPU, GIB = torch.device("cpu"), torch.device("cuda"), 2**30
+
+CPU_RUN = RunSettings("cpu")
 
 
 def on_gpu(model: str, free: float, items: int = 1, **more: object) -> MemoryPlan:
@@ -90,7 +93,7 @@ def test_what_does_not_fit_says_what_would() -> None:
     assert (plan.fits, plan.levels, plan.batch(2)) == (False, (), 1)
     assert "level 2 of 5b_lyrics takes 7." in plan.reason
     assert "with int8 weights, and this GPU has 6.0 GiB free; free some, or choose the model 1b_lyrics." in plan.reason
-    assert "choose --weights int8" in on_gpu("5b_lyrics", 8, weights="float16").reason
+    assert "choose --precision int8" in on_gpu("5b_lyrics", 8, weights="float16").reason
     assert on_gpu("5b_lyrics", 6, levels=(1, 0)).fits, "its upsamplers alone do"
     demo = plan_memory(load_definition("demo"), 8, 1, CPU, 2**20)
     assert "this machine has 0.0 GiB free; free some, or use a larger machine" in demo.reason
@@ -132,17 +135,17 @@ def test_a_song_goes_on_in_the_weights_it_was_begun_in(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     song = begun(tiny, tmp_path / "song", "float16")
-    assert load_planned(song, "cpu").placement.weights == "float16"
-    assert load_planned(song, "cpu", "auto").placement.weights == "float16"
-    assert load_planned(song, "cpu", "int8").placement.weights == "int8"
-    held = load_planned(song, "cpu")
-    assert load_planned(song, "cpu", held=held) is held
-    assert load_planned(song, "cpu", "float32", held=held) is not held
+    assert load_planned(song, CPU_RUN).placement.weights == "float16"
+    assert load_planned(song, RunSettings("cpu", "auto")).placement.weights == "float16"
+    assert load_planned(song, RunSettings("cpu", "int8")).placement.weights == "int8"
+    held = load_planned(song, CPU_RUN)
+    assert load_planned(song, CPU_RUN, held) is held
+    assert load_planned(song, RunSettings("cpu", "float32"), held) is not held
     assert not caplog.records
     only(monkeypatch, "int8", 1)
     with caplog.at_level(logging.WARNING):
-        assert load_planned(song, "cpu").placement.weights == "int8"
-    assert "was begun with float16 weights; it goes on with int8" in caplog.text
+        assert load_planned(song, CPU_RUN).placement.weights == "int8"
+    assert "was started in float16, which does not fit here; it continues in int8" in caplog.text
 
 
 def test_a_song_that_does_not_fit_is_refused_before_anything_is_written(
@@ -150,13 +153,13 @@ def test_a_song_that_does_not_fit_is_refused_before_anything_is_written(
 ) -> None:
     monkeypatch.setattr(planned, "free_memory", lambda _: 2**20)
     with pytest.raises(
-        RequestError, match=r"takes 0\.\d GiB for one item with int8 weights, and this machine has 0\.0"
+        RequestError, match=r"takes 0\.\d GiB for one item with int8 weights, but this machine has 0\.0"
     ):
-        load_for(tiny, 8, 1, "cpu")
+        load_for(tiny, 8, 1, CPU_RUN)
     assert shell(monkeypatch, "sample", tmp_path / "song", "--model", tiny, "--device", "cpu") == 1
     assert "has 0.0 GiB free" in capsys.readouterr().err
     assert not (tmp_path / "song").exists()
-    assert load_for(tiny, 8, 1, "cpu", "float16").placement.weights == "float16", "what is said is tried"
+    assert load_for(tiny, 8, 1, RunSettings("cpu", "float16")).placement.weights == "float16", "what is said is tried"
 
 
 def test_steps_follow_the_plan(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +188,7 @@ def test_a_level_goes_on_with_as_many_items_at_once_as_it_was_begun_with(tiny: P
         return len(asked) > 5
 
     with pytest.raises(jk.JukeboxKitError, match="was stopped"):
-        jk.level_2(song, Model.load(tiny, "cpu"), jk.RunSettings(batch=2, stop=stop))
+        jk.level_2(song, Model.load(tiny, "cpu"), jk.RunSettings(batch_size=2, stop=stop))
     jk.sample(song, model=Model.load(tiny, "cpu"))
     assert [song.manifest.runs[level]["batch"] for level in "210"] == [2, 3, 3]
     assert not any(event.kind == "resumed_elsewhere" for event in song.manifest.history)

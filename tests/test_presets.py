@@ -23,7 +23,7 @@ def test_ones_own_come_back_and_go_before_those_that_ship(tmp_path: Path) -> Non
     mine = Preset("wilder", "mine", {"lyrics": "ça: va\nla", "temperature": (0.9, 0.9, 1.2)}, {"batch": 2})
     path = save_preset(mine, tmp_path / "presets")
     assert load_preset(path) == Preset(
-        "wilder", "mine", {"lyrics": "ça: va\nla", "temperature": [0.9, 0.9, 1.2]}, {"batch": 2}
+        "wilder", "mine", {"lyrics": "ça: va\nla", "temperature": [0.9, 0.9, 1.2]}, {"batch_size": 2}
     )
     assert find_presets(tmp_path / "presets")["wilder"] == path
 
@@ -40,7 +40,7 @@ def test_a_name_that_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
     [
         ("request: {tempo: 3}", "request has no tempo"),
         ("options: {speed: 3}", "options has no speed"),
-        ("options: {batch: many}", "batch must be a number above 0"),
+        ("options: {batch: many}", "batch_size must be a number above 0"),
         ("request: {seconds: -1}", "seconds must be above 0"),
         ("request: {seconds: long}", "preset wrong: "),
         ("style: {}", "unknown setting style"),

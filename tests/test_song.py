@@ -67,8 +67,8 @@ def test_song_json_tells_request_and_what_became_of_it(whole: Song) -> None:
 @pytest.mark.parametrize("batch", [1, 2])
 def test_batch_splits_and_engines_make_the_same_song(whole: Song, tiny: Path, tmp_path: Path, batch: int) -> None:
     song = Song.create(tmp_path / "song", model=tiny, items=2, **REQUEST)
-    jk.level_2(song, jk.Model.load(tiny, engine="plain"), jk.RunSettings(batch=batch))
-    jk.level_1(song, options=jk.RunSettings(batch=batch))
+    jk.level_2(song, jk.Model.load(tiny, engine="plain"), jk.RunSettings(batch_size=batch))
+    jk.level_1(song, options=jk.RunSettings(batch_size=batch))
     assert np.array_equal(song.codes(2), whole.codes(2))
     assert np.array_equal(song.codes(1), whole.codes(1))
 

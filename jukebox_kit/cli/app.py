@@ -6,22 +6,42 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from jukebox_kit.cli import bench, checks, edits, interop, jobs, models, songs
+from jukebox_kit.cli.options import Command
 from jukebox_kit.errors import JukeboxKitError
 
+
+class Group(TyperGroup):
+    """The commands; Ctrl-C outside of work that handles it itself ends with one line."""
+
+    def list_commands(self, _: Any) -> list[str]:
+        """Return the names of the commands in the order of GROUPS."""
+        return [name_of(command) for commands in GROUPS.values() for command in commands]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; exits with 130 when interrupted."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("jukebox-kit: interrupted.", err=True)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
+    cls=Group,
     help="Make songs with OpenAI's Jukebox, in three steps that can be interrupted and resumed at any point.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
-# In the order in which one uses them.
-GROUPS: dict[str, tuple[Callable[..., Any], ...]] = {
+# In the order in which they are used.
+GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
     "Make": (songs.sample, songs.resume, songs.status, edits.upsample, jobs.overnight, jobs.album),
     "Shape": (
         edits.extend,
@@ -35,19 +55,30 @@ GROUPS: dict[str, tuple[Callable[..., Any], ...]] = {
         edits.visit,
     ),
     "Listen and export": (edits.page, interop.export, interop.import_),
-    "Models": (songs.artists, songs.genres, checks.train),
+    "Models": (models.models, songs.artists, songs.genres, checks.train),
     "Check": (checks.doctor, checks.verify, bench.bench, checks.listen),
 }
 
+
+def name_of(command: Callable[..., Any] | typer.Typer) -> str:
+    """Return a command's name in the shell."""
+    return "models" if isinstance(command, typer.Typer) else command.__name__.rstrip("_")
+
+
 for heading, commands in GROUPS.items():
     for command in commands:
-        app.command(command.__name__.rstrip("_"), rich_help_panel=heading)(command)
-app.add_typer(models.models, name="models", rich_help_panel="Models")
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name_of(command), rich_help_panel=heading)
+        else:
+            app.command(name_of(command), rich_help_panel=heading, cls=Command)(command)
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(version("jukebox_kit"))
+        try:
+            typer.echo(version("jukebox_kit"))
+        except PackageNotFoundError:
+            typer.echo("unknown: the package is not installed")
         raise typer.Exit
 
 
@@ -63,7 +94,7 @@ def _options(
 def main() -> None:
     """Run the command line.
 
-    Exit codes: 0 done, 1 failed with one sentence, 2 wrong usage, 130 interrupted with everything saved.
+    Exit codes: 0 success, 1 failure with one sentence, 2 wrong usage, 130 interrupted with everything saved.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     signal.signal(signal.SIGTERM, _terminated)
@@ -75,4 +106,4 @@ def main() -> None:
 
 
 def _terminated(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt  # a polite request to end gets what Ctrl-C gets: everything is saved
+    raise KeyboardInterrupt  # SIGTERM is handled as Ctrl-C is: everything is saved

@@ -1,74 +1,73 @@
-"""The shell's commands for a song that is there: its edits, the tree of what it was, its page."""
+"""Commands for an existing song: upsampling, edits, the version tree, the page."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jukebox_kit.cli.options import (
     AsJson,
-    Batch,
     Chunks,
-    Device,
-    Engine,
     Folder,
-    SaveEvery,
     Until,
-    Weights,
     chunks_of,
     level_of,
     number_or_numbers,
     report,
+    takes_run_settings,
     whole_numbers,
     work,
 )
 
-Artist = Annotated[str | None, typer.Option(help="Another artist from here on.")]
+if TYPE_CHECKING:
+    from jukebox_kit.steps import RunSettings
 
-Genre = Annotated[str | None, typer.Option(help="Another genre from here on.")]
+Artist = Annotated[str | None, typer.Option(help="Change the artist from here on.")]
 
-LyricsFile = Annotated[Path | None, typer.Option(help="A text file with other words from here on.")]
+Genre = Annotated[str | None, typer.Option(help="Change the genre from here on.")]
+
+LyricsFile = Annotated[Path | None, typer.Option(help="A text file with new lyrics from here on.")]
 
 Temperature = Annotated[
-    str | None, typer.Option(help="For level 2, or three for levels 0,1,2 with commas between; from here on.")
+    str | None, typer.Option(help="Change the temperature of level 2, or of levels 0,1,2, from here on.")
 ]
 
 
+@takes_run_settings
 def upsample(
     folder: Folder,
-    items: Annotated[str | None, typer.Option(help="Which items, counted from 0, with commas between; all.")] = None,
+    items: Annotated[
+        str | None, typer.Option(help="Items, counted from 0, separated by commas.", show_default="all")
+    ] = None,
     chunks: Chunks = None,
     until: Until = "level_0",
-    save_every: SaveEvery = 30.0,
-    batch: Batch = 16,
-    device: Device = None,
-    weights: Weights = "auto",
-    engine: Engine = "fast",
+    *,
+    run: RunSettings,
 ) -> None:
-    """Upsample a song, or some of its items only; resume keeps to those."""
+    """Upsample a song, or only some of its items; resume then continues with the same items."""
     from jukebox_kit.song import Song
     from jukebox_kit.steps import load_planned
     from jukebox_kit.steps import upsample as do
 
     chosen, counts = None if items is None else whole_numbers("items", items), chunks_of(chunks)
     song = Song.open(folder)
-    loaded, last = load_planned(song, device, weights, engine, batch), level_of(until)
-    work(song, last, lambda options: do(song, chosen, last, loaded, options, counts), save_every, batch)
+    loaded, last = load_planned(song, run), level_of(until)
+    work(song, last, lambda shown: do(song, chosen, last, loaded, shown, counts), run)
 
 
 def extend(
     folder: Folder,
-    seconds: Annotated[float, typer.Option(help="How much longer.")],
+    seconds: Annotated[float, typer.Option(help="Seconds to add.")],
     artist: Artist = None,
     genre: Genre = None,
     lyrics_file: LyricsFile = None,
     temperature: Temperature = None,
 ) -> None:
-    """Make a song longer; resume then samples what is new."""
+    """Make a song longer; resume samples the added part."""
     from jukebox_kit.song import Song
     from jukebox_kit.song import extend as do
 
@@ -76,7 +75,7 @@ def extend(
 
 
 def choose(folder: Folder, item: Annotated[int, typer.Argument(help="The item, counted from 0.")]) -> None:
-    """Make every item a copy of one, to go on from it in several ways."""
+    """Continue every item from this one: the others are replaced by copies of it."""
     from jukebox_kit.song import Song
     from jukebox_kit.song import choose as do
 
@@ -84,14 +83,14 @@ def choose(folder: Folder, item: Annotated[int, typer.Argument(help="The item, c
 
 
 def vary(folder: Folder) -> None:
-    """Sample what was sampled last in another way; what it goes on from stays."""
+    """Re-sample the most recent section with a new seed; everything before it is kept."""
     from jukebox_kit.song import Song
     from jukebox_kit.song import vary as do
 
     report(do(Song.open(folder)), "resume", "--until", "level_2")
 
 
-def trim(folder: Folder, seconds: Annotated[float, typer.Option(help="How much of the song stays.")]) -> None:
+def trim(folder: Folder, seconds: Annotated[float, typer.Option(help="Seconds to keep.")]) -> None:
     """Cut a song to its first seconds."""
     from jukebox_kit.song import Song
     from jukebox_kit.song import trim as do
@@ -101,15 +100,17 @@ def trim(folder: Folder, seconds: Annotated[float, typer.Option(help="How much o
 
 def fork(
     folder: Folder,
-    new_folder: Annotated[Path, typer.Argument(help="Where the new song goes.")],
-    at: Annotated[float | None, typer.Option(help="Seconds that both have in common; all that is made.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The new song's seed; the old one and one.")] = None,
+    new_folder: Annotated[Path, typer.Argument(help="The new song's folder.")],
+    at: Annotated[
+        float | None, typer.Option(help="Seconds that both songs share.", show_default="all that is sampled")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed for the new song.", show_default="old seed + 1")] = None,
     artist: Artist = None,
     genre: Genre = None,
     lyrics_file: LyricsFile = None,
     temperature: Temperature = None,
 ) -> None:
-    """Make another song that begins as this one does."""
+    """Create a new song that starts with the beginning of this one."""
     from jukebox_kit.song import Song
     from jukebox_kit.song import fork as do
 
@@ -118,7 +119,7 @@ def fork(
 
 
 def undo(folder: Folder) -> None:
-    """Take the last edit of a song back."""
+    """Undo the last edit of a song."""
     from jukebox_kit.song import Song
     from jukebox_kit.song import undo as do
 
@@ -126,15 +127,15 @@ def undo(folder: Folder) -> None:
 
 
 def redo(folder: Folder) -> None:
-    """Do the edit again that was undone last."""
+    """Redo the edit that was undone last."""
     from jukebox_kit.song import Song
     from jukebox_kit.song import redo as do
 
     report(do(Song.open(folder)), "resume")
 
 
-def visit(folder: Folder, version: Annotated[str, typer.Argument(help="Its name in the tree.")]) -> None:
-    """Go to any version of a song; what it is now is kept as one."""
+def visit(folder: Folder, version: Annotated[str, typer.Argument(help="The version's name in the tree.")]) -> None:
+    """Go to any version of a song; the current state is kept as a version too."""
     from jukebox_kit.song import Song
     from jukebox_kit.song import visit as do
 
@@ -142,7 +143,7 @@ def visit(folder: Folder, version: Annotated[str, typer.Argument(help="Its name 
 
 
 def tree(folder: Folder, as_json: AsJson = False) -> None:
-    """Show what a song was and what came of what; the star is where it is now."""
+    """Show the version tree; * marks the current version."""
     from jukebox_kit.song import Song, tree_text
     from jukebox_kit.song import tree as versions_of
 
@@ -151,13 +152,13 @@ def tree(folder: Folder, as_json: AsJson = False) -> None:
         typer.echo(json.dumps([asdict(node) for node in nodes], indent=1))
         return
     typer.echo(tree_text(nodes))
-    typer.echo(f"go to one with: jukebox-kit visit {folder} VERSION")
+    typer.echo(f"go to a version with: jukebox-kit visit {folder} VERSION")
 
 
 def page(
     folders: Annotated[list[Path], typer.Argument(help="Song folders, or folders of song folders.")],
 ) -> None:
-    """Write the page of songs, index.html, from what is in their folders now."""
+    """Write the pages of songs, index.html, from their current state."""
     from jukebox_kit.song import Song, find_songs
     from jukebox_kit.song.page import NAME, write_page
 

@@ -1,59 +1,53 @@
-"""The shell's `album`: many songs of one file, on this process or on all that a launcher started."""
+"""Commands for many songs: an album from one file, or a folder of songs overnight."""
 
 from __future__ import annotations
 
 import json
 import time
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jukebox_kit.cli.options import AsJson, Batch, Device, Engine, SaveEvery, Until, Weights, level_of
-
-if TYPE_CHECKING:
-    from jukebox_kit.jobs.album import Album, SongTask, Ways, World
-from contextlib import ExitStack
-from dataclasses import asdict
-from functools import partial
-from typing import TYPE_CHECKING, Any
-
+from jukebox_kit.cli.options import AsJson, Until, level_of, stopped, takes_run_settings
 from jukebox_kit.errors import SongError
 
 if TYPE_CHECKING:
     from jukebox_kit.cli.progress import Bars
     from jukebox_kit.jobs import Outcome, Report, Standing
-    from jukebox_kit.steps import Progress
+    from jukebox_kit.jobs.album import Album, AlbumSettings, SongTask, World
+    from jukebox_kit.steps import Progress, RunSettings
 
 
+@takes_run_settings
 def album(
-    file: Annotated[Path, typer.Argument(help="The album's YAML; configs/albums/ has some to copy.")],
-    folder: Annotated[Path | None, typer.Option(help="Where the songs go, whatever the file says.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the file and say what is left to do.")] = False,
+    file: Annotated[Path, typer.Argument(help="The album's YAML file; see configs/albums/ for examples.")],
+    folder: Annotated[Path | None, typer.Option(help="Folder for the songs, instead of the one in the file.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only check the file and show what is left to do.")
+    ] = False,
     until: Until = "level_0",
-    save_every: SaveEvery = 30.0,
-    batch: Batch = 16,
-    device: Device = None,
-    weights: Weights = "auto",
-    engine: Engine = "fast",
     patience: Annotated[
-        float, typer.Option(min=1, help="Seconds of silence after which a worker is given up, and its song left.")
+        float,
+        typer.Option(min=1, help="Seconds without progress after which a worker is abandoned, and its song with it."),
     ] = 600.0,
     as_json: AsJson = False,
+    *,
+    run: RunSettings,
 ) -> None:
-    """Make an album, or what is left of it: alone, or with all processes that mpiexec or srun started."""
-    from jukebox_kit.jobs.album import Ways, load_album, world
+    """Sample an album, or what is left of it: in this process, or in all processes started by mpiexec or srun."""
+    from jukebox_kit.jobs.album import AlbumSettings, load_album, world
 
     began = time.monotonic()
-    with world(device) as ranks:
-        ways = ranks.from_first(
-            lambda: Ways(level_of(until), save_every, batch, device, weights, engine, patience).checked()
-        )
+    with world(run.device) as ranks:
+        settings = ranks.from_first(lambda: AlbumSettings(level_of(until), patience, run))
         read = ranks.from_first(lambda: load_album(file, folder))
         if dry_run:
-            code = _plan(read, ways.until, as_json, began) if ranks.rank.number == 0 else 0
+            code = _plan(read, settings.until, as_json, began) if ranks.rank.number == 0 else 0
         else:
-            code = _make(read, ways, ranks, as_json)
+            code = _make(read, settings, ranks, as_json)
     if code:
         raise typer.Exit(code)
 
@@ -71,13 +65,13 @@ def _plan(read: Album, until: int, as_json: bool, began: float) -> int:
     return 0
 
 
-def _make(read: Album, ways: Ways, ranks: World, as_json: bool) -> int:
-    """Make an album; returns the exit code, the same on all ranks."""
+def _make(read: Album, settings: AlbumSettings, ranks: World, as_json: bool) -> int:
+    """Sample an album; returns the exit code, the same on all ranks."""
     from jukebox_kit.jobs.album import Told, album_made, table
     from jukebox_kit.jobs.album import as_json as plain
 
     began = time.monotonic()
-    with album_made(read, ways, ranks, Told(read)) as works:
+    with album_made(read, settings, ranks, Told(read)) as works:
         if works is not None:
             found = plain(read, works, time.monotonic() - began) | {"ranks": ranks.size}
             typer.echo(json.dumps(found, indent=1) if as_json else "\n".join(table(works)))
@@ -87,40 +81,36 @@ def _make(read: Album, ways: Ways, ranks: World, as_json: bool) -> int:
 
 
 def _code(works: tuple[SongTask, ...]) -> int:
-    """Return the exit code: 0 all is done, 130 stopped, 1 something is left."""
+    """Return the exit code: 0 if everything is finished, 130 if it was stopped, otherwise 1."""
     ends = {work.end for work in works}
     return 130 if "stopped" in ends else int(bool(ends - {"finished"}))
 
 
+@takes_run_settings
 def overnight(
-    folder: Annotated[Path, typer.Argument(help="The folder that holds the songs.")],
+    folder: Annotated[Path, typer.Argument(help="The folder with the songs.")],
     order: Annotated[str, typer.Option(help="soonest (least work left first), name, or oldest.")] = "soonest",
     until: Until = "level_0",
-    save_every: SaveEvery = 30.0,
-    batch: Batch = 16,
-    device: Device = None,
-    weights: Weights = "auto",
-    engine: Engine = "fast",
     as_json: AsJson = False,
+    *,
+    run: RunSettings,
 ) -> None:
-    """Finish all songs of a folder, one after another; one that fails does not stop the others."""
+    """Finish all songs in a folder, one after another; a song that fails does not stop the others."""
     from jukebox_kit.jobs import order as ordered
     from jukebox_kit.jobs import standings, work_through
-    from jukebox_kit.steps import RunSettings, load_planned
+    from jukebox_kit.steps import load_planned
 
     last = level_of(until)
     found = ordered(standings(folder, last), order)
     if not found:
-        raise SongError(f"{folder} holds no songs; give the folder that they are in.")
+        raise SongError(f"{folder} holds no songs; pass the folder that contains them.")
     todo = [standing.song for standing in found if standing.state != "done"]
     shown = _Shown()
-    options = RunSettings(save_every=save_every, batch=batch, progress=shown.show)
+    run = replace(run, progress=shown.show)
     try:
-        loaded = partial(load_planned, device=device, weights=weights, engine=engine, batch=batch)
-        report = work_through(todo, lambda song, held: loaded(song, held=held), options, shown.told, last)
+        report = work_through(todo, lambda song, held: load_planned(song, run, held), run, shown.told, last)
     except KeyboardInterrupt:
-        typer.echo(f"jukebox-kit: stopped; all is saved; go on with: jukebox-kit overnight {folder}", err=True)
-        raise typer.Exit(130) from None
+        stopped(f"jukebox-kit overnight {folder}")
     finally:
         shown.close()
     _say(report, [standing for standing in found if standing.state == "done"], as_json)
@@ -141,27 +131,27 @@ def _say(report: Report, done: list[Standing], as_json: bool) -> None:
 
 
 class _Shown:
-    """Says on stderr which song is worked on, with bars of its own."""
+    """Shows on stderr which song is being sampled, with progress bars for each."""
 
     def __init__(self) -> None:
         self.open = ExitStack()
         self.bars: Bars | None = None
 
     def told(self, outcome: Outcome) -> None:
-        """Take note of a song that is begun or has ended."""
+        """Report a song that starts or ends."""
         from jukebox_kit.cli.progress import Bars
 
         self.close()
-        words = {"working": "begun", "skipped": "passed over"}.get(outcome.end, outcome.end)
+        words = {"working": "started"}.get(outcome.end, outcome.end)
         typer.echo(f"{outcome.song}: {words}. {outcome.why}".rstrip(), err=True)
         if outcome.end == "working":
             self.bars = self.open.enter_context(Bars())
 
     def show(self, progress: Progress) -> None:
-        """Draw how far a level is."""
+        """Show the progress of a level."""
         if self.bars is not None:
             self.bars.show(progress)
 
     def close(self) -> None:
-        """End the bars of the song before."""
+        """Close the bars of the previous song."""
         self.open.close()

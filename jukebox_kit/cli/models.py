@@ -1,4 +1,4 @@
-"""The shell's `models`: list what ships, `get` what a model needs, `check` what is here."""
+"""The commands of `models`: list the shipped ones, `get` a model's files, `check` those on this machine."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import typer
 from jukebox_kit.cli.options import AsJson
 from jukebox_kit.errors import JukeboxKitError
 
-models = typer.Typer(help="List models; get their files; check them.", invoke_without_command=True)
+models = typer.Typer(help="List models, download their files, check them.", invoke_without_command=True)
 
-Name = Annotated[str, typer.Argument(help="A model that ships (see: jukebox-kit models).")]
+Name = Annotated[str, typer.Argument(help="A shipped model (see: jukebox-kit models).")]
 
 
 @models.callback()
 def listing(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the models that ship, and which of their files are on this machine."""
+    """List the shipped models and which of their files are on this machine."""
     from jukebox_kit.model.weights import load_definition, shipped_models
 
     if context.invoked_subcommand:
@@ -41,21 +41,26 @@ def listing(context: typer.Context, as_json: AsJson = False) -> None:
 def get(
     name: Name,
     keep_float32: Annotated[
-        bool, typer.Option(help="Keep the maps as released: the release's very numbers on a CPU, larger files.")
+        bool,
+        typer.Option(help="Keep weights in float32 as released: exactly the release's numbers on a CPU, larger files."),
     ] = False,
     convert: Annotated[
-        bool, typer.Option(help="Convert what caches have, too; songs begun with those files go on with those only.")
+        bool,
+        typer.Option(
+            help="Also convert files found in other caches; songs started with the originals keep needing those."
+        ),
     ] = False,
     own: Annotated[
         list[str] | None,
-        typer.Option("--from", help="A URL with jukebox/models/… below it, tried first; may be given again."),
+        typer.Option("--from", help="A mirror's URL, with jukebox/models/… below it, tried first (repeatable)."),
     ] = None,
     accept_sha256: Annotated[
-        list[str] | None, typer.Option(help="Take a file with this sha256 whatever is told of it; may be given again.")
+        list[str] | None,
+        typer.Option(help="Accept a file with this SHA-256 even if it differs from the published one (repeatable)."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Get what a model needs and this machine lacks; gone on with where it was stopped."""
+    """Download the files of a model that this machine lacks; interrupted downloads are resumed."""
     from jukebox_kit.cli.progress import FileBars
     from jukebox_kit.model.weights.download import DownloadOptions
     from jukebox_kit.model.weights.download import get as bring
@@ -74,7 +79,9 @@ def get(
                 ),
             )
     except KeyboardInterrupt:
-        typer.echo(f"jukebox-kit: stopped; what came is kept; go on with: jukebox-kit models get {name}", err=True)
+        typer.echo(
+            f"jukebox-kit: stopped. What was downloaded is kept; resume with: jukebox-kit models get {name}", err=True
+        )
         raise typer.Exit(130) from None
     if as_json:
         typer.echo(json.dumps([{"file": h.file, "path": str(h.path), "new": h.new} for h in here], indent=1))
@@ -85,10 +92,10 @@ def get(
 
 @models.command()
 def check(
-    name: Annotated[str | None, typer.Argument(help="A model; all that ship if none is named.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A model.", show_default="all shipped models")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read every file that is here and hold it against what is known of it; exit 1 where one is wrong."""
+    """Verify every file on this machine against its known size and hash; exits with 1 if one is wrong."""
     from jukebox_kit.model.weights import shipped_models
     from jukebox_kit.model.weights.download import check as examine
 
@@ -105,4 +112,4 @@ def check(
                 typer.echo(f"{model:<10} {one.state:<9} {one.path or one.file}{f': {one.why}' if one.why else ''}")
     wrong = [one for checked in found.values() for one in checked if one.state == "wrong"]
     if wrong:
-        raise JukeboxKitError(f"{len(wrong)} of the files are wrong; delete them and get them again.")
+        raise JukeboxKitError(f"{len(wrong)} of the files are wrong; delete them and download them again.")

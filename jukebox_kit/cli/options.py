@@ -1,78 +1,143 @@
-"""What the shell's commands share: options, bars while work is done, and how it is said what came of it."""
+"""What the commands share: their options, progress bars while work is done, and the report of its result."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from jukebox_kit.errors import RequestError
 
-if TYPE_CHECKING:  # slow to import, and many commands do without
+if TYPE_CHECKING:  # slow to import, and many commands don't need it
     from jukebox_kit.song import Song
     from jukebox_kit.steps import RunSettings
 
 
 Folder = Annotated[Path, typer.Argument(help="The song's folder.")]
 
-ModelName = Annotated[str, typer.Option(help="A model that ships (see: jukebox-kit models), or a model's YAML file.")]
+ModelName = Annotated[str, typer.Option(help="A shipped model (see: jukebox-kit models), or a model's YAML file.")]
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-Until = Annotated[str, typer.Option(help="The last level to make: level_2, level_1 or level_0.")]
+Until = Annotated[str, typer.Option(help="The last level to sample: level_2, level_1 or level_0.")]
 
-SaveEvery = Annotated[float, typer.Option(help="Seconds of work that a power cut may lose at most.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda.", show_default="cuda if there is a GPU")]
 
-Device = Annotated[str | None, typer.Option(help="cpu or cuda; the GPU where there is one.")]
-
-Weights = Annotated[
-    str, typer.Option(help="What weights are kept as: float32, float16 or int8; auto: as before, else by what fits.")
-]
-
-Engine = Annotated[str, typer.Option(help="fast, cached, graph, fused, plain or jukebox: how to compute.")]
-
-Batch = Annotated[
-    int, typer.Option(min=1, help="Items, or chunks of items, at once at most; fewer where memory is small.")
-]
+Engine = Annotated[str, typer.Option(help="How to compute: fast, cached, graph, fused, plain or jukebox.")]
 
 Chunks = Annotated[
     str | None,
     typer.Option(
-        "--chunks", "--pieces", help="Chunks made at once of levels 0 and 1, or two numbers 0,1; quicker, with joins."
+        help="Sample levels 0 and 1 in this many chunks at once (two numbers for 0,1): faster, with joins.",
+        show_default="1",
     ),
 ]
 
+SaveEvery = Annotated[float, typer.Option(help="Autosave interval in seconds.")]
 
-def work(song: Song, last: int, do: Callable[[RunSettings], object], save_every: float, batch: int) -> None:
-    """Do what is left of a song with a bar for each level, and say where the result is."""
+BatchSize = Annotated[int, typer.Option(min=1, help="Maximum batch size; reduced automatically if memory is short.")]
+
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="Weight precision: float32, float16, int8, or auto (as the song was started, otherwise what fits in "
+        "memory)."
+    ),
+]
+
+OLDER_NAMES = {"--weights": "--precision", "--batch": "--batch-size", "--pieces": "--chunks"}
+
+
+class Command(TyperCommand):
+    """A command that also takes the older names of its options, without listing them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments with older names replaced, unless the command has an option of that name."""
+        known = {name for parameter in self.params for name in parameter.opts}
+        newer = {old: new for old, new in OLDER_NAMES.items() if new in known and old not in known}
+        end = args.index("--") if "--" in args else len(args)
+        for place, argument in enumerate(args[:end]):
+            name, equals, value = argument.partition("=")
+            args[place] = newer.get(name, name) + equals + value
+        return super().parse_args(ctx, args)
+
+
+def takes_run_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `RunSettings` in place of its parameter `run`, which gets their values."""
+
+    @wraps(command)
+    def with_settings(
+        *arguments: Any,
+        save_every: float,
+        batch_size: int,
+        device: str | None,
+        precision: str,
+        engine: str,
+        **others: Any,
+    ) -> None:
+        from jukebox_kit.steps import RunSettings
+
+        run = RunSettings(device, precision, engine, batch_size, save_every)
+        command(*arguments, run=run, **others)
+
+    shared = {
+        "save_every": (SaveEvery, 30.0),
+        "batch_size": (BatchSize, 16),
+        "device": (Device, None),
+        "precision": (Precision, "auto"),
+        "engine": (Engine, "fast"),
+    }
+    hints = get_type_hints(command, localns={"RunSettings": object}, include_extras=True)
+    signature = inspect.signature(command)
+    kept = [p.replace(annotation=hints[name]) for name, p in signature.parameters.items() if name != "run"]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    added = [
+        inspect.Parameter(name, keyword, default=default, annotation=kind) for name, (kind, default) in shared.items()
+    ]
+    with_settings.__annotations__ = {parameter.name: parameter.annotation for parameter in (*kept, *added)}
+    with_settings.__signature__ = signature.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
+    return with_settings
+
+
+def work(song: Song, last: int, do: Callable[[RunSettings], object], run: RunSettings) -> None:
+    """Do what is left of a song with a progress bar for each level, then print where the result is."""
+    from dataclasses import replace
+
     from jukebox_kit.cli.progress import Bars
-    from jukebox_kit.steps import RunSettings
 
     for note in song.resolved.notes:
         typer.echo(f"note: {note}", err=True)
     try:
         with Bars() as bars:
-            do(RunSettings(save_every=save_every, batch=batch, progress=bars.show))
+            do(replace(run, progress=bars.show))
     except KeyboardInterrupt:
-        typer.echo(f"jukebox-kit: stopped; all is saved; go on with: jukebox-kit resume {song.root}", err=True)
-        raise typer.Exit(130) from None
+        stopped(f"jukebox-kit resume {song.root}")
     for item in song.items(last):
         typer.echo(song.root / f"level_{last}" / f"item_{item}.wav")
     typer.echo(song.root / "spectrogram.png")
     typer.echo(song.root / "index.html")
 
 
+def stopped(command: str) -> None:
+    """Report that the user interrupted the work, and the command that resumes it; exits with 130."""
+    typer.echo(f"jukebox-kit: stopped. Everything is saved; resume with: {command}", err=True)
+    raise typer.Exit(130) from None
+
+
 def report(song: Song, command: str, *options: str) -> None:
-    """Say what was done to a song last, how far it is, and how to go on."""
+    """Print the last change to a song, its progress, and the command to run next."""
     levels = "  ".join(f"level_{s.level} {s.done / s.total:4.0%}" for s in song.status())
     typer.echo(f"{song.root}: {song.manifest.history[-1].sentence}; {levels}")
-    typer.echo(f"go on with: {' '.join(('jukebox-kit', command, str(song.root), *options))}")
+    typer.echo(f"continue with: {' '.join(('jukebox-kit', command, str(song.root), *options))}")
 
 
 def level_of(name: str, option: str = "until") -> int:
-    """Return the level that an option names; RequestError where there is none."""
+    """Return the level that an option names; RequestError if there is no such level."""
     levels = {"level_2": 2, "level_1": 1, "level_0": 0}
     if name not in levels:
         raise RequestError(f"there is no {name}; {option} takes {', '.join(levels)}.")
@@ -80,27 +145,27 @@ def level_of(name: str, option: str = "until") -> int:
 
 
 def numbers(name: str, text: str, counts: tuple[int, ...]) -> tuple[float, ...]:
-    """Return the numbers of an option, parted by commas; RequestError where they are not as many as `counts` allows."""
+    """Return the comma-separated numbers of an option; RequestError unless `counts` has how many there are."""
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
     if len(values) not in counts:
         wanted = "three numbers for levels 0,1,2" if counts == (3,) else "one number, or three for levels 0,1,2"
-        raise RequestError(f"{name} takes {wanted}, with commas between, not {text!r}.")
+        raise RequestError(f"{name} takes {wanted}, separated by commas, not {text!r}.")
     return values
 
 
 def whole_numbers(name: str, text: str) -> tuple[int, ...]:
-    """Return the whole numbers of an option, parted by commas; RequestError where they are none."""
+    """Return the comma-separated whole numbers of an option; RequestError for anything else."""
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise RequestError(f"{name} takes whole numbers, with commas between, not {text!r}.") from None
+        raise RequestError(f"{name} takes whole numbers, separated by commas, not {text!r}.") from None
 
 
 def chunks_of(text: str | None) -> tuple[int, ...] | None:
-    """Return how many chunks an option says, for levels 0 and 1, None for no text; RequestError where it is none."""
+    """Return the numbers of chunks for levels 0 and 1 that an option gives, None if it was left out."""
     if text is None:
         return None
     values = whole_numbers("chunks", text)
@@ -108,6 +173,6 @@ def chunks_of(text: str | None) -> tuple[int, ...] | None:
 
 
 def number_or_numbers(name: str, text: str | None, counts: tuple[int, ...]) -> float | tuple[float, ...] | None:
-    """Return what `numbers` does, one number alone as itself, None for no text."""
+    """Return what `numbers` returns, but a single number as such, and None if the option was left out."""
     values = None if text is None else numbers(name, text, counts)
     return values[0] if values and len(values) == 1 else values

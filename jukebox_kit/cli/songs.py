@@ -1,76 +1,82 @@
-"""The shell: each command turns its options into one call of the library and prints what came of it."""
+"""Commands that sample songs and list what there is: each makes one call of the library and prints the result."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jukebox_kit.cli.options import (
     AsJson,
-    Batch,
     Chunks,
-    Device,
-    Engine,
     Folder,
     ModelName,
-    SaveEvery,
     Until,
-    Weights,
     chunks_of,
     level_of,
     number_or_numbers,
+    takes_run_settings,
     work,
 )
 from jukebox_kit.errors import RequestError
 
+if TYPE_CHECKING:
+    from jukebox_kit.steps import RunSettings
 
+
+@takes_run_settings
 def sample(
     folder: Folder,
     model: ModelName = "demo",
     artist: Annotated[str, typer.Option(help="See: jukebox-kit artists TEXT")] = "unknown",
     genre: Annotated[str, typer.Option(help="See: jukebox-kit genres TEXT")] = "unknown",
-    lyrics: Annotated[str, typer.Option(help="The words to sing.")] = "",
-    lyrics_file: Annotated[Path | None, typer.Option(help="A text file with the words to sing.")] = None,
-    seconds: Annotated[float, typer.Option(help="How much to make.")] = 8.0,
-    total_seconds: Annotated[float | None, typer.Option(help="How long the model believes the song to be.")] = None,
-    items: Annotated[int, typer.Option(help="How many songs of this request.")] = 1,
-    temperature: Annotated[
-        str | None, typer.Option(help="For level 2, or three for levels 0,1,2 with commas between.")
+    lyrics: Annotated[str, typer.Option(help="The lyrics.")] = "",
+    lyrics_file: Annotated[Path | None, typer.Option(help="A text file with the lyrics.")] = None,
+    seconds: Annotated[float, typer.Option(help="Length to sample, in seconds.")] = 8.0,
+    total_seconds: Annotated[
+        float | None,
+        typer.Option(help="Length of the whole song, as the model is conditioned on it.", show_default="the model's"),
     ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Choose among the k likeliest tokens only.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Choose among the likeliest tokens of this share only.")] = None,
+    items: Annotated[int, typer.Option(help="Number of songs to sample from this request.")] = 1,
+    temperature: Annotated[
+        str | None,
+        typer.Option(help="Sampling temperature of level 2, or of levels 0,1,2.", show_default="the model's"),
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Keep only the K most likely tokens.")] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(help="Nucleus sampling: keep the most likely tokens whose probabilities add up to P."),
+    ] = None,
     hop_fraction: Annotated[
-        str | None, typer.Option(help="Share of a window by which the next one starts later, for levels 0,1,2.")
+        str | None,
+        typer.Option(
+            help="Hop between windows as a fraction of the context, for levels 0,1,2.", show_default="the model's"
+        ),
     ] = None,
     chunks: Chunks = None,
-    seed: Annotated[int, typer.Option(help="Another seed, another song.")] = 0,
-    prompt: Annotated[Path | None, typer.Option(help="A recording that the song starts with.")] = None,
-    prompt_seconds: Annotated[float | None, typer.Option(help="How much of the recording.")] = None,
-    strict: Annotated[bool, typer.Option(help="Refuse unknown artists and genres.")] = False,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    prompt: Annotated[Path | None, typer.Option(help="A recording to continue.")] = None,
+    prompt_seconds: Annotated[
+        float | None, typer.Option(help="Seconds of the recording to use.", show_default="all")
+    ] = None,
+    strict: Annotated[bool, typer.Option(help="Reject unknown artists and genres.")] = False,
     until: Until = "level_0",
-    save_every: SaveEvery = 30.0,
-    batch: Batch = 16,
-    device: Device = None,
-    weights: Weights = "auto",
-    engine: Engine = "fast",
+    *,
+    run: RunSettings,
 ) -> None:
-    """Make a song: a folder, then its levels. Run again, it goes on where it was."""
+    """Create a song and sample it. Run the same command again to resume."""
     from jukebox_kit.song import Song, is_song, read_lyrics
     from jukebox_kit.steps import load_for, load_planned
     from jukebox_kit.steps import sample as do
 
     if lyrics and lyrics_file:
-        raise RequestError("lyrics and lyrics-file exclude each other; give one of them.")
+        raise RequestError("lyrics and lyrics-file exclude each other; choose one of them.")
     last = level_of(until)
     words = read_lyrics(lyrics_file) if lyrics_file else lyrics
-    if is_song(folder):
-        loaded = load_planned(Song.open(folder), device, weights, engine, batch)
-    else:
-        loaded = load_for(model, seconds, items, device, weights, engine, batch)
+    loaded = load_planned(Song.open(folder), run) if is_song(folder) else load_for(model, seconds, items, run)
     song = Song.create(
         folder,
         loaded,
@@ -91,33 +97,31 @@ def sample(
         prompt_seconds=prompt_seconds,
         strict=strict,
     )
-    work(song, last, lambda options: do(song, last, loaded, options), save_every, batch)
+    work(song, last, lambda shown: do(song, last, loaded, shown), run)
 
 
+@takes_run_settings
 def resume(
     folder: Folder,
     until: Until = "level_0",
-    save_every: SaveEvery = 30.0,
-    batch: Batch = 16,
-    device: Device = None,
-    weights: Weights = "auto",
-    engine: Engine = "fast",
+    *,
+    run: RunSettings,
 ) -> None:
-    """Go on with a song where it was stopped."""
+    """Resume a song where it stopped."""
     from jukebox_kit.song import Song
     from jukebox_kit.steps import load_planned
     from jukebox_kit.steps import sample as do
 
     song, last = Song.open(folder), level_of(until)
-    loaded = load_planned(song, device, weights, engine, batch)
-    work(song, last, lambda options: do(song, last, loaded, options), save_every, batch)
+    loaded = load_planned(song, run)
+    work(song, last, lambda shown: do(song, last, loaded, shown), run)
 
 
 def status(
     folders: Annotated[list[Path], typer.Argument(help="Song folders, or folders of song folders.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say how far songs are."""
+    """Show the progress of songs."""
     from jukebox_kit.song import Song, find_songs
 
     rows: list[dict[str, Any]] = []
@@ -140,7 +144,7 @@ def artists(
     model: ModelName = "demo",
     as_json: AsJson = False,
 ) -> None:
-    """List the artists that a model knows."""
+    """List the artists a model knows."""
     _names("artist", text, model, as_json)
 
 
@@ -149,7 +153,7 @@ def genres(
     model: ModelName = "demo",
     as_json: AsJson = False,
 ) -> None:
-    """List the genres that a model knows."""
+    """List the genres a model knows."""
     _names("genre", text, model, as_json)
 
 

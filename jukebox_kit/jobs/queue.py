@@ -121,7 +121,7 @@ def bring_old(
 
 def by_plan(song: Song, held: Model | None) -> Model:
     """Return the model for a song by the plan of memory: `held`, the one loaded already, where it serves."""
-    return load_planned(song, held=held)
+    return load_planned(song, loaded=held)
 
 
 def work_through(
@@ -138,7 +138,7 @@ def work_through(
     begun and as it ends.
 
     One that fails does not stop the others, whatever it raises. One that another process works on is tried once more at
-    the end. Where `Options.stop` says so all ends at once, with everything saved.
+    the end. Where `RunSettings.stop` says so all ends at once, with everything saved.
     """
     if isinstance(songs, str | Path):
         songs = [s.song for s in order(standings(songs, until)) if s.state != "done"]

@@ -88,9 +88,9 @@ class Worker:
         if self._stop.is_set():
             raise StoppedError("stopped; all is saved.")
 
-    def options(self, **settings: Any) -> RunSettings:
-        """Return `RunSettings` that report to this worker and stop with it."""
-        return RunSettings(progress=self.note, stop=self._stop.is_set, **settings)
+    def options(self, run: RunSettings | None = None) -> RunSettings:
+        """Return the settings with callbacks that report to this worker and stop with it."""
+        return replace(run or RunSettings(), progress=self.note, stop=self._stop.is_set)
 
     def note(self, progress: Progress) -> None:
         """Take note of progress; watchers are told at most twice a second."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from jukebox_kit.song import (
     load_preset,
     save_preset,
 )
-from jukebox_kit.steps import level_2
+from jukebox_kit.steps import RunSettings, level_2
 
 NEW = "a new song"
 
@@ -161,12 +162,13 @@ class Panel:
             return
         try:
             preset = load_preset(self.presets.value)
+            run = replace(self.session.run, **preset.options)
         except JukeboxKitError as error:
             self.preset_name.say(str(error))
             return
         self.preset_name.say(preset.about, "plain")
         self.form.fill(dict(preset.request))
-        self.session.settings |= dict(preset.options)
+        self.session.run = run
 
     def _save_preset(self) -> None:
         given = self.form.values()
@@ -174,7 +176,8 @@ class Panel:
             self.preset_name.say("something in the form is not right yet; mend that first.")
             return
         request = asked_fields(Request(**given))
-        options = {name: value for name, value in self.session.settings.items() if name in OPTIONS}
+        run, usual = self.session.run, RunSettings()
+        options = {n: getattr(run, n) for n in sorted(OPTIONS) if getattr(run, n) != getattr(usual, n)}
         try:
             preset = Preset(self.preset_name.value.strip(), "saved in the notebook", request, options)
             path = save_preset(preset, self.session.songs / "presets")

@@ -22,7 +22,7 @@ class Session:
     def __init__(self, songs: Path) -> None:
         self.songs = songs
         self.song: Song | None = None
-        self.settings: dict[str, Any] = {"preview_every": PREVIEW_EVERY}
+        self.run = RunSettings(preview_every=PREVIEW_EVERY)
         self.worker: Worker = worker()
         self.error = ""  # what was wrong with the last thing asked for
         self._watchers: list[Callable[[], None]] = []
@@ -75,18 +75,18 @@ class Session:
     def loaded_for(self, song: Song) -> Model:
         """Return the model that a song is sampled with, by the plan of memory; the one held where it serves."""
         with self._loading:
-            self._model = load_planned(song, held=self._model)
+            self._model = load_planned(song, self.options(), self._model)
             return self._model
 
     def loaded_to_begin(self, request: dict[str, Any]) -> Model:
         """Return the model that a song of a request's fields is begun with, likewise."""
         with self._loading:
-            self._model = load_for(request["model"], request["seconds"], request["items"], held=self._model)
+            self._model = load_for(request["model"], request["seconds"], request["items"], self.options(), self._model)
             return self._model
 
     def options(self) -> RunSettings:
-        """Return the options of the next step, which reports to the worker."""
-        return self.worker.options(**self.settings)
+        """Return the settings of the next step, which reports to the worker."""
+        return self.worker.options(self.run)
 
     def do(self, what: str, piece: Callable[[], str], subject: Path | None = None) -> None:
         """Begin a piece of work in the worker's thread; it returns what to tell of its end."""

@@ -7,6 +7,7 @@ from .audio import wav_bytes as wav_bytes
 from .audio_files import audio_name as audio_name
 from .audio_files import tokens_heard as tokens_heard
 from .chunks import Layout as Layout
+from .chunks import chunks_at as chunks_at
 from .chunks import lay_chunks as lay_chunks
 from .chunks import layout_of as layout_of
 from .codes import Codes as Codes

@@ -108,6 +108,11 @@ class Layout:
         return LevelCodes(codes, before.given, joins, others if joins else None)
 
 
+def chunks_at(chunks: tuple[int, int], level: int) -> int:
+    """Return how many chunks of a request, those of levels 0 and 1, apply to a level: the top level always has one."""
+    return (*chunks, 1)[level]
+
+
 def lay_chunks(plan: LevelPlan, chunks: int, given: int = 0) -> Layout:
     """Return a level in so many chunks, or in as many as are a window long at least; what is given is not made again.
 

@@ -18,9 +18,11 @@ from jukebox_kit.errors import ConfigurationError, JukeboxKitError, RequestError
 from jukebox_kit.model.weights import CONFIGS, read_yaml
 from jukebox_kit.song.request import Request, normalise_request
 
-OPTIONS = {"batch", "save_every", "preview_every"}
+OPTIONS = {"batch_size", "save_every", "preview_every"}
 
-"""What of `steps.Options` a preset may say."""
+"""The fields of `RunSettings` that a preset may set."""
+
+OLDER_OPTIONS = {"batch": "batch_size"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Preset:
 
     def __post_init__(self) -> None:
         _check_names(self.name, "request", self.request, {f.name for f in fields(Request)})
+        named = {OLDER_OPTIONS.get(name, name): value for name, value in self.options.items()}
+        object.__setattr__(self, "options", named)
         _check_names(self.name, "options", self.options, OPTIONS)
         try:
             normalise_request(self.request)

@@ -3,7 +3,7 @@ from .estimates import SongEstimate as SongEstimate
 from .estimates import estimate as estimate
 from .estimates import words as words
 from .level_writer import layout_now as layout_now
-from .load import AUTO as AUTO
+from .load import check_run as check_run
 from .load import load_for as load_for
 from .load import load_planned as load_planned
 from .memory_plan import BUCKETS as BUCKETS

@@ -18,7 +18,7 @@ from jukebox_kit.engine import (
 )
 from jukebox_kit.model import VQVAEConfig
 from jukebox_kit.model.weights import PARTS, ModelDefinition
-from jukebox_kit.song import Layout, lay_chunks
+from jukebox_kit.song import Layout, chunks_at, lay_chunks
 from jukebox_kit.steps.memory_plan import MemoryPlan, plan_memory, song_samples
 from jukebox_kit.steps.progress import duration
 
@@ -106,7 +106,7 @@ def estimate(
     paces = Measured() if measured is None else measured
     levels: list[LevelEstimate] = []
     for level, at_once in ((one.level, one.batch) for one in plan.levels):
-        prior, layout = definition.priors[level], lay_chunks(plans[level], (*chunks, 1)[level])
+        prior, layout = definition.priors[level], lay_chunks(plans[level], chunks_at(chunks, level))
         sizes = (prior.patterns, prior.n_ctx, prior.prior_width, prior.heads, prior.m_attn, prior.m_mlp)
         alike = (*sizes, at_once, placement)
         if alike not in paces.steps:  # the upsamplers are alike in all that costs time

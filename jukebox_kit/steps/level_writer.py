@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from jukebox_kit.engine import UNMADE, Model
-from jukebox_kit.song import LEVELS, Codes, EventKind, Layout, LevelCodes, Song, layout_of, write_sounds
+from jukebox_kit.song import Codes, EventKind, Layout, LevelCodes, Song, chunks_at, layout_of, write_sounds
 from jukebox_kit.steps.progress import Progress, RunSettings, check_stop
 
 REPORTS_A_SECOND = 4
@@ -19,7 +19,7 @@ REPORTS_A_SECOND = 4
 
 def layout_now(song: Song, level: int, found: LevelCodes | None = None) -> Layout:
     """Return the rows that a level is being made as, or will be; `found` spares reading its codes again."""
-    chunks = 1 if level == LEVELS[-1] else song.request.chunks[level]
+    chunks = chunks_at(song.request.chunks, level)
     return layout_of(song.resolved.plans[level], found or song.level(level), chunks)
 
 
@@ -63,7 +63,7 @@ class LevelWriter:
 
     def batches(self) -> list[tuple[int, ...]]:
         """Return the rows to be sampled in batches; items that are whole are alike in how many tokens were given."""
-        found, size = list[tuple[int, ...]](), self.options.batch
+        found, size = list[tuple[int, ...]](), self.options.batch_size
         for _, alike in groupby(self.wanted, key=lambda row: self.given[row] if self.chunks == 1 else None):
             group = tuple(alike)
             found += [group[first : first + size] for first in range(0, len(group), size)]

@@ -1,106 +1,106 @@
-"""A song's model, loaded by the plan of memory: in the kind of weights that the song was begun in, where those fit."""
+"""Load a song's model: in the precision that the song was started with if that fits, otherwise in one that does."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from jukebox_kit.engine import UNMADE, Model, Placement, free_memory, usable_device, weights_bytes
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.weights import load_definition
 from jukebox_kit.song import LEVELS, Song, normalise_request
 from jukebox_kit.steps.memory_plan import MemoryPlan, kinds, plan_memory
+from jukebox_kit.steps.progress import AUTO, RunSettings
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
-AUTO = "auto"
 
+def load_planned(song: Song, run: RunSettings | None = None, loaded: Model | None = None) -> Model:
+    """Return the model for what is left of a song, by the settings of a run; its files are read on first use.
 
-def load_planned(
-    song: Song,
-    device: str | torch.device | None = None,
-    weights: str | None = None,
-    engine: str = "fast",
-    batch: int | None = None,
-    held: Model | None = None,
-) -> Model:
-    """Return the model that what is left of a song is sampled with; its files are read on first use.
-
-    weights: those said, else by plan those that the song was begun in, and where it was not or they do not fit, the
-    first kind that fits. held: a model that is loaded, and returned where it serves. Raises RequestError where nothing
-    fits; weights that are said are tried whatever the plan says.
+    With precision "auto" it is the one that the song was started with, or, where that does not fit or nothing has been
+    sampled, the first that fits. A precision that you choose is used without asking the memory plan. loaded: the
+    model of the song before, returned if it can be used again. Raises RequestError if nothing fits.
     """
-    if weights in (None, AUTO):
-        where, begun = usable_device(device), begun_in(song)
-        plan = plan_song(song, where, begun if begun in kinds(where, engine) else None, engine, batch, held)
-        if not plan.fits and begun:
-            plan = plan_song(song, where, None, engine, batch, held)
-        weights = chosen(plan)
-        if begun not in (None, weights):
-            log.warning("%s was begun with %s weights; it goes on with %s, which fit here.", song.root, begun, weights)
-    return _serving(song.request.model, Placement.of(device, weights, engine), held)
+    run = run or RunSettings()
+    precision: str | None = run.precision
+    if precision == AUTO:
+        device, before = usable_device(run.device), begun_in(song)
+        first = before if before in kinds(device, run.engine) else None
+        plan = plan_song(song, device, first, run.engine, run.batch_size, loaded)
+        if not plan.fits and before:
+            plan = plan_song(song, device, None, run.engine, run.batch_size, loaded)
+        precision = chosen(plan)
+        if before not in (None, precision):
+            log.warning(
+                "%s was started in %s, which does not fit here; it continues in %s.", song.root, before, precision
+            )
+    return _reused(song.request.model, Placement.of(run.device, precision, run.engine), loaded)
 
 
 def load_for(
-    model: str | Path,
-    seconds: float,
-    items: int,
-    device: str | torch.device | None = None,
-    weights: str | None = None,
-    engine: str = "fast",
-    batch: int | None = None,
-    held: Model | None = None,
+    model: str | Path, seconds: float, items: int, run: RunSettings | None = None, loaded: Model | None = None
 ) -> Model:
-    """Return the model for a song that is to be begun; arguments and errors as in `load_planned` and `Request`."""
+    """Return the model for a new song; arguments and errors as in `load_planned` and `Request`."""
     normalise_request({"seconds": seconds, "items": items})
-    where = usable_device(device)
-    if weights in (None, AUTO):
-        free = free_memory(where) + loaded_bytes(held)
-        plan = plan_memory(load_definition(model), seconds, items, where, free, batch=batch, engine=engine)
-        weights = chosen(plan)
-    return _serving(str(model), Placement.of(where, weights, engine), held)
+    run = run or RunSettings()
+    precision, device = run.precision, usable_device(run.device)
+    if precision == AUTO:
+        free = free_memory(device) + loaded_bytes(loaded)
+        definition = load_definition(model)
+        precision = chosen(
+            plan_memory(definition, seconds, items, device, free, batch=run.batch_size, engine=run.engine)
+        )
+    return _reused(str(model), Placement.of(device, precision, run.engine), loaded)
 
 
-def _serving(source: str, placement: Placement, held: Model | None) -> Model:
-    """Return the model held where it is the one wanted, else that one, of which nothing is loaded yet."""
-    if held is not None and (held.source, held.placement) == (source, placement):
-        return held
+def check_run(run: RunSettings) -> None:
+    """Check the device, engine and precision of a run; RequestError if this machine or the toolkit lacks one."""
+    Placement.of(run.device, None if run.precision == AUTO else run.precision, run.engine)
+
+
+def _reused(source: str, placement: Placement, loaded: Model | None) -> Model:
+    """Return the loaded model if it is the same; otherwise the other one, with nothing read yet."""
+    if loaded is not None and (loaded.source, loaded.placement) == (source, placement):
+        return loaded
     return Model.load(source, placement.device, placement.weights, placement.engine)
 
 
 def chosen(plan: MemoryPlan) -> str:
-    """Return the weights of a plan; RequestError with its reason where the song does not fit."""
+    """Return the precision of a plan; RequestError with its reason if the song does not fit."""
     if not plan.fits:
         raise RequestError(plan.reason)
     return plan.weights
 
 
 def begun_in(song: Song) -> str | None:
-    """Return the kind of weights that a song's tokens so far were made with, the level made last first, if any."""
-    found = (song.manifest.runs.get(str(level), {}).get("weights") for level in LEVELS)
-    return next((str(kind) for kind in found if kind), None)
+    """Return the precision that a song's tokens were last sampled in, None if it has none yet."""
+    by_level = (song.manifest.runs.get(str(level), {}).get("weights") for level in LEVELS)
+    return next((str(precision) for precision in by_level if precision), None)
 
 
 def plan_song(
     song: Song,
     device: torch.device,
-    weights: str | None,
+    precision: str | None,
     engine: str,
-    batch: int | None,
-    held: Model | None = None,
+    batch_size: int | None,
+    loaded: Model | None = None,
 ) -> MemoryPlan:
-    """Return the plan for what is left of a song. held: what is loaded, whose memory counts as free."""
+    """Return the memory plan for what is left of a song. loaded: a model whose memory counts as free."""
     left = tuple(level for level in reversed(LEVELS) if (song.codes(level)[list(song.items(level))] == UNMADE).any())
     return plan_memory(
         song.definition,
         song.resolved.samples / song.sr,
         song.request.items,
         device,
-        free_memory(device) + loaded_bytes(held),
-        weights,
-        batch,
+        free_memory(device) + loaded_bytes(loaded),
+        precision,
+        batch_size,
         engine=engine,
         levels=left or LEVELS[::-1],
         hop_fraction=song.request.hop_fraction,
@@ -108,23 +108,23 @@ def plan_song(
     )
 
 
-def plan_step(song: Song, level: int, model: Model, most: int) -> MemoryPlan:
-    """Return the plan that a step follows with a model that may be loaded, `most` items at once at most.
+def plan_step(song: Song, level: int, model: Model, batch_size: int) -> MemoryPlan:
+    """Return the memory plan for a step with a model that may be loaded, with batches of `batch_size` at most.
 
-    A level that was begun goes on with no more items at once than before, as tokens may depend on it.
+    A level that was started keeps its batch size or uses a smaller one, since tokens may depend on it.
     """
-    found, before = song.level(level), song.manifest.runs.get(str(level), {}).get("batch", most)
-    if any(made > given for made, given in zip(found.made, found.given, strict=True)):
-        most = min(most, before)
-    where = model.placement
-    plan = plan_song(song, model.device, where.weights, where.engine, most, model)
+    codes, before = song.level(level), song.manifest.runs.get(str(level), {}).get("batch", batch_size)
+    if any(made > given for made, given in zip(codes.made, codes.given, strict=True)):
+        batch_size = min(batch_size, before)
+    placement = model.placement
+    plan = plan_song(song, model.device, placement.weights, placement.engine, batch_size, model)
     if not plan.fits:
-        log.warning("%s It is tried with one item at once.", plan.reason)
+        log.warning("%s Trying with batch size 1.", plan.reason)
     return plan
 
 
 def loaded_bytes(model: Model | None) -> int:
-    """Return the bytes that a model's loaded parts hold, as far as its definition tells."""
+    """Return the bytes that the loaded components of a model take, as its definition gives them."""
     if model is None:
         return 0
     return sum(weights_bytes(model.definition, part, model.placement) for part in model.held)

@@ -23,7 +23,7 @@ from jukebox_kit.engine import (
 )
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.weights import PARTS, ModelDefinition, load_definition, shipped_models
-from jukebox_kit.song import lay_chunks
+from jukebox_kit.song import chunks_at, lay_chunks
 
 BUCKETS = (1, 2, 4, 8, 16)  # items at once
 
@@ -146,7 +146,7 @@ class _Work:
         """Return the work of a song of so many samples and items."""
         fractions, vqvae = hop_fraction or definition.sampling.hop_fraction, definition.vqvae
         plans = {level: plan_level(definition.priors[level], vqvae, samples, fractions[level]) for level in levels}
-        rows = {n: items * len(lay_chunks(plan, (*chunks, 1)[n]).starts) for n, plan in plans.items()}
+        rows = {n: items * len(lay_chunks(plan, chunks_at(chunks, n)).starts) for n, plan in plans.items()}
         return cls(definition, plans, items, {n: min(count, most) for n, count in rows.items()})
 
     def taken(self, placement: Placement) -> dict[int, LevelBytes]:
@@ -180,11 +180,11 @@ def _reason(
     """Return why a song does not fit and what would; `least`: bytes, level and weights of what takes least."""
     needed, level, kind = least
     place = "this machine" if device.type == "cpu" else "this GPU"
-    others = [(definition, f"--weights {kind}") for kind in kinds(device) if weights not in (None, kind)]
+    others = [(definition, f"--precision {kind}") for kind in kinds(device) if weights not in (None, kind)]
     others += [(load_definition(name), f"the model {name}") for name in shipped_models() if name != definition.name]
     for other, choice in others:
         work = _Work.of(other, song_samples(other, other.seconds_range[0]), 1, 1, LEVELS, None, (1, 1))
-        tried = (choice.removeprefix("--weights "),) if other is definition else kinds(device)
+        tried = (choice.removeprefix("--precision "),) if other is definition else kinds(device)
         if any(work.fitted(Placement(device, each), free - SPARE[device.type]) for each in tried):
             advice = f"or choose {choice}"
             break
@@ -192,5 +192,5 @@ def _reason(
         advice = "or use a larger machine"
     return (
         f"level {level} of {definition.name} takes {(needed + SPARE[device.type]) / GIB:.1f} GiB for one item with "
-        f"{kind} weights, and {place} has {free / GIB:.1f} GiB free; free some, {advice}."
+        f"{kind} weights, but {place} has {free / GIB:.1f} GiB free; free some, {advice}."
     )

@@ -1,20 +1,21 @@
-"""How fast work goes and when it will be done, from progress as it comes."""
+"""The settings of a run, its progress, and the speed and time left that follow from it."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jukebox_kit.errors import StoppedError
+from jukebox_kit.errors import RequestError, StoppedError
 from jukebox_kit.song import Song
 
-MEMORY = 20.0  # seconds of progress that the speed is taken from: longer than a save, shorter than a person's patience
+SPEED_SECONDS = 20.0  # of recent progress that the speed is measured over: longer than a save takes
 
 
 class Speed:
-    """The speed of one level at a time."""
+    """Measures the speed of one level at a time."""
 
     def __init__(self) -> None:
         self.level = -1
@@ -29,12 +30,12 @@ class Speed:
             self.seen.clear()
         self.total = progress.total
         self.seen.append((moment, progress.done))
-        while len(self.seen) > 2 and self.seen[0][0] < moment - MEMORY:
+        while len(self.seen) > 2 and self.seen[0][0] < moment - SPEED_SECONDS:
             self.seen.popleft()
 
     @property
     def rate(self) -> float | None:
-        """Tokens a second of late, None where too little is known."""
+        """Recent tokens per second, None until it can be measured."""
         if len(self.seen) < 2:
             return None
         (first, before), (last, done) = self.seen[0], self.seen[-1]
@@ -42,12 +43,12 @@ class Speed:
 
     @property
     def left(self) -> float | None:
-        """Seconds to the level's end at this speed, None where too little is known."""
+        """Seconds until the level is finished at this speed, None until it can be measured."""
         rate = self.rate
         return None if rate is None else (self.total - self.seen[-1][1]) / rate
 
     def words(self, wall: float | None = None) -> str:
-        """Return speed, time left and the clock time of the end for a person; `wall` in seconds of `time.time`."""
+        """Return speed, time left and time of day of the end as text; `wall` in seconds of `time.time`."""
         rate, left = self.rate, self.left
         if rate is None or left is None:
             return "measuring the speed …"
@@ -57,7 +58,7 @@ class Speed:
 
 
 def duration(seconds: float) -> str:
-    """Return a length of time for a person: 45 s, 3 min 20 s, 2 h 05 min."""
+    """Return a duration as text: 45 s, 3 min 20 s, 2 h 05 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -68,7 +69,7 @@ def duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a level is, in tokens of all items together; stood: how many there were before this work began."""
+    """How far a level is, in tokens of all items together; stood: how many were sampled before this run."""
 
     level: int
     done: int
@@ -76,23 +77,45 @@ class Progress:
     stood: int = 0
 
 
+AUTO = "auto"
+
+
 @dataclass(frozen=True)
 class RunSettings:
-    """How the work is done; none of it changes which song comes out.
+    """How and where the work is done; none of it changes which song is asked for.
 
-    save_every: seconds of work that may be lost; preview_every: seconds of work after which the audio so far is written
-    anew; batch: items, or chunks of items, sampled at once at most, fewer where memory is small; progress: called a few
-    times a second; stop: asked at every token whether to save and raise StoppedError.
+    device: "cpu" or "cuda", None for the GPU if there is one.
+    precision: float32, float16 or int8 weights, or "auto": as the song was started, otherwise what fits in memory.
+    engine: one of `engine.ENGINES`.
+    batch_size: items, or chunks of items, that are sampled together at most; fewer if memory is short.
+    save_every: seconds of work between two saves, 0 to save at every token.
+    preview_every: seconds of work between two updates of the audio.
+    progress: called a few times a second.
+    stop: called at every token; once it returns True, everything is saved and StoppedError is raised.
+
+    Where a function is also passed a loaded model, the model's own device, precision and engine are used.
+    RequestError for a number that makes no sense; device, precision and engine are checked when a model is loaded.
     """
 
+    device: str | None = None
+    precision: str = AUTO
+    engine: str = "fast"
+    batch_size: int = 16
     save_every: float = 30.0
     preview_every: float = 120.0
-    batch: int = 16
     progress: Callable[[Progress], None] | None = None
     stop: Callable[[], bool] | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("save_every", "preview_every"):
+            seconds = getattr(self, name)
+            if not (math.isfinite(seconds) and seconds >= 0):
+                raise RequestError(f"{name.replace('_', '-')} must be 0 or more seconds, not {seconds:g}.")
+        if self.batch_size < 1:
+            raise RequestError(f"batch-size must be at least 1, not {self.batch_size}.")
 
-def check_stop(song: Song, options: RunSettings) -> None:
-    """Raise StoppedError where a person asked for it."""
-    if options.stop is not None and options.stop():
-        raise StoppedError(f"{song.root} was stopped; all is saved, and it goes on where it was.")
+
+def check_stop(song: Song, run: RunSettings) -> None:
+    """Raise StoppedError if the user asked to stop."""
+    if run.stop is not None and run.stop():
+        raise StoppedError(f"{song.root} was stopped. Everything is saved; resume to continue.")

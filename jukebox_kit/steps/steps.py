@@ -41,7 +41,7 @@ def run_facts(model: Model, batch: int, own: bool) -> dict[str, Any]:
 
 def sample(song: Song, until: int = 0, model: Model | None = None, options: RunSettings | None = None) -> Song:
     """Do what is left of a song, level 2 first, down to level `until`. Returns the song."""
-    loaded = model or load_planned(song)
+    loaded = model or load_planned(song, options)
     for level in reversed(LEVELS):
         if level >= until:
             _step(song, level, loaded, options or RunSettings())
@@ -50,17 +50,17 @@ def sample(song: Song, until: int = 0, model: Model | None = None, options: RunS
 
 def level_2(song: Song, model: Model | None = None, options: RunSettings | None = None) -> Song:
     """Sample the top level, or what is left of it."""
-    return _step(song, 2, model or load_planned(song), options or RunSettings())
+    return _step(song, 2, model or load_planned(song, options), options or RunSettings())
 
 
 def level_1(song: Song, model: Model | None = None, options: RunSettings | None = None) -> Song:
     """Upsample level 2's codes to level 1; SongError where those are not finished."""
-    return _step(song, 1, model or load_planned(song), options or RunSettings())
+    return _step(song, 1, model or load_planned(song, options), options or RunSettings())
 
 
 def level_0(song: Song, model: Model | None = None, options: RunSettings | None = None) -> Song:
     """Upsample level 1's codes to level 0; SongError where those are not finished."""
-    return _step(song, 0, model or load_planned(song), options or RunSettings())
+    return _step(song, 0, model or load_planned(song, options), options or RunSettings())
 
 
 def generate(model: str | Model = "demo", **request: Any) -> SampledAudio:
@@ -95,7 +95,7 @@ def upsample(
     wrong = [item for item in items or () if not 0 <= item < song.request.items]
     if wrong or items == ():
         raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {wrong or 'none'}; choose of those.")
-    loaded = model or load_planned(song)
+    loaded = model or load_planned(song, options)
     with song.locked():
         manifest = song.manifest if chunks is None else song.in_chunks(chunks, loaded)
         song.keep(replace(manifest, upsample=None if items is None else tuple(sorted(set(items)))))
@@ -113,7 +113,7 @@ def sample_shard(
     They are kept in the song's folder by themselves until the level's own step takes them in; stopped and gone on with
     as songs are. SongBusyError where somebody works on the song or on these rows; other errors as in `level_1`.
     """
-    loaded = model or load_planned(song)
+    loaded = model or load_planned(song, options)
     with held_shard(song, level, rows) as share:
         writer = ShardWriter(share, song, level, _planned(song, level, loaded, options or RunSettings()), loaded)
         _sample_rows(writer, _upper_codes(song, level, loaded))
@@ -140,9 +140,9 @@ def _step(song: Song, level: int, model: Model, options: RunSettings) -> Song:
 def _planned(song: Song, level: int, model: Model, options: RunSettings) -> RunSettings:
     """Check that a model is the song's, and return the options with as many items at once as the plan says."""
     song.check_model(model)
-    plan = plan_step(song, level, model, options.batch)
+    plan = plan_step(song, level, model, options.batch_size)
     model.together = plan.together
-    return replace(options, batch=plan.batch(level))
+    return replace(options, batch_size=plan.batch(level))
 
 
 def _sample_rows(writer: LevelWriter, above: torch.Tensor | None) -> None:
@@ -180,7 +180,7 @@ def _sampled(writer: LevelWriter, rows: tuple[int, ...], above: torch.Tensor | N
     try:
         with threads_for(prior.config):
             loop = job_loop(prior, job, tokens.device)
-            writer.note_run(run_facts(writer.model, writer.options.batch, loop.decoder.own))
+            writer.note_run(run_facts(writer.model, writer.options.batch_size, loop.decoder.own))
             mismatches = sample_level(prior, job, tokens, writer.made, loop)
     except (torch.OutOfMemoryError, MemoryError) as error:
         log.warning("out of memory with %d items at once", len(rows))

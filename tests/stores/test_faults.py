@@ -176,7 +176,7 @@ def test_a_process_told_to_end_saves_and_says_how_to_go_on(
     process.send_signal(number)
     _, errors = process.communicate()
     assert process.returncode == 130, errors
-    assert f"stopped; all is saved; go on with: jukebox-kit resume {folder}" in errors
+    assert f"stopped. Everything is saved; resume with: jukebox-kit resume {folder}" in errors
     assert "Traceback" not in errors
     level_1 = Song.open(folder).status()[1]
     assert 0 < level_1.done < level_1.total
@@ -220,7 +220,7 @@ def test_what_bits_depend_on_is_recorded_where_it_changes(
 
     with pytest.raises(KeyboardInterrupt):
         jk.sample(song, options=jk.RunSettings(progress=at_half_of_level_1(stop, monkeypatch)))
-    jk.sample(Song.open(song.root), options=jk.RunSettings(batch=1))
+    jk.sample(Song.open(song.root), options=jk.RunSettings(batch_size=1))
     seams = [event for event in Song.open(song.root).manifest.history if event.kind == "resumed_elsewhere"]
     assert [seam.facts["changed"] for seam in seams] == [{"batch": [2, 1]}]
     assert_same(song, whole)

@@ -7,6 +7,6 @@ from .report import as_json as as_json
 from .report import planned as planned
 from .report import table as table
 from .run import album_made as album_made
+from .schedule import AlbumSettings as AlbumSettings
 from .schedule import SongTask as SongTask
-from .schedule import Ways as Ways
 from .schedule import song_tasks as song_tasks

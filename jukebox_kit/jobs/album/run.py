@@ -14,7 +14,7 @@ from typing import Any
 from jukebox_kit.jobs.album.album import Album
 from jukebox_kit.jobs.album.launcher import World
 from jukebox_kit.jobs.album.rank_status import STOP, Doing, begin_run, read_doings
-from jukebox_kit.jobs.album.schedule import Outcome, SongTask, Task, Ways, shared_out, song_tasks
+from jukebox_kit.jobs.album.schedule import AlbumSettings, Outcome, SongTask, Task, shared_out, song_tasks
 from jukebox_kit.jobs.album.supervisor import Supervisor
 from jukebox_kit.song import LEVELS
 
@@ -81,7 +81,7 @@ class AlbumStanding:
 
 @contextmanager
 def album_made(
-    album: Album, ways: Ways, world: World, told: Callable[[AlbumStanding], None] = lambda _: None
+    album: Album, settings: AlbumSettings, world: World, told: Callable[[AlbumStanding], None] = lambda _: None
 ) -> Iterator[tuple[SongTask, ...] | None]:
     """Do what is left of an album, with all ranks of a world; every rank enters this, and rank 0 gets what came of it.
 
@@ -91,12 +91,12 @@ def album_made(
     """
     folder = world.from_first(lambda: begin_run(album.folder))
     with ExitStack() as held:
-        supervisor = Supervisor(world.rank, folder, ways)
+        supervisor = Supervisor(world.rank, folder, settings)
         held.callback(supervisor.close)
         held.enter_context(_stopped_politely(supervisor))
         _own[:] = [supervisor]
         if world.mpi is None:
-            yield _Run(album, ways, world, supervisor, None, told).works_made()
+            yield _Run(album, settings, world, supervisor, None, told).works_made()
             return
         from mpi4py.futures import MPICommExecutor
 
@@ -104,7 +104,7 @@ def album_made(
             if executor is None:
                 yield None
                 return
-            run = _Run(album, ways, world, supervisor, executor, told)
+            run = _Run(album, settings, world, supervisor, executor, told)
             yield run.works_made()
             if run.silent:  # they would be waited for; whoever is alive has nothing to do any more
                 supervisor.close()
@@ -122,15 +122,15 @@ class _Run:
     def __init__(
         self,
         album: Album,
-        ways: Ways,
+        settings: AlbumSettings,
         world: World,
         supervisor: Supervisor,
         executor: Any,
         told: Callable[[AlbumStanding], None],
     ) -> None:
-        self.album, self.ways, self.world, self.told = album, ways, world, told
+        self.album, self.settings, self.world, self.told = album, settings, world, told
         self.supervisor, self.others = supervisor, executor
-        self.works = song_tasks(album, ways.until)
+        self.works = song_tasks(album, settings.until)
         self.running: dict[Future[Outcome], Task] = {}
         self.at_home: Future[Outcome] | None = None
         # What each task's rank said last, and when that was first seen, by this machine's clock.
@@ -200,7 +200,7 @@ class _Run:
             seen = self.heard.get(task)
             if seen is None or seen[0] != doing:
                 self.heard[task] = (doing, now)
-            elif now - seen[1] > self.ways.patience + GRACE and future is not self.at_home:
+            elif now - seen[1] > self.settings.patience + GRACE and future is not self.at_home:
                 del self.running[future]
                 self.silent += 1
                 why = f"nothing was heard of its rank for {now - seen[1]:.0f} seconds."

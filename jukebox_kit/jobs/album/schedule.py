@@ -8,11 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from jukebox_kit.engine import UNMADE, Placement
+from jukebox_kit.engine import UNMADE
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.jobs.album.album import Album, AlbumSong
 from jukebox_kit.song import LEVELS, Request, Song, is_song, sounds_stand
-from jukebox_kit.steps import AUTO, layout_now, merge_shards
+from jukebox_kit.steps import RunSettings, check_run, layout_now, merge_shards
 
 End = Literal["finished", "failed", "skipped", "stopped", "lost"]
 
@@ -53,24 +53,19 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Ways:
-    """How all of an album is done. until: the last level; patience: seconds after which a silent worker is given up.
+class AlbumSettings:
+    """How an album is sampled.
 
-    The rest is as in `RunSettings` and `load_planned`.
+    until: the last level; patience: seconds of silence after which a worker is given up; run: as for a single song,
+    without its callbacks, which cannot be sent to another process.
     """
 
     until: int = 0
-    save_every: float = 30.0
-    batch: int = 16
-    device: str | None = None
-    weights: str = "auto"
-    engine: str = "fast"
     patience: float = 600.0
+    run: RunSettings = field(default_factory=RunSettings)
 
-    def checked(self) -> Ways:
-        """Return these ways; RequestError where there is no such device, engine or kind of weights."""
-        Placement.of(self.device, None if self.weights == AUTO else self.weights, self.engine)
-        return self
+    def __post_init__(self) -> None:
+        check_run(self.run)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from jukebox_kit.jobs.album.launcher import Rank
 from jukebox_kit.jobs.album.rank_status import STOP, Doing, write_doing
-from jukebox_kit.jobs.album.schedule import Outcome, Task, Ways
+from jukebox_kit.jobs.album.schedule import AlbumSettings, Outcome, Task
 from jukebox_kit.steps import Progress, Speed
 
 LOOK = 0.2  # seconds between two looks at whether to stop, as this rank was told
@@ -30,8 +30,8 @@ class Supervisor:
     folder: the run's, for its log and what it is at.
     """
 
-    def __init__(self, rank: Rank, folder: Path, ways: Ways) -> None:
-        self.rank, self.folder, self.ways = rank, folder, ways
+    def __init__(self, rank: Rank, folder: Path, settings: AlbumSettings) -> None:
+        self.rank, self.folder, self.settings = rank, folder, settings
         self.stopping = threading.Event()
         self.process: BaseProcess | None = None
         self.pipe: Connection | None = None
@@ -56,7 +56,7 @@ class Supervisor:
         """End the worker."""
         if self.process is not None and self.pipe is not None:
             self.pipe.close()
-            self.process.join(self.ways.patience)
+            self.process.join(self.settings.patience)
             if self.process.is_alive():
                 self.process.kill()
             self.process = self.pipe = None
@@ -68,7 +68,7 @@ class Supervisor:
             context = multiprocessing.get_context("spawn")  # nothing of MPI or CUDA goes over to it
             self.pipe, its = context.Pipe()
             log_file = self.folder / f"rank_{self.rank.number}.log"
-            self.process = context.Process(target=work, args=(its, self.ways, log_file))
+            self.process = context.Process(target=work, args=(its, self.settings, log_file))
             with _environment(self.rank.environment):  # libraries read theirs as they are loaded
                 self.process.start()
             its.close()
@@ -86,10 +86,12 @@ class Supervisor:
             if self.stopping.is_set() and not told:
                 self.process.terminate()  # which it takes as a wish to save and end
                 told = True
-            if time.monotonic() - heard > self.ways.patience:
+            if time.monotonic() - heard > self.settings.patience:
                 self.process.kill()
                 self._bury()
-                return Outcome(task, "lost", f"nothing was heard of its process for {self.ways.patience:.0f} seconds.")
+                return Outcome(
+                    task, "lost", f"nothing was heard of its process for {self.settings.patience:.0f} seconds."
+                )
             if not pipe.poll(LOOK):
                 continue
             found = pipe.recv()

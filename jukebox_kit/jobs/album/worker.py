@@ -14,19 +14,18 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
 
 from jukebox_kit.engine import Model
-from jukebox_kit.jobs.album.schedule import Outcome, Task, Ways
+from jukebox_kit.jobs.album.schedule import AlbumSettings, Outcome, Task
 from jukebox_kit.jobs.queue import ended
 from jukebox_kit.song import Song, is_song
 from jukebox_kit.steps import (
     Progress,
-    RunSettings,
     level_0,
     level_1,
     level_2,
@@ -46,8 +45,8 @@ TELL_EVERY = 0.5  # seconds between two tellings of progress
 class Worker:
     """Does tasks one after another, with the model of the one before where it serves."""
 
-    def __init__(self, ways: Ways, rank: Connection) -> None:
-        self.ways, self.rank = ways, rank
+    def __init__(self, settings: AlbumSettings, rank: Connection) -> None:
+        self.settings, self.rank = settings, rank
         self.held: Model | None = None
         self.stop = threading.Event()
         self.told, self.made = 0.0, 0
@@ -62,26 +61,24 @@ class Worker:
         return Outcome(task, end, why, tokens=self.made, seconds=seconds)
 
     def _work(self, task: Task) -> None:
-        ways, stop = self.ways, self.stop.is_set
-        options = RunSettings(save_every=ways.save_every, batch=ways.batch, progress=self._progress, stop=stop)
+        run = replace(self.settings.run, progress=self._progress, stop=self.stop.is_set)
         try:
             model = self._model(task)
             song = _song(task, model)
             if task.rows is None:
-                STEPS[task.level](song, model, options)
+                STEPS[task.level](song, model, run)
             else:
-                sample_shard(song, task.level, range(*task.rows), model, options)
+                sample_shard(song, task.level, range(*task.rows), model, run)
         except (MemoryError, torch.OutOfMemoryError):
             self.held = None  # the next task begins with all the memory there is
             raise
 
     def _model(self, task: Task) -> Model:
-        ways, request = self.ways, task.request
-        how = ways.device, ways.weights, ways.engine, ways.batch, self.held
+        run, request = self.settings.run, task.request
         if is_song(task.song):
-            model = load_planned(Song.open(task.song), *how)
+            model = load_planned(Song.open(task.song), run, self.held)
         else:
-            model = load_for(request.model, request.seconds, request.items, *how)
+            model = load_for(request.model, request.seconds, request.items, run, self.held)
         if model is not self.held:
             where = model.device if model.device.type == "cuda" else f"{torch.get_num_threads()} threads"
             log.info("takes model %s, %s, on %s", model.definition.name, model.placement.weights, where)
@@ -106,14 +103,14 @@ def _song(task: Task, model: Model) -> Song:
     return create() if task.rows is None else patiently(create)
 
 
-def work(rank: Connection, ways: Ways, log_file: Path) -> None:
+def work(rank: Connection, settings: AlbumSettings, log_file: Path) -> None:
     """Do what comes from the rank until nothing comes any more."""
     os.setsid()  # Ctrl-C is the rank's, which passes it on
     with log_file.open("ab") as file:  # and what libraries print
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    worker = Worker(ways, rank)
+    worker = Worker(settings, rank)
     signal.signal(signal.SIGTERM, lambda *_: worker.stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
