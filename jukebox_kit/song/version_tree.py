@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from jukebox_kit.errors import SongError
 from jukebox_kit.song.edits import BACK_TO
 from jukebox_kit.song.manifest import Manifest
-from jukebox_kit.song.page.tree_svg import _laid_out
 from jukebox_kit.song.song import LEVELS, Song
 from jukebox_kit.song.versions import Levels, read_version, version_names
 
@@ -107,8 +106,25 @@ def _label(manifest: Manifest, states: Mapping[str, _State]) -> str:
 def tree_text(nodes: Iterable[Node]) -> str:
     """Return the tree in lines, one for each node, indented below its parent; the present one has a star."""
     lines: list[str] = []
-    for node, depth, _ in _laid_out(tuple(nodes)):
+    for node, depth, _ in layout(tuple(nodes)):
         levels = "  ".join(f"level_{level} {node.levels[level]:4.0%}" for level in reversed(LEVELS))
         mark = "*" if node.is_now else " "
         lines.append(f"{'  ' * depth}{mark} {node.name}  {node.label}, {node.seconds:.1f} s  {levels}")
     return "\n".join(lines)
+
+
+def layout(nodes: tuple[Node, ...]) -> list[tuple[Node, int, int]]:
+    """Return each node with its depth and its row: a first child shares its parent's row, others start new ones."""
+    children: dict[str | None, list[Node]] = {}
+    for node in nodes:
+        children.setdefault(node.parent, []).append(node)
+    placed: list[tuple[Node, int, int]] = []
+    rows = 0
+    pending = [(node, 0, True) for node in reversed(children.get(None, []))]
+    while pending:
+        node, depth, starts_row = pending.pop()
+        rows += starts_row
+        placed.append((node, depth, rows - 1))
+        below = children.get(node.name, [])
+        pending += [(child, depth + 1, number > 0) for number, child in reversed(list(enumerate(below)))]
+    return placed
