@@ -40,7 +40,8 @@ REQUEST: dict[str, Any] = {
     "seconds": 0.6,
     "items": 2,
 }
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & \"quoted\" 'too' <!-- \u2028 $title"
+TEMPLATE = "$title {{ 7 * 7 }}{% block x %}"
+HOSTILE = f"</script><script>alert(1)</script><img src=x onerror=alert(2)> & \"quoted\" 'too' <!-- \u2028 {TEMPLATE}"
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +70,14 @@ def levels_of(page: Page) -> list[list[int]]:
     return [[sound.level for sound in item.sounds] for item in page.items]
 
 
-def words(page: Page) -> dict[int, str]:
-    return {state.level: state.words for state in page.state}
+def summaries(page: Page) -> dict[int, str]:
+    return {state.level: state.summary for state in page.state}
 
 
 def test_a_finished_song_s_page_names_files_that_are_there_by_relative_names(song: Song) -> None:
     page = page_of(song)
     assert levels_of(page) == [[0, 1, 2], [0, 1, 2]]
-    assert words(page) == dict.fromkeys(range(3), "whole")
+    assert summaries(page) == dict.fromkeys(range(3), "complete")
     html = (song.root / "index.html").read_text(encoding="utf-8")
     assert "The Beatles" in html
     names = [name for item in data_of(html)["items"] for s in item["sounds"] for name in (s["audio"], s["picture"])]
@@ -104,7 +105,7 @@ def test_the_page_is_written_after_each_level(tiny: Path, tmp_path: Path) -> Non
         data = data_of((song.root / "index.html").read_text(encoding="utf-8"))
         seen.append([s["level"] for s in data["items"][1]["sounds"]])
     assert seen == [[2], [1, 2], [0, 1, 2]]
-    assert words(page_of(song))[0] == "whole"
+    assert summaries(page_of(song))[0] == "complete"
 
 
 def test_a_growing_level_is_shown_as_far_as_it_can_be_heard(
@@ -124,8 +125,8 @@ def test_a_growing_level_is_shown_as_far_as_it_can_be_heard(
     assert levels_of(page) == [[1, 2], [1, 2]]
     level_1, level_2 = page.items[0].sounds
     assert 0 < level_1.seconds < level_2.seconds == page.seconds
-    assert re.fullmatch(r"\d+% made", words(page)[1])
-    assert words(page)[0] == "not begun"
+    assert re.fullmatch(r"\d+% sampled", summaries(page)[1])
+    assert summaries(page)[0] == "not started"
 
 
 def test_audio_from_before_an_edit_is_left_out_and_said_to_be(song: Song) -> None:
@@ -133,13 +134,13 @@ def test_audio_from_before_an_edit_is_left_out_and_said_to_be(song: Song) -> Non
     html = (song.root / "index.html").read_text(encoding="utf-8")
     page = page_of(Song.open(song.root))
     assert levels_of(page) == [[], [0, 1, 2]], "item 1 is what it was, item 0 is another now"
-    assert "Its audio of item 0 is from before the last change" in words(page)[0]
+    assert "Its audio of item 0 is older than the last edit" in summaries(page)[0]
     assert [item["item"] for item in data_of(html)["items"]] == [1]
     edits.undo(song)
     assert levels_of(page_of(song)) == [[0, 1, 2], [0, 1, 2]], "an undo makes the files right again"
     edits.trim(song, 0.3)
     assert levels_of(page_of(song)) == [[], []]
-    assert "Its audio is from before" in words(page_of(song))[2]
+    assert "Its audio is older than the last edit" in summaries(page_of(song))[2]
     jk.sample(song)
     page = page_of(song)
     assert levels_of(page) == [[0, 1, 2], [0, 1, 2]]

@@ -21,7 +21,9 @@ from jukebox_kit.model.weights.definition import load_definition
 from jukebox_kit.song.song import Song
 
 REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "lyrics": "la secret", "seconds": 0.6, "items": 2}
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & \"q\" 'q' <!-- $title"
+HOSTILE = (
+    "</script><script>alert(1)</script><img src=x onerror=alert(2)> & \"q\" 'q' <!-- $title {{ 7 * 7 }}{% block x %}"
+)
 VOID = {"meta", "link", "img", "input"}
 
 
@@ -108,12 +110,12 @@ def test_songs_are_there_in_their_order_with_what_they_are(made: Path, begun: Pa
     assert (root.all("h1")[0].words, root.all("p", **{"class": "about"})[0].words) == ("An album", "Six songs")
     assert [row.words for row in root.all("tr")] == ["Ranks 3", "Host a<b"]
     first, second, third = root.all("li", **{"class": "song"})
-    assert [row.attributes["data-state"] for row in (first, second, third)] == ["in work", "done", "left"]
+    assert [row.attributes["data-state"] for row in (first, second, third)] == ["in progress", "done", "not started"]
     assert second.all("p")[0].words == "The Beatles · pop · seed 7 · temperature 0.98 · 0.6 seconds · 2 items"
     assert "temperature 0.9 ·" in first.words
     assert "temperature 0.5, 0.6, 0.7 (levels 0, 1, 2)" in third.words
-    assert first.all("ul")[0].words == "Level 2 whole Level 1 not begun Level 0 not begun"
-    assert second.all("ul")[0].words == "Level 2 whole Level 1 whole Level 0 whole"
+    assert first.all("ul")[0].words == "Level 2 complete Level 1 not started Level 0 not started"
+    assert second.all("ul")[0].words == "Level 2 complete Level 1 complete Level 0 complete"
     assert [audio.attributes["src"] for audio in first.all("audio")] == [f"begun/level_2/item_{i}.wav" for i in (0, 1)]
     assert [audio.attributes["src"] for audio in second.all("audio")] == [f"made/level_0/item_{i}.wav" for i in (0, 1)]
     assert {audio.attributes["preload"] for audio in root.all("audio")} == {"none"}
@@ -123,7 +125,7 @@ def test_songs_are_there_in_their_order_with_what_they_are(made: Path, begun: Pa
     assert third.all("audio") == third.all("img") == third.all("a") == []
     summary = root.all("p", **{"class": "summary"})[0].words
     seconds = 4 * Song.open(done).resolved.samples / Song.open(done).sr
-    assert summary == f"1 of 3 songs done · 1 in work · 1 left · {seconds:.1f} seconds of audio made"
+    assert summary == f"1 of 3 songs done · 1 in progress · 1 not started · {seconds:.1f} seconds of audio"
     assert "secret" not in page.read_text(encoding="utf-8")
     assert str(tmp_path) not in page.read_text(encoding="utf-8")
     assert len(links(root)) == 8
@@ -138,14 +140,14 @@ def test_a_song_that_cannot_be_read_or_is_not_there_says_so(made: Path, tmp_path
     songs = [damaged, foreign, codes, tmp_path / "nowhere", made]
     root = read(write_album_page(tmp_path, "An album", "", songs))
     rows = root.all("li", **{"class": "song"})
-    assert [row.attributes["data-state"] for row in rows] == [*["unreadable"] * 3, "left", "done"]
+    assert [row.attributes["data-state"] for row in rows] == [*["unreadable"] * 3, "not started", "done"]
     told = [row.all("p", **{"class": "why"})[0].words for row in rows[:4]]
     assert told[0].startswith("damaged/song.json is damaged")
     assert "there is no model file" in told[1]
     assert told[2].startswith("codes/level_1/codes.safetensors is damaged")
-    assert told[3] == "Not begun yet."
+    assert told[3] == "Not started yet."
     assert rows[0].all("a")[0].attributes["href"] == "damaged/index.html", "its own page may tell more"
-    assert "1 of 5 songs done · 0 in work · 1 left · 3 unreadable" in root.words
+    assert "1 of 5 songs done · 0 in progress · 1 not started · 3 unreadable" in root.words
 
 
 def test_only_audio_of_the_codes_as_they_are_can_be_played(made: Path, tmp_path: Path) -> None:
@@ -159,7 +161,7 @@ def test_only_audio_of_the_codes_as_they_are_can_be_played(made: Path, tmp_path:
     shutil.copy(made / "level_2" / "codes.safetensors", song / "level_2")
     row = read(write_album_page(tmp_path, "An album", "", [song])).all("li", **{"class": "song"})[0]
     assert [audio.attributes["src"] for audio in row.all("audio")] == [f"song/level_1/item_{i}.wav" for i in (0, 1)]
-    assert row.attributes["data-state"] == "in work"
+    assert row.attributes["data-state"] == "in progress"
     assert "The audio of level 0 is not written yet." in row.words
 
 
@@ -177,7 +179,7 @@ def test_a_song_that_somebody_holds_is_in_work(made: Path, tmp_path: Path) -> No
         held = read(write_album_page(tmp_path, "An album", "", [song.root]))
     free = read(write_album_page(tmp_path, "An album", "", [song.root]))
     assert [root.all("li", **{"class": "song"})[0].attributes["data-state"] for root in (held, free)] == [
-        "in work",
+        "in progress",
         "done",
     ]
 
@@ -258,7 +260,7 @@ def test_two_hundred_songs_are_read_once_each(
     spent = time.process_time() - since
     root = read(page)
     assert [h2.words for h2 in root.all("h2")] == [song.name for song in songs]
-    assert "100 of 200 songs done · 100 in work · 0 left" in root.words
+    assert "100 of 200 songs done · 100 in progress · 0 not started" in root.words
     assert len(read_codes) == 3 * len(songs)
     assert len(loaded) == 1
     assert spent < 2, "a fifth of a second of one core; the rest is for busy machines"

@@ -44,7 +44,7 @@ def written(folder: Path, lengths: dict[tuple[int, int], float], **fields: Any) 
         (folder / f"{name}.png").write_bytes(strip_png(audio, SR))
         sounds.setdefault(item, []).append(Sound(level, f"{name}.wav", f"{name}.png", seconds))
     items = tuple(PageItem(item, tuple(found), LINES) for item, found in sounds.items())
-    state = tuple(LevelState(level, 1.0, "whole") for level in (2, 1, 0))
+    state = tuple(LevelState(level, 1.0, "complete") for level in (2, 1, 0))
     page = Page("The Beatles", "pop", "tiny", SECONDS, items, "la la la\nlo lo lo\nli li li", state=state)
     (folder / "index.html").write_text(render(replace(page, **fields)), encoding="utf-8")
     return folder / "index.html"
@@ -148,7 +148,7 @@ def test_best_plays_each_moment_by_the_finest_level_there(growing: Path, browser
     says = browser_page.locator("#says")
     for moment, level in ((0.2, 0), (1.4, 1), (3.0, 2), (0.5, 0)):
         to_moment(browser_page, moment)
-        expect(says).to_have_text(f"Item 0, level {level}: the best that is made at this moment.")
+        expect(says).to_have_text(f"Item 0, level {level}: the best available at this moment.")
     browser_page.keyboard.press("Space")
     sounding(browser_page, "level_0/item_0.wav")
     assert 0.9 < sounding(browser_page, "level_1/item_0.wav")["time"] < 1.5
@@ -165,7 +165,7 @@ def test_where_the_chosen_level_ends_a_better_one_goes_on_and_it_is_said(
     to_moment(browser_page, 0.6)
     browser_page.keyboard.press("Space")
     assert 0.9 < sounding(browser_page, "level_1/item_0.wav")["time"] < 1.5
-    expect(says).to_have_text("Item 0, level 1: level 0 is made up to 0:01.0 so far.")
+    expect(says).to_have_text("Item 0, level 1: level 0 is available up to 0:01.0 so far.")
     to_moment(browser_page, 0.2)
     sounding(browser_page, "level_0/item_0.wav")
     expect(says).to_have_text("Item 0, level 0.")

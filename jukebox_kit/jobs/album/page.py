@@ -1,7 +1,7 @@
-"""index.html of an album: all its songs on one page to open by double click, with no server and no network.
+"""index.html of an album: all its songs on one page that opens by double click, with no server and no network.
 
 `write_album_page` reads the folders as they are now. Sounds, pictures and the songs' own pages are named relative to
-the album's page, so that the folders can be moved together.
+the album's page, so the folders can be moved together.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
-from string import Template
 from typing import Literal
 from urllib.parse import quote
 
@@ -21,17 +19,17 @@ from jukebox_kit._files import make_folder, read_file, write_whole
 from jukebox_kit.errors import JukeboxKitError, SongError
 from jukebox_kit.model.weights import ModelDefinition, load_definition
 from jukebox_kit.song import LEVELS, Song, audio_name, is_song, tokens_heard
-from jukebox_kit.song.page import NAME, LevelState, framed, share_words, state_html, table_html, web_file
+from jukebox_kit.song.page import NAME, LevelState, describe_share, render_page
 from jukebox_kit.song.store import holder
 
 PICTURE = "spectrogram.png"
 
-Stage = Literal["done", "in work", "left", "unreadable"]
+Stage = Literal["done", "in progress", "not started", "unreadable"]
 
 
 @dataclass(frozen=True)
-class Heard:
-    """An item as it can be heard: the best level of it that is whole and has its audio."""
+class BestLevel:
+    """The best complete level of an item that has audio."""
 
     item: int
     level: int
@@ -41,33 +39,34 @@ class Heard:
 class Row:
     """A song on the page.
 
-    told: what was asked for, in short. seconds: an item's, where it is whole. state: level 2 first. why: a sentence.
+    facts: the request in short. seconds: length of a complete item. state: level 2 first. best: what each item's player
+    plays. why: a sentence.
     """
 
     song: Path
     stage: Stage
     artist: str = ""
     genre: str = ""
-    told: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
     seconds: float = 0.0
     state: tuple[LevelState, ...] = ()
-    heard: tuple[Heard, ...] = ()
+    best: tuple[BestLevel, ...] = ()
     why: str = ""
 
 
 def write_album_page(
     folder: Path, title: str, about: str, songs: Sequence[Path], facts: Mapping[str, str] = {}
 ) -> Path:
-    """Write the page of an album into a folder, unless it is there as it is to be; returns its path.
+    """Write the page of an album into a folder, unless the file already has this content; returns its path.
 
-    songs: their folders, in the order of the page; one that is not begun or cannot be read is there with a sentence.
-    facts: what else to tell, by name. SongError where the folder is itself a song, or the disk does not take the page.
+    songs: their folders, in the order of the page; one that has not been started or cannot be read is listed with a
+    sentence. facts: what else to show, by name. SongError if the folder is itself a song or cannot be written to.
     """
     if is_song(folder):
-        raise SongError(f"{folder} is a song with a page of its own; put the album's page into the folder above.")
+        raise SongError(f"{folder} is a song and has its own page; write the album's page to the folder above.")
     models: dict[str, ModelDefinition] = {}
     rows = [_row(song, models) for song in songs]
-    # A name of a file may hold bytes that are no text; links to it are in ASCII and still lead there.
+    # A file name may hold bytes that are not text; links to it are ASCII and still work.
     content = _render(folder, title, about, rows, facts).encode("utf-8", "replace")
     make_folder(folder)
     if read_file(folder / NAME) != content:
@@ -78,130 +77,115 @@ def write_album_page(
 def _row(path: Path, models: dict[str, ModelDefinition]) -> Row:
     try:
         if not is_song(path):
-            return Row(path, "left", why="Not begun yet.")
+            return Row(path, "not started", why="Not started yet.")
         return _read(path, models)
     except JukeboxKitError as error:
         return Row(path, "unreadable", why=str(error).replace(str(path), _name(path)))
-    except Exception as error:  # a folder that somebody filled by hand is not to hide the others
+    except Exception as error:  # one folder that was filled by hand must not hide the others
         return Row(path, "unreadable", why=f"{_name(path)} cannot be read ({type(error).__name__}: {error}).")
 
 
 def _read(path: Path, models: dict[str, ModelDefinition]) -> Row:
     song = Song.open(path)
-    asked = song.request
-    if asked.model not in models:
-        models[asked.model] = load_definition(asked.model)
-    song.definition = models[asked.model]  # reading a YAML for each of many songs would take longer than all else
-    parts = {level: song.items(level) for level in LEVELS}
-    shares, sounds = _made(song)
-    silent = [level for level in LEVELS if shares[level] == 1 and any((level, i) not in sounds for i in parts[level])]
-    stage: Stage = "in work" if any(shares.values()) else "left"
+    request = song.request
+    if request.model not in models:
+        models[request.model] = load_definition(request.model)
+    song.definition = models[request.model]  # reading a YAML file for each of many songs would take longest
+    items = {level: song.items(level) for level in LEVELS}
+    shares, sounds = _progress(song)
+    silent = [level for level in LEVELS if shares[level] == 1 and any((level, i) not in sounds for i in items[level])]
+    stage: Stage = "in progress" if any(shares.values()) else "not started"
     if all(share == 1 for share in shares.values()) and not silent:
         stage = "done"
     why = f"The audio of level {', '.join(map(str, silent))} is not written yet." if silent else ""
     if holder(path) is not None:
-        stage, why = "in work", "It was being worked on when this page was written."
+        stage, why = "in progress", "Another process was working on it when this page was written."
     seconds = song.resolved.samples / song.sr
-    best = {i: min((level for level in LEVELS if (level, i) in sounds), default=None) for i in range(asked.items)}
+    best = {i: min((level for level in LEVELS if (level, i) in sounds), default=None) for i in range(request.items)}
     return Row(
         path,
         stage,
-        asked.artist,
-        asked.genre,
-        (f"seed {asked.seed}", _temperature(song), f"{seconds:.1f} seconds", _count(asked.items, "item")),
+        request.artist,
+        request.genre,
+        (f"seed {request.seed}", _temperature(song), f"{seconds:.1f} seconds", _count(request.items, "item")),
         seconds,
-        tuple(LevelState(level, shares[level], share_words(shares[level])) for level in reversed(LEVELS)),
-        tuple(Heard(i, level) for i, level in best.items() if level is not None),
+        tuple(LevelState(level, shares[level], describe_share(shares[level])) for level in reversed(LEVELS)),
+        tuple(BestLevel(i, level) for i, level in best.items() if level is not None),
         why,
     )
 
 
-def _made(song: Song) -> tuple[dict[int, float], set[tuple[int, int]]]:
-    """Return the share of each level that is made, and the (level, item) that are whole, with audio of these codes."""
+def _progress(song: Song) -> tuple[dict[int, float], set[tuple[int, int]]]:
+    """Return the sampled share of each level, and the (level, item) that are complete and have current audio."""
     shares: dict[int, float] = {}
     sounds: set[tuple[int, int]] = set()
     for level in LEVELS:
-        found, items = song.level(level), song.items(level)
-        done, total = found.done, song.resolved.plans[level].total
+        codes, items = song.level(level), song.items(level)
+        done, total = codes.done, song.resolved.plans[level].total
         shares[level] = sum(done[item] for item in items) / (len(items) * total)
-        whole = (item for item in items if done[item] == total)
-        sounds |= {(level, i) for i in whole if tokens_heard(song, level, i, found.codes[i]) == total}
+        complete = (item for item in items if done[item] == total)
+        sounds |= {(level, i) for i in complete if tokens_heard(song, level, i, codes.codes[i]) == total}
     return shares, sounds
 
 
 def _temperature(song: Song) -> str:
-    """Return the top level's temperature, and those of the others where they are not the model's usual ones."""
-    usual = song.definition.sampling.temperature
-    asked = song.request.temperature or usual
-    if asked[:2] == usual[:2]:
-        return f"temperature {asked[2]:g}"
-    return f"temperature {', '.join(f'{one:g}' for one in asked)} (levels 0, 1, 2)"
+    """Return the top level's temperature, and the others' too if they differ from the model's defaults."""
+    default = song.definition.sampling.temperature
+    temperature = song.request.temperature or default
+    if temperature[:2] == default[:2]:
+        return f"temperature {temperature[2]:g}"
+    return f"temperature {', '.join(f'{one:g}' for one in temperature)} (levels 0, 1, 2)"
 
 
 def _render(folder: Path, title: str, about: str, rows: Sequence[Row], facts: Mapping[str, str]) -> str:
-    table = table_html(tuple(facts.items()))
-    body = Template(web_file("album.html")).substitute(
-        title=escape(title),
-        about=escape(about),
-        summary=_summary(rows),
-        facts=f'<section class="card facts" aria-label="About the album">{table}</section>' if table else "",
-        songs="\n".join(_row_html(folder, row) for row in rows),
-    )
-    return framed(title, body.rstrip(), ("base.css", "album.css"), ("album.js",))
+    values = {
+        "about": about,
+        "summary": _summary(rows),
+        "facts": tuple(facts.items()),
+        "rows": [_row_values(folder, row) for row in rows],
+    }
+    return render_page("album.html", title, values, ("base.css", "album.css"), ("album.js",))
 
 
 def _summary(rows: Sequence[Row]) -> str:
     stages = Counter(row.stage for row in rows)
-    seconds = sum(row.seconds * len(row.heard) for row in rows)
-    told = [
+    seconds = sum(row.seconds * len(row.best) for row in rows)
+    counts = [
         f"{stages['done']} of {_count(len(rows), 'song')} done",
-        f"{stages['in work']} in work",
-        f"{stages['left']} left",
+        f"{stages['in progress']} in progress",
+        f"{stages['not started']} not started",
     ]
     if stages["unreadable"]:
-        told.append(f"{stages['unreadable']} unreadable")
-    return " · ".join([*told, f"{seconds:,.1f} seconds of audio made"])
+        counts.append(f"{stages['unreadable']} unreadable")
+    return " · ".join([*counts, f"{seconds:,.1f} seconds of audio"])
 
 
-def _row_html(folder: Path, row: Row) -> str:
-    name = title = escape(_name(row.song))
-    picture = '<span class="thumb"></span>'
-    if page := _link_to_file(folder, row.song / NAME):
-        title = f'<a href="{page}">{name}</a>'
-    if source := _link_to_file(folder, row.song / PICTURE):
-        picture = f'<img class="thumb" loading="lazy" src="{source}" alt="Spectrogram of {name}">'
-    told = escape(" · ".join(part for part in (row.artist, row.genre, *row.told) if part))
-    state = "".join(state_html(state) for state in row.state)
-    parts = [
-        f'<h2 dir="auto">{title}</h2>',
-        f"<p>{told}</p>" if told else "",
-        f'<ul class="state" aria-label="How far {name} is">{state}</ul>' if state else "",
-        f'<p class="why">{escape(row.why)}</p>' if row.why else "",
-    ]
-    words = escape(f"{_name(row.song)} {row.artist} {row.genre}")
-    players = "".join(_player(folder, row.song, heard) for heard in row.heard)
-    return (
-        f'<li class="song" data-state="{row.stage}" data-words="{words}">{picture}'
-        f'<div>{"".join(parts)}</div><div class="heard">{players}</div></li>'
-    )
-
-
-def _player(folder: Path, song: Path, heard: Heard) -> str:
-    words, name = f"item {heard.item}, level {heard.level}", escape(_name(song))
-    source = _link(folder, song / audio_name(heard.level, heard.item))
-    return (
-        f"<figure><figcaption>{words.capitalize()}</figcaption>"
-        f'<audio controls preload="none" src="{source}" aria-label="{name}, {words}"></audio></figure>'
-    )
+def _row_values(folder: Path, row: Row) -> dict[str, object]:
+    """Return what the template shows of a song; links that lead nowhere are empty."""
+    return {
+        "name": _name(row.song),
+        "artist": row.artist,
+        "genre": row.genre,
+        "stage": row.stage,
+        "facts": [fact for fact in (row.artist, row.genre, *row.facts) if fact],
+        "state": row.state,
+        "why": row.why,
+        "page": _link_to_file(folder, row.song / NAME),
+        "picture": _link_to_file(folder, row.song / PICTURE),
+        "players": [
+            {"item": one.item, "level": one.level, "source": _link(folder, row.song / audio_name(one.level, one.item))}
+            for one in row.best
+        ],
+    }
 
 
 def _link(folder: Path, path: Path) -> str:
-    """Return how the page in a folder names a file, whatever is in its name; safe in an attribute."""
+    """Return the relative URL of a file for a page in a folder, whatever characters its name has."""
     return quote(os.fsencode(os.path.relpath(path.absolute(), folder.absolute())))
 
 
 def _link_to_file(folder: Path, path: Path) -> str:
-    """Return the same; empty where there is no such file, or its folder does not let anybody look."""
+    """Return the same; empty if there is no such file or its folder cannot be read."""
     with suppress(OSError):
         return _link(folder, path) if path.is_file() else ""
     return ""

@@ -1,10 +1,9 @@
 from .html import NAME as NAME
+from .html import WEB as WEB
 from .html import LevelState as LevelState
-from .html import framed as framed
-from .html import share_words as share_words
-from .html import state_html as state_html
-from .html import table_html as table_html
-from .html import web_file as web_file
+from .html import describe_share as describe_share
+from .html import render_page as render_page
+from .html import render_template as render_template
 from .page import PageItem as PageItem
 from .page import Sound as Sound
 from .page import page_of as page_of

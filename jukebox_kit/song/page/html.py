@@ -1,14 +1,16 @@
-"""Pieces of HTML that the pages share: one file that needs nothing else, a level's state, a table."""
+"""What the pages share: templates that escape what is put into them, a page in one file, and the state of a level."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from functools import cache
 from pathlib import Path
-from string import Template
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 WEB = Path(__file__).parent / "web"
 
@@ -17,50 +19,61 @@ NAME = "index.html"
 
 @dataclass(frozen=True)
 class LevelState:
-    """How far a level is: the share of its tokens that is made, and the same in words, with what to know of it."""
+    """The state of a level.
+
+    share: from 0 to 1, of its tokens that are sampled. summary: the same as text, with what else the user should know.
+    """
 
     level: int
     share: float
-    words: str
+    summary: str
 
 
-def web_file(name: str) -> str:
-    """Return a file of the folder `web`, as text."""
-    return (WEB / name).read_text(encoding="utf-8")
+def render_template(folder: Path, name: str, values: Mapping[str, object]) -> str:
+    """Return a template filled with values. Text is escaped; only `Markup` is taken as HTML."""
+    return _environment(folder).get_template(name).render(values)
 
 
-def framed(title: str, body: str, styles: Sequence[str], scripts: Sequence[str]) -> str:
-    """Return a whole page around its body, which is HTML already; the title is text.
+def render_page(
+    template: str, title: str, values: Mapping[str, object], styles: Sequence[str], scripts: Sequence[str]
+) -> str:
+    """Return a whole page made by a template that extends `frame.html`.
 
-    styles, scripts: names of files in `web`, put into the page in their order. Its security policy lets this script run
-    and no other, and lets nothing be fetched but what lies beside the page.
+    styles, scripts: names of files in `web`, put into the page in this order. The page's security policy allows these
+    scripts and no others, and lets nothing be fetched except files beside the page.
     """
-    style, script = ("\n".join(map(web_file, names)) for names in (styles, scripts))
-    return Template(web_file("frame.html")).substitute(
-        title=escape(title),
-        body=body,
-        style=style,
-        script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+    style, script = ("\n".join(map(_read, names)) for names in (styles, scripts))
+    frame = {
+        "title": title,
+        "style": Markup(style),
+        "script": Markup(script),
+        "style_hash": _hash(style),
+        "script_hash": _hash(script),
+    }
+    return render_template(WEB, template, {**values, **frame})
+
+
+def describe_share(share: float) -> str:
+    """Return how much of a level is sampled, as text."""
+    return "complete" if share == 1 else f"{share:.0%} sampled" if share else "not started"
+
+
+@cache
+def _environment(folder: Path) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
+    return environment
 
 
-def state_html(state: LevelState) -> str:
-    """Return how far a level is, as an element of a list of the class `state`."""
-    look = "whole" if state.share == 1 else "growing" if state.share else "waiting"
-    return f'<li class="{look}"><strong>Level {state.level}</strong> {escape(state.words)}</li>'
-
-
-def share_words(share: float) -> str:
-    """Return in words how much of a level is made."""
-    return "whole" if share == 1 else f"{share:.0%} made" if share else "not begun"
-
-
-def table_html(rows: Sequence[tuple[str, str]]) -> str:
-    """Return names and values, as text, as a table; nothing where there are none."""
-    content = "".join(f"<tr><th scope=row>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
-    return f"<table>{content}</table>" if content else ""
+def _read(name: str) -> str:
+    return (WEB / name).read_text(encoding="utf-8")
 
 
 def _hash(content: str) -> str:

@@ -1,8 +1,8 @@
-"""index.html: a song as one page to open by double click, with no server and no network.
+"""index.html: a song as one page that opens by double click, with no server and no network.
 
-`page_of` reads what is in the folder, `render` makes the page of it. Script and style are in the page; sounds and
-pictures are named relative to it, so that the folder can be moved. The notebook shows the same page with `data:` URIs
-in their place.
+`page_of` reads the folder, `render` turns the result into HTML. Script and style are inside the page; sounds and
+pictures are named relative to it, so the folder can be moved. The notebook shows the same page with `data:` URIs in
+their place.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ import dataclasses
 import json
 from collections.abc import Container
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from jukebox_kit.song.audio_files import audio_name, picture_name, tokens_heard, words_name
@@ -22,20 +20,20 @@ from jukebox_kit.song.history import Event
 from jukebox_kit.song.lyrics.alignment import follow, read_alignment
 from jukebox_kit.song.lyrics.timing import Line
 from jukebox_kit.song.manifest import Manifest
-from jukebox_kit.song.page.html import NAME, LevelState, framed, share_words, state_html, table_html, web_file
+from jukebox_kit.song.page.html import NAME, LevelState, describe_share, render_page
 from jukebox_kit.song.reproduce import Recipe, asked_fields, recipe_of
 from jukebox_kit.song.song import LEVELS, Song
 
-UNTIMED = "When each line is sung has not been worked out for this, so the words do not follow the music."
+NOT_ALIGNED = "These lyrics have not been aligned with the music, so they do not follow it."
 
-UNHEARD = "The model's attention does not tell when a line is sung here, so the words do not follow the music."
+NO_EVIDENCE = "The model's attention does not show when each line is sung, so the lyrics do not follow the music."
 
-UNREAD = "This model does not read lyrics, so there is nothing to tell when a line would be sung."
+NO_LYRICS_READ = "This model does not read lyrics, so they cannot be aligned with the music."
 
 
 @dataclass(frozen=True)
 class Sound:
-    """An item's audio at a level, `seconds` long so far.
+    """An item's audio at a level; seconds: how much of it is saved.
 
     audio, picture: names relative to the page, or `data:` URIs; a picture is as wide as its audio is long.
     """
@@ -48,9 +46,9 @@ class Sound:
 
 @dataclass(frozen=True)
 class PageItem:
-    """What can be heard of an item, the best level first; the lines of its lyrics where their times are known.
+    """An item's audio, the best level first, and the lines of its lyrics if their times are known.
 
-    heat_map: the picture of which words were attended to, as a Sound's pictures are named.
+    heat_map: the picture of the attention to the lyrics, named as a Sound's pictures are.
     """
 
     item: int
@@ -61,10 +59,10 @@ class PageItem:
 
 @dataclass(frozen=True)
 class Page:
-    """What a page shows. Parts that are empty are left out of it.
+    """What a page shows. Empty sections are left out.
 
-    seconds: the whole song's, also where less is made; untimed: why the lyrics of items without lines do not follow the
-    music; request: names and values; history: when and what.
+    seconds: length of the whole song, even if less is sampled; untimed: why the lyrics of items without lines do not
+    follow the music; request: names and values; history: when and what.
     """
 
     artist: str
@@ -83,7 +81,7 @@ class Page:
 
 
 def write_page(song: Song) -> None:
-    """Write the song's page, unless it is there as it is to be."""
+    """Write the song's page, unless the file already has this content."""
     content = render(page_of(song)).encode()
     if song.store.read(NAME) != content:
         song.store.write(NAME, content)
@@ -92,14 +90,14 @@ def write_page(song: Song) -> None:
 def page_of(song: Song) -> Page:
     """Return the page of a song as its folder is now.
 
-    Audio that plays other codes than the song's, as after an edit, is left out, and the page says so; so are lyrics in
-    time that were worked out for others.
+    Audio decoded from other codes than the current ones, as after an edit, is left out, and the page says so.
+    Alignments of other codes are left out too.
     """
-    found = {level: song.level(level) for level in LEVELS}
+    codes = {level: song.level(level) for level in LEVELS}
     sounds: dict[tuple[int, int], Sound] = {}
     for level in LEVELS:
         for item in song.items(level):
-            tokens = tokens_heard(song, level, item, found[level].codes[item, : found[level].made[item]])
+            tokens = tokens_heard(song, level, item, codes[level].codes[item, : codes[level].made[item]])
             if tokens:
                 sounds[level, item] = _sound(song, level, item, tokens)
     items = range(song.request.items)
@@ -112,7 +110,7 @@ def page_of(song: Song) -> Page:
         tuple(_item(song, item, heard[item]) for item in items),
         song.request.lyrics,
         _untimed(song),
-        tuple(_state(song, level, found[level], sounds) for level in reversed(LEVELS)),
+        tuple(_state(song, level, codes[level], sounds) for level in reversed(LEVELS)),
         song.resolved.notes,
         _request_rows(song.manifest),
         tuple((_clock(event.when), _event_text(event)) for event in song.manifest.history),
@@ -122,19 +120,11 @@ def page_of(song: Song) -> Page:
 
 
 def render(page: Page) -> str:
-    """Return the page as one HTML file that needs nothing else but the sounds and pictures it names."""
-    body = Template(web_file("page.html")).substitute(
-        artist=escape(page.artist),
-        about=escape(f"{page.genre} · {page.model} · {page.seconds:.1f} seconds"),
-        state="".join(state_html(state) for state in page.state),
-        links="".join(_link(item.item, sound) for item in page.items for sound in item.sounds),
-        lyrics=escape(page.lyrics),
-        untimed=escape(page.untimed),
-        about_song="\n".join(part for part in _sections(page) if part),
-        data=_data(page),
-    )
+    """Return the page as one HTML file that needs nothing but the sounds and pictures it names."""
     title = f"{page.artist} · {page.genre}"
-    return framed(title, body.rstrip(), ("base.css", "player.css"), ("player.js", "view.js"))
+    player = {"seconds": page.seconds, "items": [dataclasses.asdict(item) for item in page.items if item.sounds]}
+    values = {"page": page, "data": player}
+    return render_page("page.html", title, values, ("base.css", "player.css"), ("player.js", "view.js"))
 
 
 def _item(song: Song, item: int, sounds: tuple[Sound, ...]) -> PageItem:
@@ -146,10 +136,10 @@ def _item(song: Song, item: int, sounds: tuple[Sound, ...]) -> PageItem:
 
 
 def _untimed(song: Song) -> str:
-    """Return why the lyrics of items that have no lines in time do not follow the music."""
+    """Return why the lyrics of items without timed lines do not follow the music."""
     if not song.definition.top.use_tokens:
-        return UNREAD
-    return UNTIMED if read_alignment(song, 0) is None else UNHEARD
+        return NO_LYRICS_READ
+    return NOT_ALIGNED if read_alignment(song, 0) is None else NO_EVIDENCE
 
 
 def _sound(song: Song, level: int, item: int, tokens: int) -> Sound:
@@ -160,26 +150,24 @@ def _sound(song: Song, level: int, item: int, tokens: int) -> Sound:
 
 
 def _state(song: Song, level: int, codes: LevelCodes, sounds: Container[tuple[int, int]]) -> LevelState:
-    """Return how far a level is, and which of its audio is left out since it plays other codes than there are."""
+    """Return the state of a level, with a sentence about audio that is missing or out of date."""
     items, total = song.items(level), song.resolved.plans[level].total
     share = sum(codes.done[item] for item in items) / (len(items) * total)
-    words = share_words(share)
+    summary = describe_share(share)
     stale = [i for i in items if (level, i) not in sounds and (song.root / audio_name(level, i)).exists()]
     if stale:
-        which = "Its audio" if len(stale) == len(items) else f"Its audio of item {', '.join(map(str, stale))}"
-        words += (
-            f". {which} is from before the last change of the song, and left out here; jukebox-kit resume renews it"
-        )
+        subject = "Its audio" if len(stale) == len(items) else f"Its audio of item {', '.join(map(str, stale))}"
+        summary += f". {subject} is older than the last edit and not shown; jukebox-kit resume writes it again"
     elif share and not any((level, item) in sounds for item in items):
-        words += ", no audio yet; jukebox-kit resume writes it"
-    return LevelState(level, share, words)
+        summary += ", no audio yet; jukebox-kit resume writes it"
+    return LevelState(level, share, summary)
 
 
 def _request_rows(manifest: Manifest) -> tuple[tuple[str, str], ...]:
-    """Return the request's fields, those asked for and those that matter to any song; lyrics have their own place."""
+    """Return the fields that were requested, and those that every song shows; lyrics are shown elsewhere."""
     shown = {**dataclasses.asdict(manifest.request), **{"lyrics": ""}}
-    asked = asked_fields(manifest.request).keys() | {"model", "artist", "genre", "seconds", "items", "seed"}
-    rows = [(name.replace("_", " "), _value(value)) for name, value in shown.items() if name in asked and value != ""]
+    listed = asked_fields(manifest.request).keys() | {"model", "artist", "genre", "seconds", "items", "seed"}
+    rows = [(name.replace("_", " "), _value(value)) for name, value in shown.items() if name in listed and value != ""]
     if manifest.upsample is not None:
         rows.append(("upsampled items", _value(manifest.upsample)))
     return tuple(rows)
@@ -197,37 +185,3 @@ def _clock(when: str) -> str:
 def _event_text(event: Event) -> str:
     """Return an event's sentence, followed by the details that it leaves out."""
     return f"{event.sentence} {json.dumps(event.details, ensure_ascii=False)}" if event.details else event.sentence
-
-
-def _data(page: Page) -> str:
-    """Return what the player is told, as JSON in which no text can end the element that it stands in."""
-    told = {"seconds": page.seconds, "items": [dataclasses.asdict(item) for item in page.items if item.sounds]}
-    return json.dumps(told, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _link(item: int, sound: Sound) -> str:
-    return f'<li><a href="{escape(sound.audio)}">Item {item}, level {sound.level}</a></li>'
-
-
-def _sections(page: Page) -> list[str]:
-    """Return the parts below the player, empty ones as empty text."""
-    notes = "".join(f"<li>{escape(note)}</li>" for note in page.notes)
-    lines = "".join(f"<li><time>{escape(when)}</time> {escape(what)}</li>" for when, what in page.history)
-    return [
-        _section("Make it again", _recipe_html(page.recipe) if page.recipe else ""),
-        _section("Request", table_html(page.request)),
-        _section("Notes", f"<ul>{notes}</ul>" if notes else ""),
-        _section("History", f'<ol class="history">{lines}</ol>' if lines else ""),
-        _section("Licence", f"<p>Model and what it makes: {escape(page.licence)}.</p>" if page.licence else ""),
-    ]
-
-
-def _section(title: str, content: str) -> str:
-    return f'<section class="card"><h2>{title}</h2>{content}</section>' if content else ""
-
-
-def _recipe_html(recipe: Recipe) -> str:
-    remarks = escape(" ".join(recipe.remarks))
-    blocks = (("From the shell", recipe.shell), ("From Python", recipe.python))
-    code = "".join(f"<h3>{name}</h3><pre tabindex=0><code>{escape(text)}</code></pre>" for name, text in blocks)
-    return f"<p>{remarks}</p>{code}"

@@ -2,65 +2,59 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
 
+from jukebox_kit.song.page.html import WEB, render_template
 from jukebox_kit.song.song import LEVELS
 from jukebox_kit.song.version_tree import Node, lay_out_tree
 
 # Measures of the picture, in pixels.
-WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 204, 46, 34, 14, 8
+BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 204, 46, 34, 14, 8
 
-LETTERS = 27  # as many as fit into a box, in wide fonts too
-
-PLAIN, MARKED = ("#f6f3ec", "#262626", "#8a8a8a"), ("#1f5f8b", "#ffffff", "#8a8a8a")  # box, words, rim
+LABEL_CHARACTERS = 27  # as many as fit into a box, in wide fonts too
 
 
 def tree_svg(nodes: Iterable[Node]) -> str:
-    """Return the tree as an SVG element, roots at the left, to be put into a page.
+    """Return the tree as an SVG element to be put into a page, roots on the left.
 
-    It brings its own colours, which can be read on light and on dark. Each node is a group with its name as
-    `data-version`, the present one has the class `now`.
+    It brings its own colours, which are legible on light and on dark. Each node is a group with its name as
+    `data-version`; the current one has the class `now`.
     """
     placed = {node.name: (node, *_corner(depth, row)) for node, depth, row in lay_out_tree(tuple(nodes))}
-    width = MARGIN + max((x + WIDTH for _, x, _ in placed.values()), default=0)
-    height = MARGIN + max((y + HEIGHT for _, _, y in placed.values()), default=0)
-    lines = [_edge(*placed[node.parent][1:], x, y) for node, x, y in placed.values() if node.parent is not None]
-    boxes = [_box(node, x, y) for node, x, y in placed.values()]
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-            f'role="img" aria-label="versions of the song" font-family="system-ui, sans-serif" font-size="12">',
-            *lines,
-            *boxes,
-            "</svg>",
-        ]
-    )
+    values = {
+        "width": MARGIN + max((x + BOX_WIDTH for _, x, _ in placed.values()), default=0),
+        "height": MARGIN + max((y + BOX_HEIGHT for _, _, y in placed.values()), default=0),
+        "box_width": BOX_WIDTH,
+        "box_height": BOX_HEIGHT,
+        "edges": [_edge(*placed[node.parent][1:], x, y) for node, x, y in placed.values() if node.parent is not None],
+        "boxes": [_box(node, x, y) for node, x, y in placed.values()],
+    }
+    return render_template(WEB, "tree.svg", values)
 
 
 def _corner(depth: int, row: int) -> tuple[int, int]:
-    return MARGIN + depth * (WIDTH + GAP_X), MARGIN + row * (HEIGHT + GAP_Y)
+    return MARGIN + depth * (BOX_WIDTH + GAP_X), MARGIN + row * (BOX_HEIGHT + GAP_Y)
 
 
 def _edge(parent_x: int, parent_y: int, x: int, y: int) -> str:
-    begin, end, bend = parent_x + WIDTH, x, x - GAP_X / 2
-    from_y, to_y = parent_y + HEIGHT / 2, y + HEIGHT / 2
-    path = f"M{begin} {from_y} C{bend} {from_y} {bend} {to_y} {end} {to_y}"
-    return f'<path d="{path}" fill="none" stroke="#8a8a8a" stroke-width="1.5"/>'
+    """Return the path of a curve from the right side of a parent's box to the left side of a child's."""
+    start, end, bend = parent_x + BOX_WIDTH, x, x - GAP_X / 2
+    from_y, to_y = parent_y + BOX_HEIGHT / 2, y + BOX_HEIGHT / 2
+    return f"M{start} {from_y} C{bend} {from_y} {bend} {to_y} {end} {to_y}"
 
 
-def _box(node: Node, x: int, y: int) -> str:
-    fill, ink, rim = MARKED if node.is_now else PLAIN
-    label = node.label if len(node.label) <= LETTERS else f"{node.label[: LETTERS - 1]}…"
+def _box(node: Node, x: int, y: int) -> dict[str, object]:
+    """Return what the template shows of a node."""
     levels = ", ".join(f"level {level} {node.levels[level]:.0%}" for level in reversed(LEVELS))
-    place = "here now" if node.is_now else f"version {node.name}"
-    group = ' class="now"' if node.is_now else ""
+    place = "current" if node.is_now else f"version {node.name}"
     items = f"{node.items} item{'s' if node.items > 1 else ''}"
-    return (
-        f'<g data-version="{html.escape(node.name)}"{group}>'
-        f"<title>{html.escape(f'{node.label} ({place}; {levels})')}</title>"
-        f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="7" fill="{fill}" stroke="{rim}"/>'
-        f'<text x="{x + 9}" y="{y + 19}" fill="{ink}">{html.escape(label)}</text>'
-        f'<text x="{x + 9}" y="{y + 36}" fill="{ink}" font-size="11">'
-        f"{html.escape(f'{place} · {node.seconds:.1f} s · {items}')}</text></g>"
-    )
+    short = node.label if len(node.label) <= LABEL_CHARACTERS else f"{node.label[: LABEL_CHARACTERS - 1]}…"
+    return {
+        "name": node.name,
+        "is_now": node.is_now,
+        "x": x,
+        "y": y,
+        "title": f"{node.label} ({place}; {levels})",
+        "label": short,
+        "facts": f"{place} · {node.seconds:.1f} s · {items}",
+    }

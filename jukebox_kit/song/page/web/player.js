@@ -141,7 +141,7 @@ function makePlayer(song, place, changed) {
     changed();
   }
 
-  // Choose a level, or BEST: for each moment the best that is made.
+  // Choose a level, or BEST: the best available at each moment.
   function wish(level) {
     state.wanted = level;
     go(moment(), false);

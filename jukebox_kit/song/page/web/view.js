@@ -39,7 +39,7 @@
   }
 
   function build() {
-    const titles = { [BEST]: "For each moment the best level that is made", 0: "The finest", 2: "The coarsest" };
+    const titles = { [BEST]: "The best level available at each moment", 0: "The finest", 2: "The coarsest" };
     const made = new Set(song.items.flatMap((one) => one.sounds.map((sound) => sound.level)));
     for (const level of [BEST, ...[...made].sort()]) {
       const button = press(() => player.wish(level), level === BEST ? "Best" : `Level ${level}`);
@@ -136,10 +136,10 @@
       : "";
     if (!heard) return `${gone}Nothing of item ${one.item} can be heard.`;
     const playing = `${gone}Item ${one.item}, level ${heard.level}`;
-    if (state.wanted === BEST) return `${playing}: the best that is made at this moment.`;
+    if (state.wanted === BEST) return `${playing}: the best available at this moment.`;
     if (heard.level === state.wanted) return `${playing}.`;
     const wanted = one.sounds.find((sound) => sound.level === state.wanted && !player.broken.has(sound));
-    const why = wanted ? `is made up to ${clock(wanted.seconds)} so far` : "is not there";
+    const why = wanted ? `is available up to ${clock(wanted.seconds)} so far` : "is not available";
     return `${playing}: level ${state.wanted} ${why}.`;
   }
 
