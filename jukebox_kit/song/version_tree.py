@@ -8,10 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from jukebox_kit.errors import SongError
+from jukebox_kit.model import DOWNWARD, LEVELS, TOP
 from jukebox_kit.song.edits import BACK_TO
 from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.page.tree_svg import _laid_out
-from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.song import Song
 from jukebox_kit.song.versions import Levels, read_version, version_names
 
 NOW = "now"
@@ -86,7 +87,7 @@ def _furthest(names: list[str], states: Mapping[str, _State]) -> str:
 
 def _node(song: Song, name: str, parent: str | None, states: Mapping[str, _State], names: list[str]) -> Node:
     state = states[NOW if NOW in names else name]
-    made = min(state.levels[LEVELS[-1]].made) * song.definition.vqvae.hops[-1]
+    made = min(state.levels[TOP].made) * song.definition.vqvae.hops[-1]
     shares = tuple(sum(found.done) / found.codes.size for found in (state.levels[level] for level in LEVELS))
     label = _label(states[names[0]].manifest, states)
     return Node(name, parent, label, made / song.sr, state.manifest.request.items, NOW in names, shares)
@@ -108,7 +109,7 @@ def tree_text(nodes: Iterable[Node]) -> str:
     """Return the tree in lines, one for each node, indented below its parent; the present one has a star."""
     lines: list[str] = []
     for node, depth, _ in _laid_out(tuple(nodes)):
-        levels = "  ".join(f"level_{level} {node.levels[level]:4.0%}" for level in reversed(LEVELS))
+        levels = "  ".join(f"level_{level} {node.levels[level]:4.0%}" for level in DOWNWARD)
         mark = "*" if node.is_now else " "
         lines.append(f"{'  ' * depth}{mark} {node.name}  {node.label}, {node.seconds:.1f} s  {levels}")
     return "\n".join(lines)

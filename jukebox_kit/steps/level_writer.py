@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from jukebox_kit.engine import UNMADE, Model
-from jukebox_kit.song import LEVELS, Codes, Layout, LevelCodes, Song, layout_of, write_sounds
+from jukebox_kit.model import TOP
+from jukebox_kit.song import Codes, Layout, LevelCodes, Song, layout_of, write_sounds
 from jukebox_kit.steps.progress import Progress, RunSettings, check_stop
 
 REPORTS_A_SECOND = 4
@@ -19,7 +20,7 @@ REPORTS_A_SECOND = 4
 
 def layout_now(song: Song, level: int, found: LevelCodes | None = None) -> Layout:
     """Return the rows that a level is being made as, or will be; `found` spares reading its codes again."""
-    chunks = 1 if level == LEVELS[-1] else song.request.chunks[level]
+    chunks = 1 if level == TOP else song.request.chunks[level]
     return layout_of(song.resolved.plans[level], found or song.level(level), chunks)
 
 

@@ -22,12 +22,12 @@ from jukebox_kit.engine import (
     weights_bytes,
 )
 from jukebox_kit.errors import RequestError
+from jukebox_kit.model import DOWNWARD
 from jukebox_kit.model.weights import PARTS, ModelDefinition, load_definition, shipped_models
 from jukebox_kit.song import lay_chunks
 
 BUCKETS = (1, 2, 4, 8, 16)  # items at once
 
-LEVELS = (2, 1, 0)
 
 TOGETHER = ((0, 1, 2), (0, 1), ())  # levels that stay loaded beside each other where there is room, the best first
 
@@ -82,7 +82,7 @@ def plan_memory(
     batch: int | None = None,
     *,
     engine: str = "fast",
-    levels: tuple[int, ...] = LEVELS,
+    levels: tuple[int, ...] = DOWNWARD,
     hop_fraction: tuple[float, ...] | None = None,
     chunks: tuple[int, int] = (1, 1),
 ) -> MemoryPlan:
@@ -183,7 +183,7 @@ def _reason(
     others = [(definition, f"--weights {kind}") for kind in kinds(device) if weights not in (None, kind)]
     others += [(load_definition(name), f"the model {name}") for name in shipped_models() if name != definition.name]
     for other, choice in others:
-        work = _Work.of(other, song_samples(other, other.seconds_range[0]), 1, 1, LEVELS, None, (1, 1))
+        work = _Work.of(other, song_samples(other, other.seconds_range[0]), 1, 1, DOWNWARD, None, (1, 1))
         tried = (choice.removeprefix("--weights "),) if other is definition else kinds(device)
         if any(work.fitted(Placement(device, each), free - SPARE[device.type]) for each in tried):
             advice = f"or choose {choice}"

@@ -23,7 +23,8 @@ import torch
 
 from jukebox_kit.engine import UNMADE, Model
 from jukebox_kit.errors import SongBusyError, SongError
-from jukebox_kit.song import LEVELS, Codes, LevelCodes, Song, pack_codes, unpack_codes
+from jukebox_kit.model import TOP
+from jukebox_kit.song import Codes, LevelCodes, Song, pack_codes, unpack_codes
 from jukebox_kit.song.store import Store, holder, open_store
 from jukebox_kit.steps.level_writer import LevelWriter, layout_now
 from jukebox_kit.steps.progress import RunSettings
@@ -168,7 +169,7 @@ def _mark(song: Song, level: int) -> str:
     facts = [asdict(song.request), asdict(song.resolved), song.manifest.checkpoints, layout.starts, layout.length]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     digest.update(given.tobytes())
-    if level < LEVELS[-1]:
+    if level < TOP:
         digest.update(song.codes(level + 1)[list(song.items(level))].tobytes())
     return digest.hexdigest()[:12]
 

@@ -19,8 +19,9 @@ from urllib.parse import quote
 
 from jukebox_kit._files import make_folder, read_file, write_whole
 from jukebox_kit.errors import JukeboxKitError, SongError
+from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition
-from jukebox_kit.song import LEVELS, Song, audio_name, is_song, tokens_heard
+from jukebox_kit.song import Song, audio_name, is_song, tokens_heard
 from jukebox_kit.song.page import NAME, LevelState, framed, share_words, state_html, table_html, web_file
 from jukebox_kit.song.store import holder
 
@@ -110,7 +111,7 @@ def _read(path: Path, models: dict[str, ModelDefinition]) -> Row:
         asked.genre,
         (f"seed {asked.seed}", _temperature(song), f"{seconds:.1f} seconds", _count(asked.items, "item")),
         seconds,
-        tuple(LevelState(level, shares[level], share_words(shares[level])) for level in reversed(LEVELS)),
+        tuple(LevelState(level, shares[level], share_words(shares[level])) for level in DOWNWARD),
         tuple(Heard(i, level) for i, level in best.items() if level is not None),
         why,
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.song.audio_files import audio_name, picture_name, tokens_heard, words_name
 from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.lyrics.alignment import follow, read_alignment
@@ -23,7 +24,7 @@ from jukebox_kit.song.lyrics.timing import Line
 from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.page.html import NAME, LevelState, framed, share_words, state_html, table_html, web_file
 from jukebox_kit.song.reproduce import Again, again, asked_fields
-from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.song import Song
 
 UNTIMED = "When each line is sung has not been worked out for this, so the words do not follow the music."
 
@@ -111,7 +112,7 @@ def page_of(song: Song) -> Page:
         tuple(_item(song, item, heard[item]) for item in items),
         song.request.lyrics,
         _untimed(song),
-        tuple(_state(song, level, found[level], sounds) for level in reversed(LEVELS)),
+        tuple(_state(song, level, found[level], sounds) for level in DOWNWARD),
         song.resolved.notes,
         _request_rows(song.manifest),
         tuple((_clock(line["when"]), _told(line)) for line in song.manifest.history),

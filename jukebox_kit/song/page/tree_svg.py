@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
-from jukebox_kit.song.song import LEVELS
+from jukebox_kit.model import DOWNWARD
 from jukebox_kit.song.version_tree import Node
 
 # Measures of the picture, in pixels.
@@ -69,7 +69,7 @@ def _edge(parent_x: int, parent_y: int, x: int, y: int) -> str:
 def _box(node: Node, x: int, y: int) -> str:
     fill, ink, rim = MARKED if node.is_now else PLAIN
     label = node.label if len(node.label) <= LETTERS else f"{node.label[: LETTERS - 1]}…"
-    levels = ", ".join(f"level {level} {node.levels[level]:.0%}" for level in reversed(LEVELS))
+    levels = ", ".join(f"level {level} {node.levels[level]:.0%}" for level in DOWNWARD)
     place = "here now" if node.is_now else f"version {node.name}"
     group = ' class="now"' if node.is_now else ""
     items = f"{node.items} item{'s' if node.items > 1 else ''}"
