@@ -12,8 +12,9 @@ import pytest
 
 import jukebox_kit as jk
 from jukebox_kit.errors import RequestError, SongError
+from jukebox_kit.model import LEVELS
 from jukebox_kit.song import edits
-from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.song import Song
 from jukebox_kit.song.store.local import LocalStore
 from jukebox_kit.song.versions import version_names
 from tests.conftest import Run

@@ -12,9 +12,10 @@ import torch
 
 import jukebox_kit as jk
 from jukebox_kit.errors import SongError
+from jukebox_kit.model import LEVELS
 from jukebox_kit.song.interop.exporting import export_2020
 from jukebox_kit.song.interop.importing import import_songs
-from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.song import Song
 from tests.old import OLD_FORMATS, OLD_RUN, codes_of, imported, one, write_mini, write_run
 
 

@@ -23,9 +23,10 @@ import jukebox_kit as jk
 from jukebox_kit.engine.model import Model
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.jobs.queue import Outcome, Report, Standing, bring_old, order, standings, work_through
+from jukebox_kit.model import LEVELS
 from jukebox_kit.song.interop.exporting import export_2020
 from jukebox_kit.song.interop.importing import ImportOverrides
-from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.song import Song
 from jukebox_kit.steps import steps
 from tests.conftest import shell
 

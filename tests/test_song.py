@@ -19,8 +19,9 @@ import torch
 import jukebox_kit as jk
 from jukebox_kit.engine.model import Model
 from jukebox_kit.errors import SongBusyError, SongError, StoppedError
+from jukebox_kit.model import LEVELS
 from jukebox_kit.song.codes import LevelCodes, pack_codes, unpack_codes
-from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.song import Song
 from tests.conftest import Run
 
 REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "lyrics": "la la la", "seconds": 0.6, "seed": 3}

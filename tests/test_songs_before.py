@@ -18,11 +18,12 @@ import pytest
 
 import jukebox_kit as jk
 from jukebox_kit.engine.model import Model
+from jukebox_kit.model import LEVELS
 from jukebox_kit.song import edits
 from jukebox_kit.song.history import Event
 from jukebox_kit.song.lyrics.alignment import read_alignment
 from jukebox_kit.song.page.page import page_of
-from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.song import Song
 from jukebox_kit.song.version_tree import tree, tree_text
 from jukebox_kit.song.versions import version_names
 from tests.conftest import TESTS, shell

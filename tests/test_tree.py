@@ -15,9 +15,10 @@ import pytest
 import jukebox_kit as jk
 from jukebox_kit.engine.windows import UNMADE
 from jukebox_kit.errors import SongError
+from jukebox_kit.model import LEVELS
 from jukebox_kit.song import edits
 from jukebox_kit.song.page.tree_svg import tree_svg
-from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.song import Song
 from jukebox_kit.song.version_tree import Node, tree, tree_text
 from tests.conftest import shell
 

@@ -27,8 +27,9 @@ import numpy as np
 import typer
 
 from jukebox_kit.errors import SongError
+from jukebox_kit.model import LEVELS
 from jukebox_kit.song.codes import Codes
-from jukebox_kit.song.song import LEVELS, Song, is_song
+from jukebox_kit.song.song import Song, is_song
 from jukebox_kit.song.store.drive import journal_folder
 
 REQUEST = ["--artist", "glass bells", "--genre", "march", "--lyrics", "la mo di nu", "--items", "3", "--seconds", "8"]

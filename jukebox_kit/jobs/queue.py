@@ -14,7 +14,8 @@ import torch
 
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError, RequestError, SongBusyError, StoppedError
-from jukebox_kit.song import LEVELS, Song, find_songs, sounds_stand
+from jukebox_kit.model import LEVELS
+from jukebox_kit.song import Song, find_songs, sounds_stand
 from jukebox_kit.song.interop import ImportOverrides, import_songs
 from jukebox_kit.song.store import holder
 from jukebox_kit.steps import RunSettings, load_planned, sample

@@ -1,4 +1,7 @@
 from .conditioners import CodesConditioner as CodesConditioner
+from .configuration import DOWNWARD as DOWNWARD
+from .configuration import LEVELS as LEVELS
+from .configuration import TOP as TOP
 from .configuration import Pattern as Pattern
 from .configuration import PriorConfig as PriorConfig
 from .configuration import VQVAEConfig as VQVAEConfig

@@ -16,6 +16,10 @@ from jukebox_kit.errors import ConfigurationError
 
 T = TypeVar("T")
 
+TOP = 2  # the level with the coarsest codes, which is sampled first
+LEVELS = (0, 1, 2)  # as the release numbers them: level 0 is what one hears
+DOWNWARD = (2, 1, 0)  # in the order they are sampled
+
 # Written by the release beside the rest, but without effect on what a trained part computes.
 TRAINING_ONLY = frozenset(
     {

@@ -9,11 +9,12 @@ import ipywidgets as widgets
 
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.jobs import ORDERS, Outcome, Report, Standing, bring_old, order, standings, work_through
+from jukebox_kit.model import DOWNWARD
 from jukebox_kit.notebook import colab
 from jukebox_kit.notebook.background import State
 from jukebox_kit.notebook.session import Session
 from jukebox_kit.notebook.widgets import button, check_box, told
-from jukebox_kit.song import LEVELS, Song
+from jukebox_kit.song import Song
 from jukebox_kit.steps import duration
 
 
@@ -95,7 +96,7 @@ def _table(found: tuple[Standing, ...]) -> str:
     head = "<tr><th align=left>song</th><th>level 2</th><th>level 1</th><th>level 0</th><th align=left>state</th></tr>"
     rows = ""
     for one in found:
-        shares = "".join(f"<td align=right>{_share(one, level)}</td>" for level in reversed(LEVELS))
+        shares = "".join(f"<td align=right>{_share(one, level)}</td>" for level in DOWNWARD)
         state = one.state + (f": {one.why}" if one.why else "")
         rows += f"<tr><td>{html.escape(one.song.name)}</td>{shares}<td>{html.escape(state)}</td></tr>"
     return f'<table style="border-spacing:12px 2px">{head}{rows}</table>'

@@ -9,8 +9,9 @@ from typing import Any
 
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit.model import TOP
 from jukebox_kit.notebook.background import State, Worker, worker
-from jukebox_kit.song import LEVELS, Song, find_songs
+from jukebox_kit.song import Song, find_songs
 from jukebox_kit.steps import RunSettings, load_for, load_planned
 
 PREVIEW_EVERY = 60.0  # seconds; somebody sits there and listens
@@ -108,7 +109,7 @@ class Session:
 
 def begun_below(song: Song) -> bool:
     """Return whether the levels below the top were begun, so that going on means going on with them."""
-    top = LEVELS[-1]
+    top = TOP
     return any(status.done for status in song.status() if status.level != top)
 
 

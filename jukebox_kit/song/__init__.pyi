@@ -47,7 +47,6 @@ from .request import Resolved as Resolved
 from .request import normalise_request as normalise_request
 from .request import read_lyrics as read_lyrics
 from .request import resolve as resolve
-from .song import LEVELS as LEVELS
 from .song import Song as Song
 from .song import find_songs as find_songs
 from .song import is_song as is_song

@@ -15,12 +15,13 @@ from typing import Any
 
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import RequestError, SongError
+from jukebox_kit.model import LEVELS
 from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.history import EventKind
 from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.page.page import write_page
 from jukebox_kit.song.request import normalise_request, resolve
-from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.song import Song
 from jukebox_kit.song.versions import Levels, keep_version, read_manifest, read_version, version_names, write_levels
 
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 import soundfile
 
 from jukebox_kit.engine import Model
+from jukebox_kit.model import LEVELS, TOP
 from jukebox_kit.song.audio import Audio, wav_bytes
 from jukebox_kit.song.audio_files import audio_name, mark_of, picture_name, tokens_heard, words_name
 from jukebox_kit.song.lyrics.alignment import ensure_alignments, read_alignment
 from jukebox_kit.song.page.page import write_page
 from jukebox_kit.song.pictures import heat_map_png, spectrogram_png, strip_png
-from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.song import Song
 
 
 def finish_sounds(song: Song, level: int, model: Model) -> None:
@@ -46,7 +47,7 @@ def write_sounds(song: Song, level: int, model: Model) -> None:
     first = song.items(0)[0]
     if audio_name(level, first) in changed or not (song.root / "spectrogram.png").exists():
         _write_spectrogram(song, first)
-    if level == LEVELS[-1]:
+    if level == TOP:
         _write_words(song, changed)
     write_page(song)
 
@@ -58,7 +59,7 @@ def add_words(song: Song, model: Model) -> None:
     """
     ensure_alignments(song, model)
     with song.locked():
-        _write_words(song, {audio_name(LEVELS[-1], item) for item in song.items(LEVELS[-1])})
+        _write_words(song, {audio_name(TOP, item) for item in song.items(TOP)})
         write_page(song)
         song.store.publish()
 
@@ -71,9 +72,9 @@ def _write_sound(song: Song, level: int, item: int, model: Model) -> None:
 
 def _write_words(song: Song, changed: set[str]) -> None:
     """Write the pictures of which words were attended to, of items whose audio has changed or that have none."""
-    for item in song.items(LEVELS[-1]):
+    for item in song.items(TOP):
         missing = not (song.root / words_name(item)).exists()
-        alignment = read_alignment(song, item) if missing or audio_name(LEVELS[-1], item) in changed else None
+        alignment = read_alignment(song, item) if missing or audio_name(TOP, item) in changed else None
         if alignment is not None:
             seconds, lines = len(alignment.weights) * alignment.frame_seconds, alignment.text.split("\n")
             picture = heat_map_png(alignment.weights, seconds, lines, f"what item {item} attends to")

@@ -25,6 +25,7 @@ import torch
 
 from jukebox_kit.engine import UNMADE, Model
 from jukebox_kit.errors import SongError
+from jukebox_kit.model import DOWNWARD, LEVELS, TOP
 from jukebox_kit.model.weights import ModelDefinition, load_definition
 from jukebox_kit.song.audio import Audio, wav_bytes
 from jukebox_kit.song.chunks import level_audio
@@ -34,8 +35,6 @@ from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.request import Request, Resolved, normalise_request, resolve
 from jukebox_kit.song.store.base import Store
 from jukebox_kit.song.store.detect import open_store
-
-LEVELS = (0, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -189,12 +188,12 @@ class Song:
 
     def items(self, level: int) -> tuple[int, ...]:
         """Return the items that a level is made of: all of them at the top, below it those chosen for upsampling."""
-        chosen = self.manifest.upsample if level != LEVELS[-1] else None
+        chosen = self.manifest.upsample if level != TOP else None
         return tuple(range(self.request.items)) if chosen is None else chosen
 
     def status(self) -> tuple[LevelStatus, ...]:
         """Return how far each level is, level 2 first."""
-        found = ((level, self.codes(level)[list(self.items(level))]) for level in reversed(LEVELS))
+        found = ((level, self.codes(level)[list(self.items(level))]) for level in DOWNWARD)
         return tuple(LevelStatus(level, int((codes != UNMADE).sum()), codes.size) for level, codes in found)
 
     def audio(self, level: int = 0, item: int = 0, model: Model | None = None) -> Audio:

@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from jukebox_kit.errors import SongError
+from jukebox_kit.model import DOWNWARD, LEVELS, TOP
 from jukebox_kit.song.history import RETURNS
 from jukebox_kit.song.manifest import Manifest
-from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.song import Song
 from jukebox_kit.song.versions import Levels, read_version, version_names
 
 NOW = "now"
@@ -85,7 +86,7 @@ def _furthest(names: list[str], states: Mapping[str, _State]) -> str:
 
 def _node(song: Song, name: str, parent: str | None, states: Mapping[str, _State], names: list[str]) -> Node:
     state = states[NOW if NOW in names else name]
-    made = min(state.levels[LEVELS[-1]].made) * song.definition.vqvae.hops[-1]
+    made = min(state.levels[TOP].made) * song.definition.vqvae.hops[-1]
     fractions = tuple(sum(codes.done) / codes.codes.size for codes in (state.levels[level] for level in LEVELS))
     label = _label(states[names[0]].manifest, states)
     return Node(name, parent, label, made / song.sr, state.manifest.request.items, NOW in names, fractions)
@@ -109,7 +110,7 @@ def tree_text(nodes: Iterable[Node]) -> str:
     """Return the tree as lines of text, each node indented below its parent; a star marks the current version."""
     lines: list[str] = []
     for node, depth, _ in lay_out_tree(tuple(nodes)):
-        levels = "  ".join(f"level_{level} {node.levels[level]:4.0%}" for level in reversed(LEVELS))
+        levels = "  ".join(f"level_{level} {node.levels[level]:4.0%}" for level in DOWNWARD)
         mark = "*" if node.is_now else " "
         lines.append(f"{'  ' * depth}{mark} {node.name}  {node.label}, {node.seconds:.1f} s  {levels}")
     return "\n".join(lines)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from jukebox_kit.errors import SongError
+from jukebox_kit.model import LEVELS
 from jukebox_kit.song.codes import LevelCodes, pack_codes, unpack_codes
 from jukebox_kit.song.manifest import Manifest
-from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.song import Song
 
 Levels = dict[int, LevelCodes]
 

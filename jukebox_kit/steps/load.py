@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from jukebox_kit.engine import UNMADE, Model, Placement, free_memory, usable_device, weights_bytes
 from jukebox_kit.errors import RequestError
+from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import load_definition
-from jukebox_kit.song import LEVELS, Song, normalise_request
+from jukebox_kit.song import Song, normalise_request
 from jukebox_kit.steps.memory_plan import MemoryPlan, kinds, plan_memory
 from jukebox_kit.steps.progress import AUTO, RunSettings
 
@@ -92,7 +93,7 @@ def plan_song(
     loaded: Model | None = None,
 ) -> MemoryPlan:
     """Return the memory plan for what is left of a song. loaded: a model whose memory counts as free."""
-    left = tuple(level for level in reversed(LEVELS) if (song.codes(level)[list(song.items(level))] == UNMADE).any())
+    left = tuple(level for level in DOWNWARD if (song.codes(level)[list(song.items(level))] == UNMADE).any())
     return plan_memory(
         song.definition,
         song.resolved.samples / song.sr,
@@ -102,7 +103,7 @@ def plan_song(
         precision,
         batch_size,
         engine=engine,
-        levels=left or LEVELS[::-1],
+        levels=left or DOWNWARD,
         hop_fraction=song.request.hop_fraction,
         chunks=song.request.chunks,
     )

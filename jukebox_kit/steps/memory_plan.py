@@ -22,12 +22,12 @@ from jukebox_kit.engine import (
     weights_bytes,
 )
 from jukebox_kit.errors import RequestError
+from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import PARTS, ModelDefinition, load_definition, shipped_models
 from jukebox_kit.song import chunks_at, lay_chunks
 
 BUCKETS = (1, 2, 4, 8, 16)  # items at once
 
-LEVELS = (2, 1, 0)
 
 TOGETHER = ((0, 1, 2), (0, 1), ())  # levels that stay loaded beside each other where there is room, the best first
 
@@ -82,7 +82,7 @@ def plan_memory(
     batch: int | None = None,
     *,
     engine: str = "fast",
-    levels: tuple[int, ...] = LEVELS,
+    levels: tuple[int, ...] = DOWNWARD,
     hop_fraction: tuple[float, ...] | None = None,
     chunks: tuple[int, int] = (1, 1),
 ) -> MemoryPlan:

@@ -23,8 +23,8 @@ import torch
 
 from jukebox_kit.engine import UNMADE, Model
 from jukebox_kit.errors import SongBusyError, SongError
+from jukebox_kit.model import TOP
 from jukebox_kit.song import (
-    LEVELS,
     Codes,
     EventKind,
     LevelCodes,
@@ -185,7 +185,7 @@ def _mark(song: Song, level: int) -> str:
     ]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     digest.update(given.tobytes())
-    if level < LEVELS[-1]:
+    if level < TOP:
         digest.update(song.codes(level + 1)[list(song.items(level))].tobytes())
     return digest.hexdigest()[:12]
 

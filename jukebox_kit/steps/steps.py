@@ -12,7 +12,8 @@ import torch
 
 from jukebox_kit.engine import UNMADE, LevelJob, Model, job_loop, sample_level, threads_for
 from jukebox_kit.errors import SongError
-from jukebox_kit.song import LEVELS, SampledAudio, Song, finish_sounds
+from jukebox_kit.model import DOWNWARD, TOP
+from jukebox_kit.song import SampledAudio, Song, finish_sounds
 from jukebox_kit.song.lyrics import try_alignments
 from jukebox_kit.steps.level_writer import LevelWriter
 from jukebox_kit.steps.load import load_planned, plan_step
@@ -42,7 +43,7 @@ def run_facts(model: Model, batch: int, own: bool) -> dict[str, Any]:
 def sample(song: Song, until: int = 0, model: Model | None = None, options: RunSettings | None = None) -> Song:
     """Do what is left of a song, level 2 first, down to level `until`. Returns the song."""
     loaded = model or load_planned(song, options)
-    for level in reversed(LEVELS):
+    for level in DOWNWARD:
         if level >= until:
             _step(song, level, loaded, options or RunSettings())
     return song
@@ -131,7 +132,7 @@ def _step(song: Song, level: int, model: Model, options: RunSettings) -> Song:
         elif not taken:
             finish_sounds(song, level, model)
             return song
-        if level == LEVELS[-1]:  # while the top prior is there
+        if level == TOP:  # while the top prior is there
             try_alignments(song, model.prior(level), lambda: check_stop(song, options))
         finish_sounds(song, level, model)
     return song
@@ -195,7 +196,7 @@ def _sampled(writer: LevelWriter, rows: tuple[int, ...], above: torch.Tensor | N
 
 
 def _upper_codes(song: Song, level: int, model: Model) -> torch.Tensor | None:
-    if level == LEVELS[-1]:
+    if level == TOP:
         return None
     codes = song.codes(level + 1)
     if (codes[list(song.items(level))] == UNMADE).any():

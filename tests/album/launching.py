@@ -16,7 +16,8 @@ from subprocess import DEVNULL
 
 import numpy as np
 
-from jukebox_kit.song.song import LEVELS, Song, find_songs
+from jukebox_kit.model import LEVELS
+from jukebox_kit.song.song import Song, find_songs
 
 BESIDE = Path(sys.executable).parent / "mpiexec"  # of the mpich wheel
 MPIEXEC = str(BESIDE) if BESIDE.exists() else shutil.which("mpiexec")

@@ -29,12 +29,13 @@ from jukebox_kit.engine.model import Model, of_package
 from jukebox_kit.engine.original import JukeboxDecoder, JukeboxPrior, JukeboxVQVAE, package
 from jukebox_kit.engine.placement import Placement
 from jukebox_kit.errors import CheckpointError, RequestError, StoppedError
+from jukebox_kit.model import LEVELS
 from jukebox_kit.model.weights import PACKAGES
 from jukebox_kit.model.weights.blank import blank_prior
 from jukebox_kit.model.weights.checkpoint import recipe_state
 from jukebox_kit.model.weights.definition import load_definition
 from jukebox_kit.song.lyrics.alignment import align
-from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.song import Song
 from tests.conftest import GOLDEN, shell, small_prior
 from tests.test_song import REQUEST
 

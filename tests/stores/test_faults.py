@@ -21,8 +21,9 @@ import torch
 import jukebox_kit as jk
 from jukebox_kit.engine.sampling import sample_level
 from jukebox_kit.errors import SongError
+from jukebox_kit.model import LEVELS
 from jukebox_kit.song.codes import unpack_codes
-from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.song import Song
 from jukebox_kit.song.store.detect import examine_disk, file_system
 from jukebox_kit.steps.progress import Progress
 from tests.conftest import Run

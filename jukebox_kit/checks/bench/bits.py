@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from jukebox_kit.checks.bench.report import table
 from jukebox_kit.engine import CachedDecoder, Model, threads_for
 from jukebox_kit.errors import RequestError
+from jukebox_kit.model import DOWNWARD
 from jukebox_kit.model.weights import blank_prior
 from jukebox_kit.steps import kinds
 from jukebox_kit.training import CodeCorpus, Windows, encode_windows, synthesise_windows
@@ -49,7 +50,7 @@ def bits_by_weights(
     device: str | torch.device | None = None,
     weights: tuple[str, ...] | None = None,
     engines: tuple[str, ...] = FORMS,
-    levels: tuple[int, ...] = (2, 1, 0),
+    levels: tuple[int, ...] = DOWNWARD,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[BitsRow]:
     """Return the bits a token of each level, kind of weights and engine, on windows of so many songs.

@@ -15,13 +15,11 @@ from jukebox_kit.checks.bench.run import CHOICE
 from jukebox_kit.checks.bench.shapes import Subject, build
 from jukebox_kit.engine import UNMADE, LevelJob, Model, Placement, plan_level, sample_level, threads_for
 from jukebox_kit.errors import RequestError
-from jukebox_kit.model import Labels
+from jukebox_kit.model import DOWNWARD, Labels
 
 TURN = 25  # steps
 
 FACTORS = (1, 2, 4, 8)
-
-LEVELS = (2, 1, 0)
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ def _song(model: Model, seconds: float, say: Callable[[str], None]) -> Length:
     fresh, taken, above = memory.forget(), 0.0, None
     codes = torch.zeros(1, 0, dtype=torch.long)
     labels = Labels(0, (0,), (), max(samples, int(definition.seconds_range[0] * sr) + 1))
-    for level in LEVELS:
+    for level in DOWNWARD:
         prior = model.prior(level)
         plan = plan_level(prior.config, definition.vqvae, samples, definition.sampling.hop_fraction[level])
         job = LevelJob(plan, (0,), (labels,), above, 0, CHOICE, model.placement)

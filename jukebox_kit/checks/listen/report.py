@@ -16,7 +16,7 @@ from torch import Tensor
 
 from jukebox_kit.checks.listen.measures import Listener, log_spectral_distance, scale_share, tempo_bpm
 from jukebox_kit.engine import UNMADE, LevelJob, Model, SamplingParams, plan_level, sample_level
-from jukebox_kit.model import Labels, lyric_tokens
+from jukebox_kit.model import DOWNWARD, Labels, lyric_tokens
 from jukebox_kit.song import Audio
 from jukebox_kit.training import ARTISTS, GENRES, VOWELS, SynthSong, synthesise
 
@@ -128,7 +128,7 @@ def sample_pairs(
     samples = int(seconds * definition.vqvae.sr) // definition.vqvae.hops[-1] * definition.vqvae.hops[-1]
     labels = pair_labels(songs, model)
     found: dict[int, Tensor] = {} if given is None else {2: given}
-    for level in (2, 1, 0) if given is None else (1, 0):
+    for level in DOWNWARD if given is None else (1, 0):
         report(f"seed {seed}: level {level}")
         prior = definition.priors[level]
         plan = plan_level(prior, definition.vqvae, samples, definition.sampling.hop_fraction[level])

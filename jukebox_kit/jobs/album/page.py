@@ -17,8 +17,9 @@ from urllib.parse import quote
 
 from jukebox_kit._files import make_folder, read_file, write_whole
 from jukebox_kit.errors import JukeboxKitError, SongError
+from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition
-from jukebox_kit.song import LEVELS, Song, audio_name, is_song, tokens_heard
+from jukebox_kit.song import Song, audio_name, is_song, tokens_heard
 from jukebox_kit.song.page import NAME, LevelState, describe_share, render_page
 from jukebox_kit.song.store import holder
 
@@ -109,7 +110,7 @@ def _read(path: Path, models: dict[str, ModelDefinition]) -> Row:
         request.genre,
         (f"seed {request.seed}", _temperature(song), f"{seconds:.1f} seconds", _count(request.items, "item")),
         seconds,
-        tuple(LevelState(level, shares[level], describe_share(shares[level])) for level in reversed(LEVELS)),
+        tuple(LevelState(level, shares[level], describe_share(shares[level])) for level in DOWNWARD),
         tuple(BestLevel(i, level) for i, level in best.items() if level is not None),
         why,
     )

@@ -17,7 +17,7 @@ from jukebox_kit.jobs.album.album import Album
 from jukebox_kit.jobs.album.page import write_album_page
 from jukebox_kit.jobs.album.run import AlbumStanding
 from jukebox_kit.jobs.album.schedule import SongTask
-from jukebox_kit.song import LEVELS
+from jukebox_kit.model import DOWNWARD
 from jukebox_kit.steps import duration
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def planned(works: Sequence[SongTask], album: Album) -> list[str]:
         about = f"{asked.artist}, {asked.genre}, {asked.seconds:g} s, {asked.items} items, seed {asked.seed}"
         found.append(f"  {work.song.name:<{width}}  {about}  {left}")
         found += [f"    {note}" for note in work.song.notes]
-    whole = "  ".join(f"level_{level} {sum(work.left[level] for work in works):,}" for level in reversed(LEVELS))
+    whole = "  ".join(f"level_{level} {sum(work.left[level] for work in works):,}" for level in DOWNWARD)
     return [*found, f"tokens to make: {whole}"]
 
 

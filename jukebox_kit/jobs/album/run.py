@@ -16,7 +16,7 @@ from jukebox_kit.jobs.album.launcher import World
 from jukebox_kit.jobs.album.rank_status import STOP, Doing, begin_run, read_doings
 from jukebox_kit.jobs.album.schedule import AlbumSettings, Outcome, SongTask, Task, shared_out, song_tasks
 from jukebox_kit.jobs.album.supervisor import Supervisor
-from jukebox_kit.song import LEVELS
+from jukebox_kit.model import LEVELS
 
 log = logging.getLogger(__name__)
 

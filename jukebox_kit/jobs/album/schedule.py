@@ -11,7 +11,8 @@ from typing import Literal
 from jukebox_kit.engine import UNMADE
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.jobs.album.album import Album, AlbumSong
-from jukebox_kit.song import LEVELS, Request, Song, is_song, sounds_stand
+from jukebox_kit.model import DOWNWARD, LEVELS, TOP
+from jukebox_kit.song import Request, Song, is_song, sounds_stand
 from jukebox_kit.steps import RunSettings, check_run, layout_now, merge_shards
 
 End = Literal["finished", "failed", "skipped", "stopped", "lost"]
@@ -133,7 +134,7 @@ class SongTask:
             return 1
         try:
             if not is_song(self.root):
-                return request.items if level == LEVELS[-1] else 1
+                return request.items if level == TOP else 1
             song = Song.open(self.root)
             with song.locked():
                 merge_shards(song, level)
@@ -173,10 +174,10 @@ def _work(album: Album, song: AlbumSong, until: int) -> SongTask:
         request, plans = song.request, song.resolved.plans
         counts = [plan.total * request.items for plan in plans]
         left = tuple(count if level >= until else 0 for level, count in enumerate(counts))
-        return SongTask(song, root, left, [level for level in reversed(LEVELS) if level >= until])
+        return SongTask(song, root, left, [level for level in DOWNWARD if level >= until])
     there = Song.open(root)
     left = tuple(
         int((there.codes(level)[list(there.items(level))] == UNMADE).sum()) if level >= until else 0 for level in LEVELS
     )
-    levels = [level for level in reversed(LEVELS) if level >= until and (left[level] or not sounds_stand(there, level))]
+    levels = [level for level in DOWNWARD if level >= until and (left[level] or not sounds_stand(there, level))]
     return SongTask(song, root, left, levels, end="" if levels else "finished")

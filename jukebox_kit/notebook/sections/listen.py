@@ -7,9 +7,10 @@ from collections.abc import Callable
 import ipywidgets as widgets
 
 from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit.model import LEVELS
 from jukebox_kit.notebook.session import Session
 from jukebox_kit.notebook.widgets import button, heading, reachable, told
-from jukebox_kit.song import LEVELS, Audio, Song, audio_bytes, best_audio, strip_png
+from jukebox_kit.song import Audio, Song, audio_bytes, best_audio, strip_png
 
 BEST = "best so far"
 

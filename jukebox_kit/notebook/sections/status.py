@@ -6,10 +6,10 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from jukebox_kit.model import DOWNWARD, TOP
 from jukebox_kit.notebook.background import State
 from jukebox_kit.notebook.session import Session, begun_below
 from jukebox_kit.notebook.widgets import told
-from jukebox_kit.song import LEVELS
 from jukebox_kit.steps import level_2, sample
 
 _ENDS = {"done": "good", "stopped": "note", "failed": "error"}
@@ -23,7 +23,7 @@ class Working:
         self.words, self.ended = widgets.HTML(), widgets.HTML()
         self.words.add_class("jk-words")
         self.ended.add_class("jk-ended")
-        self.bars = {level: _bar(level) for level in reversed(LEVELS)}
+        self.bars = {level: _bar(level) for level in DOWNWARD}
         self.stop = widgets.Button(description="Stop", icon="stop", button_style="warning", tooltip="saves, then ends")
         self.stop.add_class("jk-stop")
         self.stop.on_click(lambda _: session.worker.stop())
@@ -45,7 +45,7 @@ class Working:
                 bar.max, bar.value = status.total, status.done
         for bar in self.bars.values():
             bar.layout.display = "" if statuses else "none"
-        unfinished = any(s.done < s.total for s in statuses if s.level == LEVELS[-1] or (song and begun_below(song)))
+        unfinished = any(s.done < s.total for s in statuses if s.level == TOP or (song and begun_below(song)))
         self.resume.layout.display = "" if unfinished and not busy else "none"
         self._show(self.session.worker.state)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipywidgets as widgets
 
 from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit.model import TOP
 from jukebox_kit.notebook import colab
 from jukebox_kit.notebook.embed import embedded_page, framed
 from jukebox_kit.notebook.session import Session
 from jukebox_kit.notebook.widgets import button, check_box, heading, short_field, told
-from jukebox_kit.song import FORMATS, LEVELS, Song, add_words, export_audio
+from jukebox_kit.song import FORMATS, Song, add_words, export_audio
 from jukebox_kit.song.lyrics import can_align, read_alignment
 from jukebox_kit.steps import level_2, upsample
 
@@ -99,7 +100,7 @@ class Finishing:
         song = self.session.song
         if song is None:
             return
-        lacking = can_align(song) and any(read_alignment(song, item) is None for item in song.items(LEVELS[-1]))
+        lacking = can_align(song) and any(read_alignment(song, item) is None for item in song.items(TOP))
         if not lacking or self.session.worker.state.busy:
             self._embed(song)
             return

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import SongError
-from jukebox_kit.model import clean_lyrics
+from jukebox_kit.model import DOWNWARD, LEVELS, TOP, clean_lyrics
 from jukebox_kit.song.audio import wav_bytes
-from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.song import Song
 from jukebox_kit.song.store.local import LocalStore
 
 # What the release's sampler needs beside the temperature to go on; its own notebook's values.
@@ -33,13 +33,13 @@ def export_2020(song: Song, folder: Path, model: Model | None = None) -> list[st
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise SongError(f"{folder} holds something already; choose another folder for the export.")
     made = {level: _made(song, level) for level in LEVELS}
-    if not made[LEVELS[-1]].shape[1]:
+    if not made[TOP].shape[1]:
         raise SongError(f"{song.root} has no codes yet; make some with: jukebox-kit resume {song.root}")
     loaded, store = model or Model.load(song.request.model), LocalStore(folder)
     store.begin()
     labels = [_labels(song, level) for level in LEVELS]
-    for level in reversed(LEVELS):
-        if level != LEVELS[-1] and made[level].shape[1] in (0, _given(song, level).shape[1]):
+    for level in DOWNWARD:
+        if level != TOP and made[level].shape[1] in (0, _given(song, level).shape[1]):
             continue  # nothing but a beginning, which is in the files above
         audio = [song.audio(level, item, loaded) for item in range(song.request.items)]
         length = min(len(a) for a in audio)

@@ -14,13 +14,14 @@ import numpy as np
 
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError, RequestError, SongError
+from jukebox_kit.model import LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition, shipped_models
 from jukebox_kit.song.codes import Codes, LevelCodes
 from jukebox_kit.song.interop.finding import find_sources
 from jukebox_kit.song.interop.pickles import WEB_UI, WeightsError
 from jukebox_kit.song.interop.sampler2020 import OldSong, read_run
 from jukebox_kit.song.interop.webui import read_project
-from jukebox_kit.song.song import LEVELS, Song, is_song
+from jukebox_kit.song.song import Song, is_song
 
 log = logging.getLogger(__name__)
 

@@ -24,17 +24,16 @@ from safetensors.numpy import load, save
 
 from jukebox_kit.engine import Model, threads_for, window_starts
 from jukebox_kit.errors import ConfigurationError, SongError
-from jukebox_kit.model import Prior, clean_lyrics, label_rows, lyric_window
+from jukebox_kit.model import TOP, Prior, clean_lyrics, label_rows, lyric_window
 from jukebox_kit.model.weights import read_metadata
 from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.lyrics.timing import Line, sung_lines
-from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.song import Song
 
 log = logging.getLogger(__name__)
 
 NAME = "level_2/alignment.safetensors"
 
-TOP = LEVELS[-1]
 
 FRAME = 0.1  # seconds, as near as whole tokens allow
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.song.audio_files import audio_name, picture_name, tokens_heard, words_name
 from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.history import Event
@@ -22,7 +23,7 @@ from jukebox_kit.song.lyrics.timing import Line
 from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.page.html import NAME, LevelState, describe_share, render_page
 from jukebox_kit.song.reproduce import Recipe, asked_fields, recipe_of
-from jukebox_kit.song.song import LEVELS, Song
+from jukebox_kit.song.song import Song
 
 NOT_ALIGNED = "These lyrics have not been aligned with the music, so they do not follow it."
 
@@ -110,7 +111,7 @@ def page_of(song: Song) -> Page:
         tuple(_item(song, item, heard[item]) for item in items),
         song.request.lyrics,
         _untimed(song),
-        tuple(_state(song, level, codes[level], sounds) for level in reversed(LEVELS)),
+        tuple(_state(song, level, codes[level], sounds) for level in DOWNWARD),
         song.resolved.notes,
         _request_rows(song.manifest),
         tuple((_clock(event.when), _event_text(event)) for event in song.manifest.history),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from jukebox_kit.model import DOWNWARD
 from jukebox_kit.song.page.html import WEB, render_template
-from jukebox_kit.song.song import LEVELS
 from jukebox_kit.song.version_tree import Node, lay_out_tree
 
 # Measures of the picture, in pixels.
@@ -45,7 +45,7 @@ def _edge(parent_x: int, parent_y: int, x: int, y: int) -> str:
 
 def _box(node: Node, x: int, y: int) -> dict[str, object]:
     """Return what the template shows of a node."""
-    levels = ", ".join(f"level {level} {node.levels[level]:.0%}" for level in reversed(LEVELS))
+    levels = ", ".join(f"level {level} {node.levels[level]:.0%}" for level in DOWNWARD)
     place = "current" if node.is_now else f"version {node.name}"
     items = f"{node.items} item{'s' if node.items > 1 else ''}"
     short = node.label if len(node.label) <= LABEL_CHARACTERS else f"{node.label[: LABEL_CHARACTERS - 1]}…"
