@@ -6,12 +6,15 @@ import dataclasses
 import datetime
 import json
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jukebox_kit.engine import LevelPlan, Model
+from jukebox_kit.engine import LevelPlan
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import Labels
 from jukebox_kit.song.request import Request, Resolved
+
+if TYPE_CHECKING:
+    from jukebox_kit.engine import Model
 
 FORMAT = 1
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from jukebox_kit.song.song import LEVELS
-from jukebox_kit.song.version_tree import Node
+
+if TYPE_CHECKING:
+    from jukebox_kit.song.version_tree import Node
 
 # Measures of the picture, in pixels.
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 204, 46, 34, 14, 8
