@@ -398,7 +398,7 @@ def test_a_plan_is_the_estimate_and_nothing_else(
     options = ("bench", "--plan", "demo", "--items", 2, "--seconds", 4, "--device", "cpu", "--weights", "float32,int8")
     assert shell(monkeypatch, *options) == 0
     text = capsys.readouterr().out
-    assert "about 8 s: level 0 6 s (2 at once), as measured on this machine." in text
+    assert "about 8 s: level 0 6 s (batch size 2), as measured on this machine." in text
     assert "vqvae 1 MiB; free: 1,024 MiB" in text
     assert shell(monkeypatch, *options, "--json") == 0
     found = json.loads(capsys.readouterr().out)

@@ -251,3 +251,10 @@ def test_an_interrupt_outside_of_sampling_is_one_line(
     monkeypatch.setattr(sys, "argv", ["jukebox-kit", "status", str(tmp_path)])
     assert exit_code() == 130
     assert capsys.readouterr().err == "jukebox-kit: interrupted.\n"
+
+
+def test_commands_that_sample_nothing_do_without_torch(run: Run, tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "song"
+    assert run("sample", folder, "--model", tiny, "--seconds", "0.1", "--until", "level_2").returncode == 0
+    for words in (("status", folder), ("tree", folder), ("models",), ("artists", "--model", tiny), ("genres",)):
+        assert "torch" not in imported(*words), words

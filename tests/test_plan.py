@@ -91,8 +91,8 @@ def test_items_at_once_are_the_most_that_fit(weights: str) -> None:
 def test_what_does_not_fit_says_what_would() -> None:
     plan = on_gpu("5b_lyrics", 6)
     assert (plan.fits, plan.levels, plan.batch(2)) == (False, (), 1)
-    assert "level 2 of 5b_lyrics takes 7." in plan.reason
-    assert "with int8 weights, and this GPU has 6.0 GiB free; free some, or choose the model 1b_lyrics." in plan.reason
+    assert "level 2 of 5b_lyrics needs 7." in plan.reason
+    assert "with int8 weights, but this GPU has 6.0 GiB free; free some, or choose the model 1b_lyrics." in plan.reason
     assert "choose --precision int8" in on_gpu("5b_lyrics", 8, weights="float16").reason
     assert on_gpu("5b_lyrics", 6, levels=(1, 0)).fits, "its upsamplers alone do"
     demo = plan_memory(load_definition("demo"), 8, 1, CPU, 2**20)
@@ -153,7 +153,7 @@ def test_a_song_that_does_not_fit_is_refused_before_anything_is_written(
 ) -> None:
     monkeypatch.setattr(planned, "free_memory", lambda _: 2**20)
     with pytest.raises(
-        RequestError, match=r"takes 0\.\d GiB for one item with int8 weights, but this machine has 0\.0"
+        RequestError, match=r"needs 0\.\d GiB for one item with int8 weights, but this machine has 0\.0"
     ):
         load_for(tiny, 8, 1, CPU_RUN)
     assert shell(monkeypatch, "sample", tmp_path / "song", "--model", tiny, "--device", "cpu") == 1

@@ -1,4 +1,4 @@
-"""The shell's `bench`: how near decoding is to the hardware's floor, beside peers; how long a song will take."""
+"""The command `bench`: how fast decoding is compared with hardware limits and other programs; song estimates."""
 
 from __future__ import annotations
 
@@ -18,37 +18,47 @@ if TYPE_CHECKING:
     from jukebox_kit.model.weights import ModelDefinition
 
 
-Found = tuple[dict[str, Any], str]  # for programs, and for a person
+Result = tuple[dict[str, Any], str]  # as JSON, and as text
 
-Model = Annotated[str | None, typer.Option(help="A model whose parts to measure; 1b_lyrics on a GPU, else demo.")]
+Model = Annotated[str | None, typer.Option(help="The model to measure.", show_default="1b_lyrics on a GPU, else demo")]
 
-Parts = Annotated[str | None, typer.Option("--part", help="level_2, level_1, level_0, with commas between.")]
+Parts = Annotated[str | None, typer.Option("--part", help="level_2, level_1, level_0, separated by commas.")]
 
-Shapes = Annotated[str | None, typer.Option("--shape", help="An upsampler's width and depth, such as 1024x24,256x6.")]
+Shapes = Annotated[str | None, typer.Option("--shape", help="Width and depth of upsamplers, such as 1024x24,256x6.")]
 
-Batches = Annotated[str, typer.Option("--batch", help="Items at once, with commas between.")]
+Batches = Annotated[str, typer.Option("--batch", help="Batch sizes, separated by commas.")]
 
-Positions = Annotated[str | None, typer.Option("--at", help="Tokens that stand in the window; none and half of it.")]
+Positions = Annotated[
+    str | None, typer.Option("--at", help="Tokens already in the window.", show_default="none and half of it")
+]
 
-Forms = Annotated[str | None, typer.Option(help="float32, float16, int8, with commas between; a GPU's is float16.")]
+Forms = Annotated[
+    str | None, typer.Option(help="float32, float16, int8, separated by commas.", show_default="float16 on a GPU")
+]
 
-Steps = Annotated[int, typer.Option("--tokens", help="Steps that each makes in a round.")]
+Steps = Annotated[int, typer.Option("--tokens", help="Steps per round.")]
 
-Rounds = Annotated[int, typer.Option(help="Rounds, for the median.")]
+Rounds = Annotated[int, typer.Option(help="Rounds, of which the median is taken.")]
 
-Against = Annotated[str | None, typer.Option(help="transformers or jukebox, or both with a comma between.")]
+Against = Annotated[
+    str | None, typer.Option(help="Compare with transformers or jukebox, or both, separated by a comma.")
+]
 
-Peer = Annotated[Path | None, typer.Option("--peer-python", help="A python that has what --against names.")]
+Peer = Annotated[
+    Path | None, typer.Option("--peer-python", help="A Python in which the programs of --against are installed.")
+]
 
-Seconds = Annotated[float | None, typer.Option(help="Length of the songs that are estimated; 20.")]
+Seconds = Annotated[float | None, typer.Option(help="Length of the estimated songs.", show_default="20")]
 
-Plan = Annotated[str | None, typer.Option(help="Only estimate a song of this model, as the notebook does.")]
+Plan = Annotated[
+    str | None, typer.Option(help="Only estimate how long a song of this model takes, as the notebook does.")
+]
 
-Items = Annotated[int | None, typer.Option(help="With --plan: how many songs.")]
+Items = Annotated[int | None, typer.Option(help="Number of songs, with --plan.")]
 
-Bits = Annotated[bool, typer.Option(help="Show what fewer bits a weight cost, in bits a token. Some minutes.")]
+Bits = Annotated[bool, typer.Option(help="Measure what lower precision costs, in bits per token; takes some minutes.")]
 
-Flat = Annotated[bool, typer.Option(help="Show that neither a window nor a song makes tokens slower. A minute.")]
+Flat = Annotated[bool, typer.Option(help="Measure whether tokens slow down within a window or a song; takes a minute.")]
 
 
 def bench(
@@ -71,7 +81,7 @@ def bench(
     bits: Bits = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure decoding against the device's copy bandwidth, its bare matrix products, and other programs."""
+    """Measure decoding against copy bandwidth, bare matrix products and other programs."""
     from jukebox_kit.checks.bench import Bench
     from jukebox_kit.engine import Placement
 
@@ -87,7 +97,7 @@ def bench(
     else:
         definition, subjects = _subjects(model, part, shape, placements[0])
         if seconds is not None and (definition is None or not seconds > 0):
-            raise RequestError("seconds is the length of a model's songs; give --model with it, and more than 0.")
+            raise RequestError("seconds is the length of a model's songs; pass --model with it, and more than 0.")
         asked = Bench(
             subjects,
             placements,
@@ -106,14 +116,14 @@ def _check_modes(
     plan: str | None, flat: bool, bits: bool, items: int | None, part: str | None, at: str | None, against: str | None
 ) -> None:
     if (plan is not None) + flat + bits > 1:
-        raise RequestError("plan, flat and bits are three things to ask for; give one of them.")
+        raise RequestError("plan, flat and bits exclude each other; choose one of them.")
     if items is not None and plan is None:
-        raise RequestError("items goes with --plan; elsewhere --batch says how many at once.")
+        raise RequestError("items requires --plan; otherwise --batch sets the batch size.")
     if (plan is not None or flat or bits) and (part or at or against):
-        raise RequestError("--part, --at and --against say what to measure; leave them out with plan, flat and bits.")
+        raise RequestError("--part, --at and --against select what to measure; omit them with plan, flat and bits.")
 
 
-def _measured(asked: Bench, definition: ModelDefinition | None, seconds: float) -> Found:
+def _measured(asked: Bench, definition: ModelDefinition | None, seconds: float) -> Result:
     from jukebox_kit.checks.bench import run_bench, songs
 
     report = run_bench(asked, _say)
@@ -124,7 +134,7 @@ def _measured(asked: Bench, definition: ModelDefinition | None, seconds: float) 
     return report.as_json(), report.as_text()
 
 
-def _plan(model: str, seconds: float, items: int, placements: tuple[Placement, ...]) -> Found:
+def _plan(model: str, seconds: float, items: int, placements: tuple[Placement, ...]) -> Result:
     from jukebox_kit.checks.bench import as_json, as_text
     from jukebox_kit.model.weights import load_definition
     from jukebox_kit.steps import estimate
@@ -135,15 +145,15 @@ def _plan(model: str, seconds: float, items: int, placements: tuple[Placement, .
     return {weights: as_json(one) for weights, one in found.items()}, text
 
 
-def _bits(model: str, placements: tuple[Placement, ...], these: bool) -> Found:
+def _bits(model: str, placements: tuple[Placement, ...], these: bool) -> Result:
     from jukebox_kit.checks.bench import bits_as_json, bits_as_text, bits_by_weights
 
-    kinds = tuple(one.weights for one in placements) if these else None  # else all that the device computes with
+    kinds = tuple(one.weights for one in placements) if these else None  # otherwise all precisions of the device
     rows = bits_by_weights(model, device=placements[0].device, weights=kinds, say=_say)
     return {"bits": bits_as_json(rows)}, bits_as_text(rows)
 
 
-def _flat(model: str, shape: str, seconds: float, placement: Placement) -> Found:
+def _flat(model: str, shape: str, seconds: float, placement: Placement) -> Result:
     from jukebox_kit.checks.bench import FACTORS, Growth, free_shape, lengths, window_ends
     from jukebox_kit.engine import Model as Loaded
 
@@ -159,7 +169,7 @@ def _flat(model: str, shape: str, seconds: float, placement: Placement) -> Found
 def _subjects(
     model: str | None, part: str | None, shape: str | None, placement: Placement
 ) -> tuple[ModelDefinition | None, tuple[Subject, ...]]:
-    """Return the model that is measured, if one is, and all parts."""
+    """Return the model to measure, if there is one, and all components."""
     from jukebox_kit.checks.bench import differing_levels, free_shape, model_part
     from jukebox_kit.model.weights import load_definition
 

@@ -1,4 +1,4 @@
-"""The shell: each command turns its options into one call of the library and prints what came of it."""
+"""Commands that check and train: each makes one call of the library and prints the result."""
 
 from __future__ import annotations
 
@@ -8,30 +8,28 @@ from typing import Annotated
 
 import typer
 
-from jukebox_kit.cli.options import (
-    AsJson,
-    Engine,
-    ModelName,
-)
+from jukebox_kit.cli.options import AsJson, Engine, ModelName
 from jukebox_kit.errors import RequestError
 
 
 def verify(
     folder: Annotated[Path | None, typer.Argument(help="A folder with golden.json and golden.safetensors.")] = None,
-    ids: Annotated[Path | None, typer.Option(help="The folder with the release's artist and genre tables.")] = None,
+    ids: Annotated[Path | None, typer.Option(help="A folder with the release's artist and genre tables.")] = None,
     model: Annotated[str | None, typer.Option(help="Check a model's real weights against published numbers.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="float32 or float16; below float32 logits only.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="float32, or float16, which compares logits only.")] = "float32",
     engine: Engine = "fast",
-    compare: Annotated[str | None, typer.Option(help="Two engines, such as native,jukebox; with --model.")] = None,
+    compare: Annotated[
+        str | None, typer.Option(help="Compare two engines, such as native,jukebox (requires --model).")
+    ] = None,
 ) -> None:
-    """Replay recorded numbers through the code that sampling uses; exit 1 where any differs."""
+    """Replay recorded numbers through the code that sampling uses; exits with 1 if any differ."""
     from jukebox_kit.checks.verify import compare_engines, verify_folder, verify_model
 
     if (folder is None) == (model is None):
-        raise RequestError("give a folder to verify, or --model NAME for the published numbers of real weights.")
+        raise RequestError("pass a folder to verify, or --model NAME to check real weights against published numbers.")
     if compare is not None and model is None:
-        raise RequestError("compare needs a model whose weights are here; give --model NAME.")
+        raise RequestError("compare needs a model whose weights are on this machine; pass --model NAME.")
     if folder is not None:
         entries = verify_folder(folder, ids, device, dtype, engine)
     elif compare is not None:
@@ -48,10 +46,10 @@ def verify(
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A training YAML, such as configs/training/demo.yaml.")],
-    part: Annotated[list[str] | None, typer.Option(help="Train only this part; may be given again.")] = None,
+    config: Annotated[Path, typer.Argument(help="A training recipe in YAML, such as configs/training/demo.yaml.")],
+    part: Annotated[list[str] | None, typer.Option(help="Train only this component (repeatable).")] = None,
 ) -> None:
-    """Train a model on synthesised music; parts that are there already are not trained again."""
+    """Train a model on synthesised music; components that are already trained are skipped."""
     from jukebox_kit.model.weights import PARTS
     from jukebox_kit.training import load_training
     from jukebox_kit.training import train as run
@@ -63,11 +61,11 @@ def train(
 
 
 def listen(
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds; each samples 16 songs.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds; each samples 16 songs.")] = 3,
     seconds: Annotated[float, typer.Option(min=3.0, max=16.0, help="Length of each song.")] = 8.0,
     model: ModelName = "demo",
 ) -> None:
-    """Hear by numbers whether the demo model plays the scale, tempo, timbre and words that it is asked for."""
+    """Measure whether the demo model plays the scale, tempo, timbre and words of each request."""
     from jukebox_kit.checks.listen import listen as hear
     from jukebox_kit.engine import Model
 
@@ -76,10 +74,10 @@ def listen(
 
 
 def doctor(
-    folder: Annotated[Path, typer.Argument(help="Where songs will be kept.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="The folder for your songs.")] = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Say what this machine has: versions, devices, memory, disk, models."""
+    """Show what this machine has: versions, devices, memory, disk, models."""
     from jukebox_kit.checks import examine
 
     found = examine(folder)

@@ -1,4 +1,4 @@
-"""The shell's `import`."""
+"""Commands that exchange songs with other programs: `import` and `export`."""
 
 from __future__ import annotations
 
@@ -15,21 +15,29 @@ from jukebox_kit.errors import RequestError
 def import_(
     place: Annotated[Path, typer.Argument(help="A run's folder, a file (.pth.tar, .t, .z), or a folder of such.")],
     target: Annotated[Path, typer.Argument(help="The song's folder, or the folder for several songs.")],
-    model: Annotated[str | None, typer.Option(help="The model to go on with; files with labels tell it.")] = None,
-    artist: Annotated[str | None, typer.Option(help="Where the files do not say, or for one song, instead.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model to continue with; required if the files do not say.")
+    ] = None,
+    artist: Annotated[
+        str | None, typer.Option(help="The artist, if the files do not say; for one song, also to replace theirs.")
+    ] = None,
     genre: Annotated[str | None, typer.Option(help="As artist.")] = None,
     lyrics: Annotated[str | None, typer.Option(help="As artist.")] = None,
     lyrics_file: Annotated[Path | None, typer.Option(help="A text file with the lyrics.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="How long the song is to be; as long as level 2 is.")] = None,
-    total_seconds: Annotated[float | None, typer.Option(help="How long the model believes the song to be.")] = None,
-    seed: Annotated[int, typer.Option(help="For what is sampled from here on.")] = 0,
+    seconds: Annotated[
+        float | None, typer.Option(help="Length of the song.", show_default="as long as level 2")
+    ] = None,
+    total_seconds: Annotated[
+        float | None, typer.Option(help="Length of the whole song, as the model is conditioned on it.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed for what is sampled from here on.")] = 0,
 ) -> None:
-    """Go on with what other programs made: runs of 2020, co-composer and web UI files, or a whole folder of them."""
+    """Import songs of other programs to continue them: runs of 2020, co-composer and web UI files, or folders."""
     from jukebox_kit.song import read_lyrics
     from jukebox_kit.song.interop import ImportOverrides, import_songs
 
     if lyrics is not None and lyrics_file:
-        raise RequestError("lyrics and lyrics-file exclude each other; give one of them.")
+        raise RequestError("lyrics and lyrics-file exclude each other; choose one of them.")
     words = read_lyrics(lyrics_file) if lyrics_file else lyrics
     answers = ImportOverrides(model, artist, genre, words, seconds, total_seconds, seed)
     failed = 0
@@ -47,13 +55,13 @@ def import_(
 
 
 class _Asking:
-    """Asks a person for what files do not say; the last answer is offered again for the next song."""
+    """Asks for what the files do not say; the last answer is the default for the next song."""
 
     def __init__(self) -> None:
         self.last: dict[str, str] = {}
 
     def __call__(self, what: str, path: Path) -> str:
-        """Return the answer to one question; lyrics are asked for as a file."""
+        """Return the answer to one question; for lyrics, the content of the file that is named."""
         from jukebox_kit.song import read_lyrics
 
         shown = "file of the lyrics (empty for none)" if what == "lyrics" else what
@@ -70,20 +78,28 @@ LAYOUTS = ("2020",)
 
 def export(
     folder: Folder,
-    target: Annotated[Path | None, typer.Argument(help="A folder; exports in the song's own for --format.")] = None,
-    format: Annotated[str | None, typer.Option(help="wav, flac, mp3, ogg, or stems for a studio program.")] = None,
+    target: Annotated[
+        Path | None, typer.Argument(help="Output folder.", show_default="exports/ inside the song")
+    ] = None,
+    format: Annotated[str | None, typer.Option(help="wav, flac, mp3, ogg, or stems for a DAW.")] = None,
     layout: Annotated[str | None, typer.Option("--as", help="2020: the layout of the release's sampler.")] = None,
-    items: Annotated[str | None, typer.Option(help="Which items, counted from 0, with commas between; all.")] = None,
-    level: Annotated[str | None, typer.Option(help="level_2, level_1 or level_0; the best at each moment.")] = None,
-    loudness: Annotated[float | None, typer.Option(help="In LUFS, such as -14; as it is.")] = None,
-    stereo: Annotated[bool, typer.Option(help="Three items as left, centre and right.")] = False,
+    items: Annotated[
+        str | None, typer.Option(help="Items, counted from 0, separated by commas.", show_default="all")
+    ] = None,
+    level: Annotated[
+        str | None, typer.Option(help="level_2, level_1 or level_0.", show_default="the best at each moment")
+    ] = None,
+    loudness: Annotated[
+        float | None, typer.Option(help="Target loudness in LUFS, e.g. -14.", show_default="unchanged")
+    ] = None,
+    stereo: Annotated[bool, typer.Option(help="Mix three items as left, centre and right.")] = False,
 ) -> None:
     """Write a song as audio files, or for another program."""
     if (format is None) == (layout is None):
-        raise RequestError("give either --format with a format of audio files, such as mp3, or --as 2020.")
+        raise RequestError("pass either --format with an audio format, such as mp3, or --as 2020.")
     if format is None:
         if items is not None or level is not None or loudness is not None or stereo:
-            raise RequestError("items, level, loudness and stereo go with --format; leave them out, or --as.")
+            raise RequestError("items, level, loudness and stereo require --format; omit them or --as.")
         _export_layout(folder, target, str(layout))
         return
     options: dict[str, Any] = {"format": format, "normalise": loudness, "stereo": stereo}
@@ -109,7 +125,7 @@ def _export_layout(folder: Path, target: Path | None, layout: str) -> None:
     if layout not in LAYOUTS:
         raise RequestError(f"there is no layout {layout}; as takes {', '.join(LAYOUTS)}.")
     if target is None:
-        raise RequestError(f"--as {layout} writes a new folder; name it after the song's.")
+        raise RequestError(f"--as {layout} writes a new folder; name it after the song's folder on the command line.")
     for note in export_2020(Song.open(folder), target):
         typer.echo(f"note: {note}", err=True)
     for path in sorted(target.glob("level_*/*")):

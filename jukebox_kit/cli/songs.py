@@ -158,9 +158,10 @@ def genres(
 
 
 def _names(kind: str, text: str, model: str, as_json: bool) -> None:
-    from jukebox_kit.engine import Model
+    from jukebox_kit.model.weights import load_definition, read_tables
 
-    found = {name: table.matching(kind, text) for name, table in Model.load(model).tables.items()}
+    tables = read_tables(load_definition(model), model)
+    found = {label_set: table.matching(kind, text) for label_set, table in tables.items()}
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from jukebox_kit.errors import RequestError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +50,8 @@ class SamplingParams:
             ordered, order = logits.sort(dim=-1, descending=True, stable=True)
             probabilities = ordered.softmax(-1)
             before = probabilities.cumsum(-1) - probabilities
-            return logits.masked_fill(
-                torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, before >= self.top_p),
-                float("-inf"),
-            )
+            excluded = before >= self.top_p  # in the order of likelihood; scatter puts it back into that of the codes
+            return logits.masked_fill(excluded.scatter(-1, order, excluded), float("-inf"))
         return logits
 
     def choose(self, logits: Tensor, noise: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from jukebox_kit.engine.linear import TransposedLinear, packed
 from jukebox_kit.engine.original import JukeboxPrior, JukeboxVQVAE, package
 from jukebox_kit.engine.placement import Placement
-from jukebox_kit.errors import ConfigurationError
 from jukebox_kit.model import VQVAE, Linear, PlainLinear, Prior, Tables
 from jukebox_kit.model.weights import (
     PARTS,
@@ -21,7 +20,6 @@ from jukebox_kit.model.weights import (
     blank_prior,
     blank_vqvae,
     brought,
-    find_table,
     fingerprint,
     linear_names,
     linears,
@@ -29,6 +27,7 @@ from jukebox_kit.model.weights import (
     matched,
     read_shapes,
     read_state,
+    read_tables,
 )
 
 Part = TypeVar("Part", bound=nn.Module)
@@ -114,21 +113,7 @@ class Model:
     @cached_property
     def tables(self) -> dict[str, Tables]:
         """The label sets' names, by set."""
-        return {name: self._table(name) for name in self.definition.tables}
-
-    def _table(self, label_set: str) -> Tables:
-        files, folder = self.definition.tables[label_set], self.definition.folder
-        table = Tables.read(
-            label_set, *(find_table(name, folder, self.definition.get) for name in (files.artists, files.genres))
-        )
-        for prior in self.definition.priors:
-            needed = (max(table.genres.values(), default=0) + 1, max(table.artists.values(), default=0) + 1)
-            if prior.label_set == label_set and (needed[0] > prior.y_bins[0] or needed[1] > prior.y_bins[1]):
-                has, needs = list(prior.y_bins), list(needed)
-                raise ConfigurationError(
-                    f"{self.source}: y_bins of level {prior.level} are {has}; its tables need {needs}."
-                )
-        return table
+        return read_tables(self.definition, self.source)
 
     def _loaded(self, blank: Part, name: str) -> Part:
         path = self.definition.find(name)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from jukebox_kit.model import PriorConfig, VQVAEConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def window_starts(total: int, n_ctx: int, hop: int) -> list[int]:
@@ -49,6 +50,8 @@ class LevelPlan:
 
         n is n_ctx // rate. Where the song is shorter than a window the last upper code is repeated.
         """
+        import torch  # slow to import, and plans of windows are used without it
+
         first = torch.as_tensor(start, device=codes.device).reshape(-1, 1) // self.rate
         places = first + torch.arange(self.n_ctx // self.rate, device=codes.device)
         return codes.gather(1, places.clamp(max=codes.shape[1] - 1).expand(len(codes), -1))

@@ -12,13 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
 from unidecode import unidecode
 
 from jukebox_kit.errors import CheckpointError, LabelError
 from jukebox_kit.model.configuration import PriorConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 V2_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.,:;!?-+'\"()[] \t\n"
 
@@ -189,6 +192,8 @@ def label_rows(
 
     start: its first music token, the same for all items or one for each.
     """
+    import torch  # slow to import, and names are looked up without it
+
     starts = [start] * len(labels) if isinstance(start, int) else start
     rows = [item.row(config, hop, at) for item, at in zip(labels, starts, strict=True)]
     return torch.tensor(rows, dtype=torch.long, device=device)

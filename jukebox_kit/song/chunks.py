@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from jukebox_kit.engine import UNMADE, LevelPlan, window_starts
-from jukebox_kit.model import VQVAE
 from jukebox_kit.song.audio import Audio
 from jukebox_kit.song.codes import Codes, Join, LevelCodes
+
+if TYPE_CHECKING:
+    from jukebox_kit.model import VQVAE
 
 WARM_UP = 8  # a chunk makes an eighth of a window before the level shows it; with less its tokens are less likely
 
@@ -192,6 +194,8 @@ def _lacking(found: LevelCodes, item: int, join: Join) -> bool:
 
 
 def _decoded(vqvae: VQVAE, level: int, codes: Codes) -> Audio:
+    import torch  # slow to import, and codes are read without it
+
     tokens = torch.from_numpy(codes.astype(np.int64))[None].to(vqvae.device)
     audio: Audio = vqvae.decode(tokens, level)[0, :, 0].cpu().numpy()
     return audio

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jukebox_kit.engine import Model
 from jukebox_kit.errors import AudioError, SongError
 from jukebox_kit.model.weights import ModelDefinition
 from jukebox_kit.song.audio import Audio, read_recording
 from jukebox_kit.song.codes import Codes, LevelCodes, pack_codes, unpack_codes
 from jukebox_kit.song.request import Request, Resolved
 from jukebox_kit.song.store.base import Store
+
+if TYPE_CHECKING:
+    from jukebox_kit.engine import Model
 
 EXPORTS = "exports"  # the folder of a song for files in other formats
 

@@ -11,18 +11,19 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jukebox_kit.engine import Model
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.model import LEVELS
 from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.history import EventKind
 from jukebox_kit.song.manifest import Manifest
-from jukebox_kit.song.page.page import write_page
 from jukebox_kit.song.request import normalise_request, resolve
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.versions import Levels, keep_version, read_manifest, read_version, version_names, write_levels
+
+if TYPE_CHECKING:
+    from jukebox_kit.engine import Model
 
 
 def extend(song: Song, seconds: float, model: Model | None = None, **changes: Any) -> Song:
@@ -114,6 +115,8 @@ def fork(song: Song, folder: str | Path, at: float | None = None, model: Model |
     if at is not None and not 0 < at <= song.request.seconds:
         raise RequestError(f"fork at more than 0 and at most {song.request.seconds:g} seconds, not {at:g}.")
     fields = asdict(song.request) | {"prompt": None, "prompt_seconds": None, "seed": (song.request.seed + 1) % 2**64}
+    from jukebox_kit.engine import Model
+
     loaded = model or Model.load(song.request.model)
     codes = {level: _common(song.level(level), _tokens(song, level, at)) for level in LEVELS}
     came_from = {"kind": "fork", "path": str(song.root), "at": at}
@@ -137,6 +140,8 @@ def _resized(
     song: Song, total: float, kind: EventKind, seconds: float, model: Model | None, changes: dict[str, Any]
 ) -> Song:
     """Make a song `total` seconds long. kind, seconds: the event and its only fact."""
+    from jukebox_kit.engine import Model
+
     loaded = model or Model.load(song.request.model)
     with song.locked():
         request = normalise_request(asdict(song.request) | {"seconds": total} | changes)
@@ -189,5 +194,7 @@ def _become(song: Song, manifest: Manifest, levels: Levels) -> None:
     write_levels(song, "next", levels)
     song.keep(replace(manifest, settling="next"))
     song.settle()
+    from jukebox_kit.song.page.page import write_page
+
     write_page(song)
     song.store.publish()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jukebox_kit.engine import LevelPlan, Model
+from jukebox_kit.engine import LevelPlan
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import Labels
 from jukebox_kit.song.format_1 import read_line, read_request
 from jukebox_kit.song.history import Event, EventKind
 from jukebox_kit.song.request import Request, Resolved
+
+if TYPE_CHECKING:
+    from jukebox_kit.engine import Model
 
 FORMAT = 2  # 1 is read, see `format_1`
 

@@ -18,12 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from jukebox_kit.engine import UNMADE, Model
+from jukebox_kit.engine import UNMADE
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, LEVELS, TOP
 from jukebox_kit.model.weights import ModelDefinition, load_definition
@@ -35,6 +34,9 @@ from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.request import Request, Resolved, normalise_request, resolve
 from jukebox_kit.song.store.base import Store
 from jukebox_kit.song.store.detect import open_store
+
+if TYPE_CHECKING:
+    from jukebox_kit.engine import Model
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Song:
             if store.read("song.json") is not None:  # another process was quicker
                 return cls.open(root)._same(asked)
             if prompt is not None:
+                import torch  # slow to import, and songs are read without it
+
                 store.write("prompt.wav", wav_bytes(prompt, model.definition.vqvae.sr))
                 audio = torch.from_numpy(prompt)[None, :, None].to(model.device)
                 for level, codes in enumerate(model.vqvae.encode(audio)):
@@ -200,6 +204,8 @@ class Song:
         """Return an item's audio decoded from a level's codes so far, (samples,) float32, not clipped."""
         if level not in LEVELS or not 0 <= item < self.request.items:
             raise SongError(f"{self.root} has levels 0 to 2 and items 0 to {self.request.items - 1}.")
+        from jukebox_kit.engine import Model
+
         return level_audio((model or Model.load(self.request.model)).vqvae, level, self.level(level), item)
 
     def in_chunks(self, chunks: int | tuple[int, ...], model: Model) -> Manifest:
@@ -268,6 +274,8 @@ def is_song(folder: Path) -> bool:
 
 def _prepared(store: Store, asked: Request, loaded: Model | None) -> tuple[Model, Resolved]:
     """Return the model and what it makes of a request; raises what `Song.create` does before anything is written."""
+    from jukebox_kit.engine import Model
+
     check_free(store)
     model = loaded or Model.load(asked.model)
     resolved = resolve(asked, model.definition, model.tables)

@@ -1,4 +1,4 @@
-"""Whether a song fits into memory and how long it will take here, before anything long starts."""
+"""Whether a song fits into memory and how long it takes on this machine, before anything long starts."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ class SongEstimate:
 
     @property
     def fits(self) -> bool:
-        """Return whether there is memory for one item at least, at every level."""
+        """Return whether there is memory for at least one item at every level."""
         return self.plan.fits
 
     @property
     def reason(self) -> str:
-        """Return why it does not fit, and what would; empty where it does."""
+        """Return why it does not fit and what would; empty if it fits."""
         return self.plan.reason
 
     @property
     def seconds(self) -> float:
-        """Return how long all of it takes, in seconds."""
+        """Return the total duration in seconds."""
         return sum(level.seconds for level in self.levels) + (self.vqvae_seconds or 0.0)
 
 
@@ -132,9 +132,11 @@ def _level(plan: LevelPlan, layout: Layout, items: int, batch: int, pace: Pace, 
     return LevelEstimate(plan.level, plan.total * items, batch, pace.step * 1000, seconds)
 
 
-def words(found: SongEstimate) -> str:
+def words(estimated: SongEstimate) -> str:
     """Return an estimate in a sentence."""
-    if not found.fits:
-        return found.reason
-    levels = ", ".join(f"level {one.level} {duration(one.seconds)} ({one.batch} at once)" for one in found.levels)
-    return f"about {duration(found.seconds)}: {levels}, as measured on this machine."
+    if not estimated.fits:
+        return estimated.reason
+    levels = ", ".join(
+        f"level {one.level} {duration(one.seconds)} (batch size {one.batch})" for one in estimated.levels
+    )
+    return f"about {duration(estimated.seconds)}: {levels}, as measured on this machine."

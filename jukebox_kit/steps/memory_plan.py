@@ -1,6 +1,6 @@
-"""What a song takes of a device's memory, planned before anything is loaded: weights, items at once, what stays loaded.
+"""The memory plan of a song, before anything is loaded: precision, batch sizes, and which levels stay loaded.
 
-The kind of weights is one for the whole song, since tokens depend on it. The bytes are those of `footprint`.
+The precision is the same for the whole song, since tokens depend on it. `engine.memory` counts the bytes.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import PARTS, ModelDefinition, load_definition, shipped_models
 from jukebox_kit.song import chunks_at, lay_chunks
 
-BUCKETS = (1, 2, 4, 8, 16)  # items at once
+BUCKETS = (1, 2, 4, 8, 16)  # batch sizes
 
 
-TOGETHER = ((0, 1, 2), (0, 1), ())  # levels that stay loaded beside each other where there is room, the best first
+TOGETHER = ((0, 1, 2), (0, 1), ())  # levels that stay loaded together if there is room, the best first
 
-# Bytes left free. On the CPU what glibc keeps of freed memory: it made up to 344 MiB more than the plan said, as
-# measured; on a GPU, not measured yet, what the allocator cannot use and the code of kernels.
+# Bytes left free. On a CPU for freed memory that glibc keeps: up to 344 MiB were measured beyond the plan. On a GPU for
+# what the allocator cannot use and for the kernels' code; not measured yet.
 SPARE = {"cpu": 3 * 2**27, "cuda": 2**28}
 
 GIB = 2**30
@@ -40,7 +40,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class LevelMemory:
-    """A level's items at once, and the bytes that the device then holds at its peak, all that is loaded included."""
+    """A level's batch size, and the peak number of bytes on the device, including everything that is loaded."""
 
     level: int
     batch: int
@@ -49,11 +49,13 @@ class LevelMemory:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """How a song is made in the memory that is free.
+    """How a song is sampled in the free memory.
 
-    weights: what maps are kept as; levels: level 2 first, empty where the song does not fit; together: levels whose
-    priors stay loaded beside each other, so that going on from level to level or song to song loads nothing again;
-    free: bytes; reason: where it does not fit, a sentence that says what would.
+    weights: the precision of the weights.
+    levels: level 2 first, empty if the song does not fit.
+    together: levels whose priors stay loaded together, so that the next level or song need not load them again.
+    free: bytes.
+    reason: if the song does not fit, a sentence on what would.
     """
 
     weights: str
@@ -64,11 +66,11 @@ class MemoryPlan:
 
     @property
     def fits(self) -> bool:
-        """Whether there is memory for one item at least, at every level."""
+        """Whether there is memory for at least one item at every level."""
         return not self.reason
 
     def batch(self, level: int) -> int:
-        """Return a level's items at once; 1 where nothing fits, which is the least to try."""
+        """Return a level's batch size; 1 if nothing fits, since that is the least to try."""
         return next((one.batch for one in self.levels if one.level == level), 1)
 
 
@@ -108,7 +110,7 @@ def plan_memory(
 
 
 def kinds(device: torch.device, engine: str = "fast") -> tuple[str, ...]:
-    """Return the kinds of weights that a device computes with, the one to take first where it fits first."""
+    """Return the precisions that a device supports, the preferred one first."""
     if device.type != "cpu":
         return WEIGHTS[1:2] if engine == "jukebox" else WEIGHTS[1:]
     return tuple(kind for kind in WEIGHTS if kind == "float32" or engine != "fast" or can_pack(kind))
@@ -191,6 +193,6 @@ def _reason(
     else:
         advice = "or use a larger machine"
     return (
-        f"level {level} of {definition.name} takes {(needed + SPARE[device.type]) / GIB:.1f} GiB for one item with "
+        f"level {level} of {definition.name} needs {(needed + SPARE[device.type]) / GIB:.1f} GiB for one item with "
         f"{kind} weights, but {place} has {free / GIB:.1f} GiB free; free some, {advice}."
     )

@@ -1,6 +1,5 @@
 from .blank import blank_prior as blank_prior
 from .blank import blank_vqvae as blank_vqvae
-from .blank import find_table as find_table
 from .blank import linear_names as linear_names
 from .blank import linears as linears
 from .checkpoint import assign as assign
@@ -21,4 +20,5 @@ from .definition import load_definition as load_definition
 from .definition import models_folder as models_folder
 from .definition import read_yaml as read_yaml
 from .definition import shipped_models as shipped_models
-from .safetensors_file import read_metadata as read_metadata
+from .metadata import read_metadata as read_metadata
+from .tables import read_tables as read_tables

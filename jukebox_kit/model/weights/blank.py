@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from jukebox_kit.errors import CheckpointError
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.transformer import PlainLinear
 from jukebox_kit.model.vqvae import VQVAE
-from jukebox_kit.model.weights.definition import PACKAGES, ModelDefinition, find_file
+from jukebox_kit.model.weights.definition import ModelDefinition
 
 
 def blank_vqvae(definition: ModelDefinition) -> VQVAE:
@@ -55,22 +52,3 @@ def linears(part: nn.Module) -> list[tuple[str, nn.Module, str, PlainLinear]]:
 def linear_names(part: nn.Module) -> set[str]:
     """Return the names of the weights and biases of the transformers' maps, which a GPU computes in float16."""
     return {f"{name}.{own}" for name, _, _, plain in linears(part) for own, _ in plain.named_parameters()}
-
-
-def find_table(name: str, folder: Path, get: str | None = None) -> Path:
-    """Return an id table's path: where models lie, else inside an installed `jukebox` or `jukebox_infer` package.
-
-    CheckpointError where it is nowhere, naming `get`, the command that brings it.
-    """
-    try:
-        return find_file(name, folder, "the artist and genre tables", get)
-    except CheckpointError as error:
-        for package in PACKAGES:
-            spec = importlib.util.find_spec(package)
-            for root in (spec.submodule_search_locations or []) if spec else []:
-                path = Path(root) / "data" / "ids" / Path(name).name
-                if path.is_file():
-                    return path
-        raise CheckpointError(
-            f"{error} The release's tables also come with the jukebox extra: pip install 'jukebox_kit[jukebox]'."
-        ) from None

@@ -73,10 +73,3 @@ class SafetensorsFile:
         except OSError as error:
             raise CheckpointError(f"{self.path} cannot be read ({error.strerror}); get it again.") from None
         return torch.from_numpy(data).view(DTYPES[entry["dtype"]]).view(entry["shape"])
-
-
-def read_metadata(content: bytes) -> dict[str, str]:
-    """Return the metadata of a safetensors file: 8 bytes of header length, then the header as JSON."""
-    length = int.from_bytes(content[:8], "little")
-    found: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-    return found

@@ -8,12 +8,12 @@ from pathlib import Path
 from torch import nn
 
 from jukebox_kit.errors import CheckpointError
-from jukebox_kit.model.weights.blank import find_table
 from jukebox_kit.model.weights.checkpoint import matched, read_shapes
 from jukebox_kit.model.weights.definition import PARTS, ModelDefinition, converted_name, load_definition, models_folder
 from jukebox_kit.model.weights.download.fetch import blanks, found, table_names
 from jukebox_kit.model.weights.download.records import Record, read_record, sha256_of, write_record
 from jukebox_kit.model.weights.download.release import Release, load_release
+from jukebox_kit.model.weights.tables import find_table
 
 
 @dataclass(frozen=True)

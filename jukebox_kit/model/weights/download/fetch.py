@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from jukebox_kit.errors import CheckpointError, RequestError
-from jukebox_kit.model.weights.blank import blank_prior, blank_vqvae, find_table
+from jukebox_kit.model.weights.blank import blank_prior, blank_vqvae
 from jukebox_kit.model.weights.checkpoint import matched, read_shapes, read_state
 from jukebox_kit.model.weights.definition import PARTS, ModelDefinition, converted_name, load_definition, models_folder
 from jukebox_kit.model.weights.download.convert import converted_size
@@ -17,6 +17,7 @@ from jukebox_kit.model.weights.download.http import discard
 from jukebox_kit.model.weights.download.records import Origin, read_record, sha256_of
 from jukebox_kit.model.weights.download.release import Release, load_release
 from jukebox_kit.model.weights.download.sources import DownloadOptions, Places
+from jukebox_kit.model.weights.tables import find_table
 
 
 @dataclass(frozen=True)
