@@ -1,1 +1,1 @@
-"""The command line: options become one call of the library."""
+"""The command line. Commands turn their options into one call of the library."""
