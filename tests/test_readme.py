@@ -75,6 +75,19 @@ def test_its_options_exist(path: Path) -> None:
 
 
 @each_readme
+def test_each_command_has_the_options_that_it_is_shown_with(path: Path) -> None:
+    text = text_of(path)
+    lines = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S)).split("\n")
+    lines += re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
+    commands = vars(typer.main.get_command(app))["commands"]
+    for line in lines:
+        for name, inner, rest in re.findall(r"jukebox-kit ([a-z]+) ?(get|check)?([^#]*)", line):
+            command = vars(commands[name])["commands"][inner] if inner else commands[name]
+            known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+            assert set(re.findall(r" (--[a-z][a-z0-9-]+)", rest)) <= known, line
+
+
+@each_readme
 def test_its_links_and_pictures_are_there(path: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", text_of(path)):
         if not target.startswith(("https://", "#")):
