@@ -1,4 +1,4 @@
-"""Numbers that anyone can reproduce."""
+"""Numbers that anyone can reproduce: recorded values, speed, what the demo plays, this machine."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line. Commands turn their options into one call of the library."""

@@ -1,4 +1,4 @@
-"""Run a model on this machine: device, precision, caches, kernels, the token loop."""
+"""Runs a model on this machine: device, precision, caches, kernels, the token loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many songs: a folder overnight."""
+"""Many songs: a folder overnight, an album on many GPUs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Jukebox computes, plainly: everything faster is tested against it. Knows nothing of devices or songs."""
+"""What Jukebox computes, plainly, and where its weights come from. Everything faster is tested against it."""
 
 from __future__ import annotations
 

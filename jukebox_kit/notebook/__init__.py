@@ -1,7 +1,9 @@
-"""Jukebox in a notebook, on Colab and in Jupyter: cells call these, and everything else is widgets.
+"""The panel for Jupyter and Colab, and the overnight run.
+
+Cells call these, and everything else is widgets:
 
 setup             the machine, Drive, which models fit, and how long songs take; returns the folder of songs
-compose           the panel: request, openings, choosing, going on, upsampling, exports
+compose           the panel: request, openings, choosing, extending, upsampling, exports
 resume_overnight  every unfinished song of a folder, one after another
 player            one song with its pictures and lyrics
 """

@@ -1,4 +1,4 @@
-"""Train models from a recipe in YAML."""
+"""Trains models from a YAML recipe."""
 
 from __future__ import annotations
 
