@@ -40,6 +40,16 @@ def test_the_demo_album_ships() -> None:
     assert (album.folder, album.folder_of(album.songs[0])) == (Path("songs/demo"), Path("songs/demo/bells"))
 
 
+def test_pieces_is_read_as_chunks(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "defaults: {pieces: 3}\nsongs:\n  - {name: a}\n  - {name: b, pieces: [1, 2]}\n  - {name: c, chunks: 4}"
+    )
+    assert [song.request.chunks for song in load_album(path).songs] == [(3, 3), (1, 2), (4, 4)]
+    path.write_text("songs:\n  - name: a\n    pieces: 2\n    chunks: 3")
+    assert faults_of(path) == [(4, "pieces and chunks are the same setting; keep chunks only.")]
+
+
 def test_the_sweep_that_ships_has_every_combination_in_order() -> None:
     album = load_album(CONFIGS / "albums" / "sweep.yaml")
     assert (

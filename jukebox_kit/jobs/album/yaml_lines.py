@@ -13,6 +13,8 @@ import yaml
 
 from jukebox_kit.errors import ConfigurationError, RequestError
 
+RENAMED = {"pieces": "chunks"}  # older albums use the names on the left
+
 
 @dataclass
 class Faults:
@@ -37,10 +39,11 @@ class Faults:
 
 @dataclass(frozen=True)
 class Entry:
-    """A setting: the line of its key and the node of its value."""
+    """A setting: the line of its key, the node of its value, and its name as the file writes it."""
 
     key_line: int
     node: yaml.Node
+    written_as: str
 
 
 class Reader:
@@ -92,8 +95,12 @@ class Reader:
         found: dict[str, Entry] = {}
         for key, value in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else self.said(key)
-            if name in known:
-                found[name] = Entry(line_of(key), value)
+            current = RENAMED.get(name, name)
+            if current in known:
+                if current in found and name != found[current].written_as:
+                    names = f"{found[current].written_as} and {name}"
+                    self.faults.add(line_of(key), f"{names} are the same setting; keep {current} only.")
+                found[current] = Entry(line_of(key), value, name)
                 continue
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
