@@ -68,7 +68,7 @@ def test_a_share_that_was_stopped_goes_on_alone_or_with_its_level(
 ) -> None:
     monkeypatch.setenv("JUKEBOX_KIT_STORE", store)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("jukebox_kit.song.store.drive.SETTLE", 0.0)
+    monkeypatch.setattr("jukebox_kit.song.store.drive.SETTLE_SECONDS", 0.0)
     for again in ("share", "level"):
         song, asked = fresh(model, tmp_path / again), list[int]()
 

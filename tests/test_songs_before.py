@@ -18,7 +18,7 @@ import pytest
 
 import jukebox_kit as jk
 from jukebox_kit.engine.model import Model
-from jukebox_kit.model import LEVELS
+from jukebox_kit.model import DOWNWARD
 from jukebox_kit.song import edits
 from jukebox_kit.song.history import Event
 from jukebox_kit.song.lyrics.alignment import read_alignment
@@ -118,7 +118,7 @@ def digest(values: Any) -> str:
 def codes_of(song: Song) -> dict[str, Any]:
     """Return what each level holds, as expected.json does."""
     levels: dict[str, Any] = {}
-    for level in reversed(LEVELS):
+    for level in DOWNWARD:
         held = song.level(level)
         levels[f"level_{level}"] = {
             "sha256": digest(song.codes(level)),

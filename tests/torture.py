@@ -113,7 +113,7 @@ def kill_often(place: Path, wanted: int, environment: dict[str, str]) -> int:
         codes, audio = faults(song, whole), differing_audio(song, whole)
         bad += codes + audio + (made(song) != sums)
         typer.echo(
-            f"{folder.name} finished: {codes} codes differ, {audio} audio files differ, {song.store.safety().words}"
+            f"{folder.name} finished: {codes} codes differ, {audio} audio files differ, {song.store.safety().summary}"
         )
     typer.echo(
         f"{kills} kills; {bad} faults; the last save was at most {max(ages):.2f} s old (saved every {SAVE_EVERY} s)"

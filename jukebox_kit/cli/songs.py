@@ -130,7 +130,7 @@ def status(
         levels = {f"level_{s.level}": {"done": s.done, "total": s.total} for s in song.status()}
         safety = song.store.safety()
         about = {"song": str(folder), "model": song.request.model, "levels": levels}
-        rows.append({**about, "safety": {**asdict(safety), "words": safety.words}})
+        rows.append({**about, "safety": {**asdict(safety), "words": safety.summary}})
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return

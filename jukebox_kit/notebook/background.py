@@ -86,7 +86,7 @@ class Worker:
     def check(self) -> None:
         """Raise StoppedError where a stop was asked for; for work between tokens."""
         if self._stop.is_set():
-            raise StoppedError("stopped; all is saved.")
+            raise StoppedError("Stopped. Everything is saved.")
 
     def options(self, run: RunSettings | None = None) -> RunSettings:
         """Return the settings with callbacks that report to this worker and stop with it."""
@@ -126,7 +126,7 @@ class Worker:
         try:
             end = {"phase": "done", "message": do(self)}
         except StoppedError:
-            end = {"phase": "stopped", "message": "Stopped; all is saved, and it goes on where it was."}
+            end = {"phase": "stopped", "message": "Stopped. Everything is saved; resume to continue."}
         except JukeboxKitError as error:
             end = {"phase": "failed", "message": f"{error}"}
         except BaseException as error:  # a thread's exception would be lost with it
@@ -157,10 +157,10 @@ def worker() -> Worker:
 def _unforeseen(error: BaseException, folder: Path) -> str:
     """Return a sentence about an error that is no user's mistake, and keep what a developer needs to mend it."""
     where = folder / "jukebox_kit-error.txt"
-    told = f"Something went wrong that should not have ({type(error).__name__}: {error}); what was made is saved."
+    told = f"Unexpected error ({type(error).__name__}: {error}); progress is saved."
     try:
         folder.mkdir(parents=True, exist_ok=True)
         where.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     except OSError:
-        return f"{told} Try again; if it comes again, report it."
-    return f"{told} Try again; if it comes again, report it with the file {where}."
+        return f"{told} Try again; if it happens again, report it."
+    return f"{told} Try again; if it happens again, report it with the file {where}."

@@ -1,4 +1,4 @@
-"""Everything that is asked of Colab, and nothing else does: nothing of it is imported anywhere but there."""
+"""Everything that uses Colab's own modules; they are imported on Colab only."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from jukebox_kit.song import Song
 log = logging.getLogger(__name__)
 
 MOUNT = Path("/content/drive")
-SAFE_WITHIN = 600.0  # seconds that Drive is given to take what was written
+DRIVE_TIMEOUT_SECONDS = 600.0  # for Drive to upload what was written
 _RECORD = "jukebox_kit.recorded"
-# The recorder's script goes before it; the callback gets the file in base64.
+# The callback gets the WAV file in base64.
 _RECORDER = """
 <button id="jk-record"></button>
 <script>
@@ -37,30 +37,30 @@ def on_colab() -> bool:
     """Return whether this runs on Colab."""
     try:
         return importlib.util.find_spec("google.colab") is not None
-    except ModuleNotFoundError:  # there is no google package at all
+    except ModuleNotFoundError:  # no google package at all
         return False
 
 
 def mount_drive() -> Path:
-    """Mount Google Drive, which asks the person, and return its folder; JukeboxKitError where it is not given."""
+    """Mount Google Drive, which asks the user, and return its folder; JukeboxKitError if that fails."""
     try:
         _colab("drive").mount(str(MOUNT))
-    except Exception as error:  # Colab raises plain ValueError and the like, by whatever went wrong on its side
+    except Exception as error:  # Colab raises plain ValueError and others
         raise JukeboxKitError(
-            f"Drive was not mounted ({error}); run the cell again and allow it, or leave it out with drive=False."
+            f"Drive was not mounted ({error}); run the cell again and allow access, or use drive=False."
         ) from None
     return MOUNT / "MyDrive"
 
 
 def upload(folder: Path) -> list[Path]:
-    """Ask for files through Colab's own dialogue and keep them in `folder`; returns their paths."""
+    """Ask for files with Colab's upload dialogue and save them in `folder`; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    kept: list[Path] = []
+    saved: list[Path] = []
     for name, content in _colab("files").upload().items():
         path = folder / Path(name).name
         path.write_bytes(content)
-        kept.append(path)
-    return kept
+        saved.append(path)
+    return saved
 
 
 def recorder(script: str, recorded: Callable[[bytes], None]) -> str:
@@ -73,21 +73,21 @@ def recorder(script: str, recorded: Callable[[bytes], None]) -> str:
 
 
 def disconnect(songs: list[Song], wait: Callable[[float], None] = time.sleep) -> None:
-    """Give the runtime back once every save of the songs was read back from Drive.
+    """Disconnect the runtime once every save of the songs has been read back from Drive.
 
-    JukeboxKitError where Drive has not taken them within ten minutes; the runtime is then kept.
+    JukeboxKitError if Drive has not taken them within ten minutes; the runtime then stays connected.
     """
     waited = 0.0
     while late := [song for song in songs if not _safe(song)]:
-        if waited >= SAFE_WITHIN:
+        if waited >= DRIVE_TIMEOUT_SECONDS:
             raise JukeboxKitError(
-                f"Drive has not taken all of {late[0].root} yet, so the runtime was kept; look at Drive's free space."
+                f"{late[0].root} is not all on Drive yet, so the runtime stays connected; check Drive's free space."
             )
         wait(5.0)
         waited += 5.0
     if MOUNT.is_dir():
         _colab("drive").flush_and_unmount()
-    log.info("all songs are safe; the runtime is given back")
+    log.info("all songs are on Drive; disconnecting the runtime")
     _colab("runtime").unassign()
 
 

@@ -1,4 +1,4 @@
-"""The panel: one song from its request to its files. `compose` shows it."""
+"""The panel: one song, from request to audio files. `compose` shows it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any
 import ipywidgets as widgets
 
 from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit.notebook.markup import filled, styled_text
 from jukebox_kit.notebook.sections.compose import Composing
 from jukebox_kit.notebook.sections.estimate import EstimateLine
 from jukebox_kit.notebook.sections.listen import Listening
 from jukebox_kit.notebook.sections.request import Form
-from jukebox_kit.notebook.sections.status import Working
+from jukebox_kit.notebook.sections.status import Status
 from jukebox_kit.notebook.sections.upsample import Finishing
 from jukebox_kit.notebook.session import Session
-from jukebox_kit.notebook.widgets import button, heading, short_field, told
+from jukebox_kit.notebook.widgets import button, heading, short_field
 from jukebox_kit.song import (
     OPTIONS,
     Preset,
@@ -31,32 +32,32 @@ from jukebox_kit.song import (
 )
 from jukebox_kit.steps import RunSettings, level_2
 
-NEW = "a new song"
+NEW = "new song"
 
 
 class Panel:
-    """Everything about one song at a time; every part of it is widgets over the same steps that the shell calls."""
+    """One song at a time; every section is widgets over the same steps that the shell calls."""
 
     def __init__(self, songs: Path) -> None:
         self.session, self._listing = Session(songs), False
         self.songs = widgets.Dropdown(options=[(NEW, None)], description="song")
         self.songs.add_class("jk-songs")
-        self.look = button("look again", "look", self._list, "refresh")
+        self.look = button("Refresh", "look", self._list, "refresh")
         self.presets = widgets.Dropdown(options=[("", None)], description="preset")
         self.presets.add_class("jk-presets")
-        self.preset_name = short_field("preset_name", "save as", "", "a name")
-        self.save = button("save preset", "save-preset", self._save_preset, "save")
+        self.preset_name = short_field("preset_name", "save as", "", "preset name")
+        self.save = button("Save preset", "save-preset", self._save_preset, "save")
         self.estimate = EstimateLine(self.session)
         self.said = widgets.HTML()
         self.said.add_class("jk-said-panel")
         self.form = Form(songs / "prompts", self._form_changed)
-        self.name = short_field("name", "name", "", "empty: from artist and genre", "360px")
-        self.make = button("make openings", "make", self._make, "music")
+        self.name = short_field("name", "name", "", "empty: named after artist and genre", "360px")
+        self.make = button("Sample openings", "make", self._make, "music")
         self.make.button_style = "primary"
         self.composing = Composing(self.session)
         self.listening = Listening(self.session, self.composing.choose)
         self.finishing = Finishing(self.session)
-        self.working = Working(self.session)  # last: "done" is said when everything shows it
+        self.status = Status(self.session)  # last: "done" appears once everything else is up to date
         self.about = widgets.HTML()
         self.about.add_class("jk-about")
         self.box = self._laid_out()
@@ -69,7 +70,7 @@ class Panel:
         self.session.changed()
 
     def refresh(self) -> None:
-        """Bring the panel up to date with the song and the work."""
+        """Update the panel for the song and the work."""
         song, busy = self.session.song, self.session.worker.state.busy
         self.make.disabled = busy
         self.songs.disabled = busy
@@ -81,24 +82,24 @@ class Panel:
     def _laid_out(self) -> Any:
         top = widgets.HBox([self.songs, self.look, self.presets, self.preset_name.box, self.save])
         self.new_song = widgets.VBox(
-            [heading("A song"), self.form.box, self.estimate.box, widgets.HBox([self.name.box, self.make])]
+            [heading("New song"), self.form.box, self.estimate.box, widgets.HBox([self.name.box, self.make])]
         )
-        parts = (self.working, self.listening, self.composing, self.finishing)
-        box = widgets.VBox([top, self.said, self.new_song, self.about, *(part.box for part in parts)])
+        sections = (self.status, self.listening, self.composing, self.finishing)
+        box = widgets.VBox([top, self.said, self.new_song, self.about, *(section.box for section in sections)])
         box.add_class("jk-panel")
         return box
 
     def _list(self) -> None:
-        """Offer the songs that are there; the one that is open stays chosen."""
+        """List the songs of the folder; the open one stays selected."""
         song = self.session.song
         try:
             folders = self.session.folders()
         except (JukeboxKitError, OSError) as error:
-            self.said.value = told(str(error), "error")
+            self.said.value = styled_text(str(error), "error")
             folders = []
         options = [(NEW, None), *((folder.name, folder) for folder in folders)]
         chosen = None if song is None else next((f for f in folders if f.absolute() == song.root.absolute()), None)
-        self._listing = True  # what is chosen changes for a moment with the options: nobody asked for another song
+        self._listing = True  # the selection changes briefly with the options; that is not a request to open a song
         try:
             if list(self.songs.options) != options:
                 self.songs.options = options
@@ -111,7 +112,7 @@ class Panel:
             self.session.open(self.songs.value)
 
     def _find_work(self) -> None:
-        """Open the song that the kernel works on, as when the page was closed and opened again."""
+        """Open the song that the kernel is working on, for a page that was closed and opened again."""
         state = self.session.worker.state
         if state.busy and state.subject is not None and is_song(state.subject):
             self.session.open(state.subject)
@@ -124,13 +125,13 @@ class Panel:
     def _make(self) -> None:
         given = self.form.request()
         if given is None:
-            self.said.value = told("Something below is not right yet; it says what.", "error")
+            self.said.value = styled_text("Fix the highlighted fields below.", "error")
             return
         self.said.value = ""
         name = self.name.value.strip() or self._free_name(given)
         folder = self.session.place(name)
         if folder is None:
-            self.name.say("a song's name is without a slash and has no dot before it.")
+            self.name.say('A song name cannot contain "/" or start with ".".')
             return
         self.name.say()
 
@@ -140,12 +141,12 @@ class Panel:
             self.session.song = song
             self.session.changed()
             level_2(song, model, self.session.options())
-            return "The openings are done: listen, choose one, go on, or upsample."
+            return "Openings done: listen, choose one, then extend or upsample."
 
         self.session.do(f"{name}, openings", piece, folder)
 
     def _free_name(self, given: dict[str, Any]) -> str:
-        """Return a name from artist and genre that no folder has yet."""
+        """Return an unused folder name made of artist and genre."""
         words = [given[key] for key in ("artist", "genre") if given[key] != "unknown"] or ["song"]
         plain = re.sub(r"[^a-z0-9]+", "-", "-".join(words).lower()).strip("-") or "song"
         number = 1
@@ -154,8 +155,8 @@ class Panel:
         return name
 
     def _list_presets(self) -> None:
-        found = find_presets(self.session.songs / "presets")
-        self.presets.options = [("", None), *((name, path) for name, path in sorted(found.items()))]
+        presets = find_presets(self.session.songs / "presets")
+        self.presets.options = [("", None), *((name, path) for name, path in sorted(presets.items()))]
 
     def _use_preset(self) -> None:
         if self.presets.value is None:
@@ -173,7 +174,7 @@ class Panel:
     def _save_preset(self) -> None:
         given = self.form.values()
         if given is None:
-            self.preset_name.say("something in the form is not right yet; mend that first.")
+            self.preset_name.say("Fix the form before saving it as a preset.")
             return
         request = asked_fields(Request(**given))
         run, usual = self.session.run, RunSettings()
@@ -184,13 +185,17 @@ class Panel:
         except JukeboxKitError as error:
             self.preset_name.say(str(error))
             return
-        self.preset_name.say(f"saved as {path}", "good")
+        self.preset_name.say(f"Saved as {path}.", "good")
         self._list_presets()
 
 
 def _about(song: Song) -> str:
-    """Return what the open song is, in HTML."""
+    """Return a description of the open song, in HTML."""
     request = song.request
     facts = f"{request.artist}, {request.genre}; {request.seconds:g} s; {request.items} items; seed {request.seed}"
-    notes = "".join(f"<br>{told(note, 'note')}" for note in song.resolved.notes)
-    return f"<b>{told(song.root.name)}</b> {told(f'({request.model}) {facts}; {song.root}')}{notes}"
+    values = {
+        "name": styled_text(song.root.name),
+        "facts": styled_text(f"({request.model}) {facts}; {song.root}"),
+        "notes": [styled_text(note, "note") for note in song.resolved.notes],
+    }
+    return filled("song.html", values)

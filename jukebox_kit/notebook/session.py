@@ -94,7 +94,7 @@ class Session:
         self.error = ""
         at = subject or (None if self.song is None else self.song.root)
         if not self.worker.start(what, lambda _: piece(), self.songs, at):
-            self.error = f"{self.worker.state.what} is still under way; stop it first, or wait for it."
+            self.error = f"{self.worker.state.what} is still running; stop it first or wait for it."
         self.changed()
 
     def _worked(self, state: State) -> None:

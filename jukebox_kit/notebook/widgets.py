@@ -1,28 +1,29 @@
-"""Widgets that still answer when their page was closed and is opened again."""
+"""Widgets that the sections share; they still answer after their page was closed and opened again."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as widgets
+from markupsafe import Markup
 
 from jukebox_kit.model import Found, Tables
 from jukebox_kit.model.weights import ModelDefinition
+from jukebox_kit.notebook.markup import styled_text
 
 
 def reachable(widget: Any) -> None:
-    """Let messages to a widget, and to those inside it, go where the page addresses them.
+    """Deliver messages to a widget, and to those inside it, where the page addresses them.
 
-    ipykernel 7.4 sends a message to the subshell from which its widget was changed last. That of a page that was closed
-    is gone, and every click on such a widget would be lost. Other kernels do not look at this.
+    ipykernel 7.4 sends a message to the subshell from which its widget was last changed. After the page was closed that
+    subshell no longer exists, and every click on the widget would be lost. Other kernels ignore this.
     """
     comm = getattr(widget, "comm", None)
     if comm is not None:
         comm._reply_subshell_for = _as_addressed
-    for inside in getattr(widget, "children", ()):
-        reachable(inside)
+    for child in getattr(widget, "children", ()):
+        reachable(child)
 
 
 def _as_addressed(_data: object, subshell: str | None) -> str | None:
@@ -33,20 +34,15 @@ WIDE = widgets.Layout(width="98%")
 
 LABEL = {"description_width": "110px"}
 
-BELOW = widgets.Layout(margin="0 0 0 118px")  # under what is typed, not under its label
+BELOW = widgets.Layout(margin="0 0 0 118px")  # aligned with the input, not with its label
 
-_COLOURS = {"error": "#c0392b", "note": "#8a6d00", "good": "#2e7d32", "plain": "#777"}
+SUGGESTIONS = 3  # buttons with the closest names
 
-SUGGESTIONS, OFFERED = 3, 40
-
-
-def told(text: str, kind: str = "plain") -> str:
-    """Return a sentence as HTML in the colour of its kind: error, note, good or plain."""
-    return f'<span style="color:{_COLOURS[kind]};line-height:1.3">{html.escape(text)}</span>' if text else ""
+COMPLETIONS = 40  # names offered while you type, for each label set
 
 
 class Field:
-    """A widget and, below it, what is to be said of its value. `name` is also its class in the page, `jk-name`."""
+    """A widget with a message about its value below it. `name` is also its CSS class, `jk-name`."""
 
     def __init__(self, name: str, widget: Any) -> None:
         self.name, self.widget = name, widget
@@ -57,12 +53,12 @@ class Field:
 
     @property
     def value(self) -> Any:
-        """What the widget holds."""
+        """The widget's value."""
         return self.widget.value
 
     def say(self, text: str = "", kind: str = "error") -> None:
-        """Say something below the widget; nothing where the text is empty."""
-        shown = told(text, kind)
+        """Show a message below the widget; an empty text removes it."""
+        shown = styled_text(text, kind)
         if self.said.value != shown:
             self.said.value = shown
 
@@ -72,17 +68,17 @@ class Field:
 
 
 def text_field(name: str, label: str, value: str = "", hint: str = "") -> Field:
-    """Return a field of one line; numbers are typed as text too, so that a wrong one can be told what is wrong."""
+    """Return a field of one line. Numbers are entered as text too, so that a message can explain a wrong one."""
     box = widgets.Text(value=value, placeholder=hint, description=label, style=LABEL, layout=WIDE)
     return Field(name, box)
 
 
 class NameField(Field):
-    """A box that is searched as one types, for artists or genres; says at once who knows the name."""
+    """A box for an artist or genre that searches as you type and shows which levels know the name."""
 
     def __init__(self, kind: str) -> None:
         box = widgets.Combobox(
-            placeholder=f"type part of a name; empty for no {kind} in particular",
+            placeholder=f"type part of a name, or leave empty for any {kind}",
             description=kind,
             ensure_option=False,
             continuous_update=True,
@@ -100,34 +96,34 @@ class NameField(Field):
 
     @property
     def name_or_unknown(self) -> str:
-        """The name as a request takes it."""
+        """The name for a request; "unknown" if the box is empty."""
         return (self.widget.value.strip() and self.widget.value) or "unknown"
 
     def look_up(self, definition: ModelDefinition, tables: dict[str, Tables]) -> None:
-        """Offer names that hold what is typed, and say which part of the model knows it."""
+        """Offer names that contain the typed text, and show which levels of the model know it."""
         typed = self.widget.value
-        offered = sorted({name for table in tables.values() for name in table.matching(self.kind, typed)[:OFFERED]})
+        offered = sorted({name for table in tables.values() for name in table.matching(self.kind, typed)[:COMPLETIONS]})
         if tuple(offered) != tuple(self.widget.options):
             self.widget.options = tuple(offered)
         if not typed.strip():
             self._offer([])
             self.say()
             return
-        found = {name: self._found(table, typed, definition) for name, table in tables.items()}
-        unknown = [name for name, one in found.items() if _is_unknown(one)]
+        matches = {name: self._match(table, typed, definition) for name, table in tables.items()}
+        unknown = [name for name, match in matches.items() if _is_unknown(match)]
         near = list(dict.fromkeys(n for name in unknown for n in tables[name].nearest(self.kind, typed, SUGGESTIONS)))
         self._offer(near[:SUGGESTIONS])
-        known = [_role(name, definition) for name in found if name not in unknown]
+        known = [_role(name, definition) for name in matches if name not in unknown]
         if not unknown:
-            notes = [note for one in found.values() for note in one.notes]
-            self.say(" ".join(notes) or "known to the whole model.", "note" if notes else "good")
+            notes = [note for match in matches.values() for note in match.notes]
+            self.say(" ".join(notes) or "Known to all levels of the model.", "note" if notes else "good")
             return
         lacking = " and ".join(_role(name, definition) for name in unknown)
         also = f" (known to {' and '.join(known)})" if known else ""
-        hint = "; the nearest are below." if near else "."
-        self.say(f"unknown to {lacking}{also}, which will take it as no {self.kind} in particular{hint}", "note")
+        hint = " Click one of the closest matches to use it." if near else ""
+        self.say(f"Unknown to {lacking}{also}: treated as no particular {self.kind}.{hint}", "note")
 
-    def _found(self, table: Tables, typed: str, definition: ModelDefinition) -> Found:
+    def _match(self, table: Tables, typed: str, definition: ModelDefinition) -> Found:
         if self.kind == "artist":
             return table.artist(typed)
         slots = max(p.max_bow_genre_size for p in definition.priors if p.label_set == table.label_set)
@@ -143,12 +139,12 @@ class NameField(Field):
         self.widget.value = button.description
 
 
-def _is_unknown(found: Found) -> bool:
-    return "unknown" in found.used and bool(found.notes)
+def _is_unknown(match: Found) -> bool:
+    return "unknown" in match.used and bool(match.notes)
 
 
 def _role(label_set: str, definition: ModelDefinition) -> str:
-    """Return which parts read a label set, for a person."""
+    """Return which components read a label set, as text."""
     levels = {prior.level for prior in definition.priors if prior.label_set == label_set}
     if levels == {0, 1, 2}:
         return "the model"
@@ -157,11 +153,11 @@ def _role(label_set: str, definition: ModelDefinition) -> str:
 
 def heading(text: str) -> Any:
     """Return a section's heading."""
-    return widgets.HTML(f'<b style="font-size:1.1em">{html.escape(text)}</b>', layout=widgets.Layout(margin="8px 0 0"))
+    return widgets.HTML(Markup('<b class="jk-heading">{}</b>').format(text), layout=widgets.Layout(margin="8px 0 0"))
 
 
 def short_field(name: str, label: str, value: str = "", hint: str = "", width: str = "260px") -> Field:
-    """Return a text field that stands in a row with others."""
+    """Return a text field for a row of several."""
     style = {"description_width": "initial"}
     layout = widgets.Layout(width=width)
     field = Field(name, widgets.Text(value=value, placeholder=hint, description=label, style=style, layout=layout))
@@ -170,12 +166,12 @@ def short_field(name: str, label: str, value: str = "", hint: str = "", width: s
 
 
 def check_box(label: str) -> Any:
-    """Return a box to tick, as wide as its words."""
+    """Return a check box as wide as its label."""
     return widgets.Checkbox(description=label, indent=False, layout=widgets.Layout(width="auto", margin="0 12px"))
 
 
 def button(description: str, name: str, pressed: Callable[[], None], icon: str = "") -> Any:
-    """Return a button as wide as its words; `name` is its class in the page, `jk-name`."""
+    """Return a button as wide as its label; `name` gives its CSS class, `jk-name`."""
     made = widgets.Button(description=description, icon=icon, layout=widgets.Layout(width="auto", flex="0 0 auto"))
     made.add_class(f"jk-{name}")
     made.on_click(lambda _: pressed())

@@ -43,18 +43,18 @@ def test_a_song_is_composed_stopped_gone_on_with_undone_upsampled_and_heard(
 
     # Wrong input is said where it is, and nothing is made of it.
     book.type("artist", "glas bels")
-    book.wait_for("said-artist", "unknown to the model")
+    book.wait_for("said-artist", "Unknown to the model")
     book.type("seconds", "lots")
     book.wait_for("said-seconds", "'lots' is not a number")
     book.shot("1-wrong")
     book.click("make")
-    book.wait_for("said-panel", "not right yet")
+    book.wait_for("said-panel", "Fix the highlighted fields")
     page.locator("button.jk-near-artist", has_text="glass bells").click()
-    book.wait_for("said-artist", "known to the whole model")
+    book.wait_for("said-artist", "Known to all levels of the model")
     book.type("seconds", "12")
     book.type("genre", "dance")
     book.type("lyrics", "la mo di ne ☃")
-    book.wait_for("said-lyrics", "dropped: ☃")
+    book.wait_for("said-lyrics", "alphabet: ☃")
     book.slide("temperature", "0.95")
     book.type("name", "mine")
     book.wait_for("estimate", "measured on this machine")
@@ -84,10 +84,10 @@ def test_a_song_is_composed_stopped_gone_on_with_undone_upsampled_and_heard(
     assert 0 < book.bar(2) < 1, "the answers came while it sampled"
     book.type("preset_name", "my-dance")
     book.click("save-preset")
-    book.wait_for("said-preset_name", "saved as")
+    book.wait_for("said-preset_name", "Saved as")
     begun = time.monotonic()
     book.click("stop")
-    book.wait_for("ended", "Stopped; all is saved", 5)
+    book.wait_for("ended", "Stopped. Everything is saved", 5)
     stopped = time.monotonic() - begun
     told = f"seconds a callback took while it sampled: {', '.join(f'{s:.2f}' for s in answers)}; Stop: {stopped:.2f}\n"
     (book.shots / "answers.txt").write_text(told)

@@ -49,7 +49,7 @@ def test_drive_is_mounted_and_songs_are_kept_there(on_colab: Any, tmp_path: Path
 
 def test_a_person_who_does_not_give_drive_is_told_what_to_do(on_colab: Any) -> None:
     on_colab("drive").root = None
-    with pytest.raises(JukeboxKitError, match="run the cell again and allow it, or leave it out with drive=False"):
+    with pytest.raises(JukeboxKitError, match="run the cell again and allow access, or use drive=False"):
         songs_folder("songs", None)
 
 
@@ -89,7 +89,7 @@ def test_the_runtime_is_kept_where_drive_does_not_take_it(
 ) -> None:
     song = Song.create(tmp_path / "song", model=tiny, seconds=0.3)
     monkeypatch.setattr(song.store, "safety", lambda: Safety("segments", 3, 1))
-    with pytest.raises(JukeboxKitError, match="so the runtime was kept"):
+    with pytest.raises(JukeboxKitError, match="so the runtime stays connected"):
         colab.disconnect([song], lambda _: None)
     assert on_colab("runtime").calls == []
 

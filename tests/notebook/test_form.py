@@ -69,7 +69,7 @@ def test_it_begins_right_and_gives_a_request(form: Form) -> None:
         ("items", "2.5", "'2.5' is not a whole number"),
         ("items", "0", "items must be from 1 to 1024"),
         ("seed", "-1", "seed must be a whole number from 0"),
-        ("lower", "0.9", "give two temperatures"),
+        ("lower", "0.9", "Enter two temperatures"),
         ("lower", "0, 0.9", "temperature must be above 0"),
     ],
 )
@@ -108,12 +108,12 @@ def test_a_name_is_searched_and_the_nearest_is_a_click_away(form: Form) -> None:
     form.artist.widget.value = "bells"
     assert form.artist.widget.options == ("glass bells",)
     form.artist.widget.value = "glas bels"
-    assert "unknown to the model" in said(form, "artist")
+    assert "Unknown to the model" in said(form, "artist")
     shown = [button for button in form.artist.buttons if button.layout.display != "none"]
     assert shown[0].description == "glass bells"
     shown[0].click()
     assert form.artist.widget.value == "glass bells"
-    assert said(form, "artist") == "known to the whole model."
+    assert said(form, "artist") == "Known to all levels of the model."
     assert form.good is not None
     assert form.good["artist"] == "glass bells"
 
@@ -122,17 +122,17 @@ def test_the_two_label_sets_are_told_apart(form: Form, two_sets: str) -> None:
     form.model.widget.options = [("two", two_sets)]
     form.model.widget.value = two_sets
     form.artist.widget.value = "Zac Brown Band"
-    assert "unknown to the upsamplers (known to the top prior)" in said(form, "artist")
+    assert "Unknown to the upsamplers (known to the top prior)" in said(form, "artist")
     form.artist.widget.value = "The Beatles"
-    assert said(form, "artist") == "known to the whole model."
+    assert said(form, "artist") == "Known to all levels of the model."
     form.genre.widget.value = "rock"
-    assert "unknown to the top prior (known to the upsamplers)" in said(form, "genre")
+    assert "Unknown to the top prior (known to the upsamplers)" in said(form, "genre")
 
 
 def test_lyrics_are_counted_and_windows_show_what_they_see(form: Form) -> None:
     form.lyrics.widget.value = "so la ti\n" * 40 + "é ☃ ♫ ☃"
     assert said(form, "lyrics").startswith("364 characters; each window reads 64 of them.")
-    assert said(form, "lyrics").endswith("dropped: ☃ ♫")
+    assert said(form, "lyrics").endswith("Dropped, not in the model's alphabet: ☃ ♫")
     form.seconds.widget.value = "20"
     rows = re.findall("<td>([^<]*)</td>", form.windows.value)
     assert rows[0] == "0.0 to 6.1 s"
@@ -179,9 +179,9 @@ def test_a_prompt_is_cut_kept_and_heard(form: Form, tmp_path: Path) -> None:
     given = form.request()
     assert given is not None
     assert given["prompt"] == str(tmp_path / "riff.wav")
-    whole = bytes(form.prompt.heard.value)
+    whole = bytes(form.prompt.preview.value)
     form.prompt.trim.value = (0.5, 1.0)
-    assert len(bytes(form.prompt.heard.value)) < len(whole)
+    assert len(bytes(form.prompt.preview.value)) < len(whole)
     assert not (tmp_path / "prompts").exists()
     given = form.request()
     assert given is not None

@@ -37,7 +37,7 @@ def done(panel: Panel) -> str:
     """Wait for the work's end and return what the panel says of it."""
     state = panel.session.worker.wait(120)
     assert not state.busy
-    return words(panel.working.ended)
+    return words(panel.status.ended)
 
 
 @pytest.fixture
@@ -45,41 +45,41 @@ def composed(panel: Panel) -> Song:
     """A song of two openings of a second."""
     panel.form.fill({"artist": "glass bells", "genre": "dance", "seconds": 1.0, "items": 2})
     panel.make.click()
-    assert done(panel) == "The openings are done: listen, choose one, go on, or upsample."
+    assert done(panel) == "Openings done: listen, choose one, then extend or upsample."
     assert panel.session.song is not None
     return panel.session.song
 
 
 def test_a_song_is_composed_and_the_folder_says_the_same(panel: Panel, composed: Song) -> None:
     assert composed.root.name == "glass-bells-dance-1"
-    assert [words(player.words) for player in panel.listening.players] == ["item 0, 1.0 s", "item 1, 1.0 s"]
+    assert [words(player.summary) for player in panel.listening.players] == ["item 0, 1.0 s", "item 1, 1.0 s"]
     panel.composing.choose(1)
     assert done(panel) == "chose item 1."
     panel.composing.by.widget.value = "0.5"
     panel.composing.extend.click()
-    assert done(panel) == "Done: listen, choose, go on, or upsample."
-    assert words(panel.listening.players[0].words) == "item 0, 1.5 s"
+    assert done(panel) == "Done: listen, choose, extend or upsample."
+    assert words(panel.listening.players[0].summary) == "item 0, 1.5 s"
     first = Song.open(composed.root).codes(2)
     assert (first[0, :120] == first[1, :120]).all()
     panel.composing.vary.click()
-    assert done(panel) == "Done: listen, choose, go on, or upsample."
+    assert done(panel) == "Done: listen, choose, extend or upsample."
     assert not (Song.open(composed.root).codes(2) == first).all()
     panel.composing.back.click()
     assert done(panel).startswith("undo: back to version")
     assert (Song.open(composed.root).codes(2) == first).all()
     assert panel.composing.picture.value.count("<g") >= 4
     panel.listening.last.value = 0.25
-    assert words(panel.listening.players[0].words) == "item 0, 0.2 s"
+    assert words(panel.listening.players[0].summary) == "item 0, 0.2 s"
     panel.composing.name.widget.value = "other"
     panel.composing.fork.click()
-    assert "begins as glass-bells-dance-1 does" in done(panel)
+    assert "is a copy of glass-bells-dance-1" in done(panel)
     assert panel.songs.value == composed.root.with_name("other")
 
 
 def test_chosen_items_are_upsampled_played_and_exported(panel: Panel, composed: Song) -> None:
     panel.finishing.items.widget.value = "one"
     panel.finishing.upsample.click()
-    assert "give all, or numbers" in words(panel.finishing.items.said)
+    assert "Enter all, or numbers" in words(panel.finishing.items.said)
     panel.finishing.items.widget.value = "7"
     panel.finishing.upsample.click()
     assert "has items 0 to 1, not [7]" in done(panel)
@@ -111,7 +111,7 @@ def quietest(song: Song) -> float:
 def test_the_player_lays_the_lyrics_along_the_song_where_that_is_not_done(panel: Panel) -> None:
     panel.form.fill({"artist": "glass bells", "lyrics": "la\nmo di", "seconds": 1.0, "items": 1})
     panel.make.click()
-    assert "The openings are done" in done(panel)
+    assert "Openings done" in done(panel)
     song = panel.session.song
     assert song is not None
     alignment = song.root / "level_2" / "alignment.safetensors"
@@ -122,7 +122,7 @@ def test_the_player_lays_the_lyrics_along_the_song_where_that_is_not_done(panel:
     alignment.unlink()
     (song.root / "level_2" / "item_0.words.png").unlink()
     panel.finishing.player.click()
-    assert done(panel) == "The lyrics were laid along the song."
+    assert done(panel) == "Lyrics aligned."
     after = read_alignment(song, 0)
     assert before is not None
     assert after is not None
@@ -132,7 +132,7 @@ def test_the_player_lays_the_lyrics_along_the_song_where_that_is_not_done(panel:
 
 def test_a_song_that_is_gone_or_damaged_is_told_in_a_sentence(panel: Panel, composed: Song) -> None:
     panel.composing.extend.click()
-    assert done(panel) == "Done: listen, choose, go on, or upsample."
+    assert done(panel) == "Done: listen, choose, extend or upsample."
     shutil.rmtree(composed.root / "level_2")
     (composed.root / "song.json").write_text("{")
     panel.composing.vary.click()
@@ -142,7 +142,7 @@ def test_a_song_that_is_gone_or_damaged_is_told_in_a_sentence(panel: Panel, comp
 
 def test_wrong_names_are_said_at_their_fields(panel: Panel, composed: Song) -> None:
     panel.composing.fork.click()
-    assert "give the new song's name" in words(panel.composing.name.said)
+    assert "Enter a name for the new song" in words(panel.composing.name.said)
     panel.composing.by.widget.value = "much"
     panel.composing.extend.click()
     assert "'much' is not a number of seconds" in words(panel.composing.by.said)
@@ -154,13 +154,13 @@ def test_wrong_names_are_said_at_their_fields(panel: Panel, composed: Song) -> N
     assert "use letters, digits" in words(panel.preset_name.said)
     panel.preset_name.widget.value = "mine"
     panel.save.click()
-    assert "saved as" in words(panel.preset_name.said)
+    assert "Saved as" in words(panel.preset_name.said)
     assert "mine" in [name for name, _ in panel.presets.options]
     panel.songs.value = None
     assert panel.session.song is None
     panel.name.widget.value = "../out"
     panel.make.click()
-    assert "without a slash" in words(panel.name.said)
+    assert 'cannot contain "/"' in words(panel.name.said)
     panel.name.widget.value = composed.root.name
     panel.form.fill({"seed": 9})
     panel.make.click()
@@ -179,7 +179,7 @@ def test_the_night_tells_what_became_of_each(
     assert "unreadable" in words(night.table)
     assert re.findall("short|long", words(night.table)) == ["short", "long"]
     night.start()
-    assert "still under way" not in night.session.error
+    assert "still running" not in night.session.error
     night.wait()
     assert night.session.worker.state.message.startswith("2 finished, 1 failed, in ")
     assert "short: finished" in words(night.report)
@@ -207,7 +207,7 @@ def test_a_panel_that_is_shown_anew_finds_the_work(
 
     panel.session.worker.watch(look)
     panel.make.click()
-    assert "Stopped; all is saved" in done(panel)
+    assert "Stopped. Everything is saved" in done(panel)
     assert found[0].session.song is not None
     assert found[0].session.song.root.name == "found"
-    assert found[0].working.resume.layout.display == ""
+    assert found[0].status.resume.layout.display == ""

@@ -57,7 +57,7 @@ def test_a_stop_ends_a_song_where_it_is_with_everything_saved(tiny: Path, tmp_pa
     worker.start("a song", piece, tmp_path)
     state = worker.wait(60)
     assert state.phase == "stopped"
-    assert "all is saved" in state.message
+    assert "Everything is saved" in state.message
     made = song.level(2).made[0]
     assert made > 0
     assert not (tmp_path / "jukebox_kit-error.txt").exists()
@@ -83,7 +83,7 @@ def test_an_error_that_nobody_foresaw_says_what_to_do_and_leaves_its_trace_in_a_
     worker.start("a song", broken, tmp_path / "songs")
     message = worker.wait(10).message
     assert "ZeroDivisionError" in message
-    assert "what was made is saved. Try again; if it comes again, report it with the file" in message
+    assert "progress is saved. Try again; if it happens again, report it with the file" in message
     assert "Traceback" in (tmp_path / "songs" / "jukebox_kit-error.txt").read_text()
 
 

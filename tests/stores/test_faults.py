@@ -240,7 +240,7 @@ def test_disks_are_told_by_what_they_are(tmp_path: Path, monkeypatch: pytest.Mon
     assert examine_disk(tmp_path).why == "a rename does not replace a file here"
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setenv("JUKEBOX_KIT_STORE", "cloud")
-    with pytest.raises(jk.JukeboxKitError, match="write local or segments"):
+    with pytest.raises(jk.JukeboxKitError, match="set it to local or segments"):
         examine_disk(tmp_path)
 
 
@@ -254,7 +254,7 @@ def test_a_song_on_a_mount_can_be_read_without_the_toolkit_and_anywhere(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
     again = Song.open(song.root)
     assert_same(again, whole)
-    assert again.store.safety().words.startswith("all ")
+    assert again.store.safety().summary.startswith("all ")
     for level in LEVELS:
         name = f"level_{level}/codes.safetensors"
         read = unpack_codes((song.root / name).read_bytes(), name)
@@ -270,7 +270,7 @@ def test_reading_a_song_on_a_mount_leaves_nothing_on_this_machine(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
     read = Song.open(song.root)
     assert [level.done for level in read.status()] == [0, 0, 0]
-    assert read.store.safety().words == "all 1 saves read back from the mount"
+    assert read.store.safety().summary == "all 1 saves read back from the mount"
     assert not (tmp_path / "another machine").exists()
 
 

@@ -92,7 +92,7 @@ def elsewhere(root: Path, **fields: Any) -> Path:
 def test_another_machine_that_is_gone_is_waited_for_and_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "TTL", 0.5)
+    monkeypatch.setattr(lease, "EXPIRY_SECONDS", 0.5)
     path = elsewhere(tmp_path, renewed=time.time() - 3)
     begun = time.monotonic()
     with hold(tmp_path):
@@ -101,14 +101,14 @@ def test_another_machine_that_is_gone_is_waited_for_and_followed(
 
 
 def test_another_machine_s_clock_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "TTL", 0.5)
+    monkeypatch.setattr(lease, "EXPIRY_SECONDS", 0.5)
     elsewhere(tmp_path, renewed=time.time() + 900)
     with hold(tmp_path):
         pass
 
 
 def test_a_lease_of_long_ago_is_not_waited_for(tmp_path: Path) -> None:
-    elsewhere(tmp_path, renewed=time.time() - 2 * lease.LONG_AGO)
+    elsewhere(tmp_path, renewed=time.time() - 2 * lease.MAX_CLOCK_DIFFERENCE_SECONDS)
     begun = time.monotonic()
     with hold(tmp_path):
         assert time.monotonic() - begun < 2
@@ -133,7 +133,7 @@ def test_another_machine_that_lives_keeps_it(tmp_path: Path) -> None:
 def test_a_process_that_slept_does_not_write_over_its_follower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with hold(tmp_path) as own:
         own.check()
-        monkeypatch.setattr(lease, "TTL", -1.0)
+        monkeypatch.setattr(lease, "EXPIRY_SECONDS", -1.0)
         own.check()
         elsewhere(tmp_path)
         with pytest.raises(SongBusyError, match=r"taken over by process .* on far-away"):
@@ -141,7 +141,7 @@ def test_a_process_that_slept_does_not_write_over_its_follower(tmp_path: Path, m
 
 
 def test_a_lease_is_renewed_while_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "RENEW", 0.05)
+    monkeypatch.setattr(lease, "RENEWAL_SECONDS", 0.05)
     with hold(tmp_path):
         first = marks(tmp_path)[0].renewed
         time.sleep(0.4)
@@ -167,7 +167,7 @@ def test_a_lease_that_could_not_be_taken_to_the_end_is_let_go(tmp_path: Path, mo
 
 
 def test_a_lease_that_arrives_in_parts_is_somebody_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "TTL", 0.5)
+    monkeypatch.setattr(lease, "EXPIRY_SECONDS", 0.5)
     (tmp_path / ".lease-half.json").write_text('{"owner": "ha')
     assert [mark.host for mark in marks(tmp_path)] == ["another machine"]
     with hold(tmp_path):

@@ -166,14 +166,14 @@ def test_a_beginning_that_has_not_arrived_is_refused_not_begun_again(tmp_path: P
     mount = Adversary()
     work(DriveStore(tmp_path, mount, Adversary()), 9, 3)
     mount.shown = mount.shown[1:]
-    with pytest.raises(SongError, match="has not arrived whole"):
+    with pytest.raises(SongError, match="is not completely on the mount yet"):
         DriveStore(tmp_path, mount, Adversary()).read("song.json")
 
 
 def test_safety_counts_what_was_read_back(tmp_path: Path) -> None:
     mount, journal = Adversary(), Adversary()
     work(DriveStore(tmp_path, mount, journal), 9, 3)
-    assert DriveStore(tmp_path, mount, journal).safety().words == "all 4 saves read back from the mount"
+    assert DriveStore(tmp_path, mount, journal).safety().summary == "all 4 saves read back from the mount"
     mount.shown = mount.shown[:2]
     found = DriveStore(tmp_path, mount, journal).safety()
     assert (found.here, found.there) == (4, 2)
@@ -201,7 +201,7 @@ def test_a_mount_gone_for_a_moment_does_not_stop_the_work(tmp_path: Path, monkey
     mount.gone = True
     work(store, 12, 3)
     assert tokens_of(DriveStore(tmp_path, mount, journal)) == 12
-    monkeypatch.setattr("jukebox_kit.song.store.drive.PATIENCE", 0.0)
+    monkeypatch.setattr("jukebox_kit.song.store.drive.MAX_REFUSAL_SECONDS", 0.0)
     with pytest.raises(SongError, match="safe on this machine"):
         work(store, 18, 3)
     mount.gone = False

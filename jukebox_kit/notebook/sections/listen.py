@@ -1,34 +1,36 @@
-"""Listening: every item side by side, whole or its last seconds, at the best level there is or at a chosen one."""
+"""Listening: all items side by side, whole or their last seconds, at the best level so far or a chosen one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import ipywidgets as widgets
+from markupsafe import Markup
 
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.model import LEVELS
+from jukebox_kit.notebook.markup import styled_text
 from jukebox_kit.notebook.session import Session
-from jukebox_kit.notebook.widgets import button, heading, reachable, told
+from jukebox_kit.notebook.widgets import button, heading, reachable
 from jukebox_kit.song import Audio, Song, audio_bytes, best_audio, strip_png
 
-BEST = "best so far"
+BEST = "Best so far"
 
 
 class Listening:
-    """Players of all items; a button below each makes it the trunk of all."""
+    """Players of all items; the button below each continues all items from it."""
 
     def __init__(self, session: Session, choose: Callable[[int], None]) -> None:
         self.session, self.choose = session, choose
         kinds = [(BEST, None), *((f"level {level}", level) for level in LEVELS)]
-        # Buttons, not a list to choose from: on a page that is opened again a list may show nothing chosen.
+        # Buttons, not a dropdown: on a reopened page a dropdown may show no selection.
         self.level = widgets.ToggleButtons(options=kinds, style={"button_width": "auto"})
         self.level.add_class("jk-hear")
         wide = {"description_width": "initial"}
         layout = widgets.Layout(width="220px")
-        self.last = widgets.FloatText(value=0, description="last seconds only (0: all)", style=wide, layout=layout)
+        self.last = widgets.FloatText(value=0, description="Last seconds only (0: all)", style=wide, layout=layout)
         self.last.add_class("jk-last")
-        self.again = button("hear what there is now", "again", self.refresh, "refresh")
+        self.again = button("Refresh players", "again", self.refresh, "refresh")
         self.level.observe(lambda _: self.refresh(), "value")
         self.last.observe(lambda _: self.refresh(), "value")
         self.said = widgets.HTML()
@@ -40,7 +42,7 @@ class Listening:
         session.watch(self._changed)
 
     def refresh(self) -> None:
-        """Bring the players up to date with what is saved."""
+        """Update the players with what is saved."""
         song = self.session.song
         if song is None:
             return
@@ -51,7 +53,7 @@ class Listening:
             try:
                 player.show(self._audio(song, player.item), song.sr)
             except JukeboxKitError as error:
-                self.said.value = told(str(error), "error")
+                self.said.value = styled_text(str(error), "error")
         if len(self.row.children) != items:
             self.row.children = tuple(player.box for player in self.players[:items])
             reachable(self.row)
@@ -72,21 +74,21 @@ class Listening:
 
 
 class _Player:
-    """One item's player. The same widgets are kept: a page that is open keeps showing them."""
+    """One item's player. Its widgets are reused, because an open page keeps showing them."""
 
     def __init__(self, item: int, choose: Callable[[int], None]) -> None:
         self.item = item
-        self.words = widgets.HTML()
+        self.summary = widgets.HTML()
         self.audio = widgets.Audio(value=b"", format="flac", autoplay=False, loop=False)
         self.audio.add_class(f"jk-player-{item}")
-        self.button = button(f"go on from item {item}", f"choose-{item}", lambda: choose(item), "check")
+        self.button = button(f"Continue from item {item}", f"choose-{item}", lambda: choose(item), "check")
         self.picture = widgets.Image(format="png", layout=widgets.Layout(width="300px", height="80px"))
         layout = widgets.Layout(margin="4px", padding="6px", border="1px solid #8884", width="320px")
-        self.box = widgets.VBox([self.words, self.picture, self.audio, self.button], layout=layout)
+        self.box = widgets.VBox([self.summary, self.picture, self.audio, self.button], layout=layout)
 
     def show(self, audio: Audio, sr: int) -> None:
-        """Let this be heard, (samples,) at `sr` samples a second."""
-        self.words.value = f"<b>item {self.item}</b>, {len(audio) / sr:.1f} s"
+        """Show audio, (samples,) at `sr` samples a second."""
+        self.summary.value = Markup("<b>item {}</b>, {:.1f} s").format(self.item, len(audio) / sr)
         content = audio_bytes(audio, sr, "flac") if len(audio) else b""
         if content != bytes(self.audio.value):
             self.audio.value = content

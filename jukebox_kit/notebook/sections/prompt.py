@@ -1,4 +1,4 @@
-"""The prompt: a recording that a song begins with, uploaded, named by its path, or recorded; trimmed and heard."""
+"""The prompt: a recording that a song starts with; uploaded, given by its path or recorded, and trimmed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from jukebox_kit.notebook.sections.recording import record_button
 from jukebox_kit.notebook.widgets import LABEL, WIDE, Field, reachable
 from jukebox_kit.song import Audio, audio_bytes, read_recording, wav_bytes
 
-HEARD_RATE = 44100  # samples a second of what is heard here; the song's own rate is made from the file again
+PREVIEW_RATE = 44100  # samples a second of the preview; the song itself reads the file at its own rate
 
 
 class PromptField(Field):
-    """Where the recording comes from, and how much of it; `folder` is where uploads and cuts are kept."""
+    """Where the recording comes from, and how much of it is used; uploads and cuts are saved in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -31,66 +31,66 @@ class PromptField(Field):
         self.upload = widgets.FileUpload(accept="audio/*,.wav,.flac,.mp3,.ogg,.m4a", multiple=False)
         self.upload.add_class("jk-upload")
         self.path = widgets.Text(
-            placeholder="a recording on the kernel's machine", continuous_update=False, layout=WIDE
+            placeholder="path of a recording on the kernel's machine", continuous_update=False, layout=WIDE
         )
         self.path.add_class("jk-prompt-path")
         self.trim = widgets.FloatRangeSlider(
-            min=0.0, max=1.0, step=0.1, description="use seconds", continuous_update=False, style=LABEL, layout=WIDE
+            min=0.0, max=1.0, step=0.1, description="Use seconds", continuous_update=False, style=LABEL, layout=WIDE
         )
         self.trim.add_class("jk-trim")
-        self.heard = widgets.Audio(value=b"", format="flac", autoplay=False, loop=False)
-        self.ways = widgets.VBox([])
-        self.box.children = (self.kind, self.ways, self.said)
+        self.preview = widgets.Audio(value=b"", format="flac", autoplay=False, loop=False)
+        self.inputs = widgets.VBox([])
+        self.box.children = (self.kind, self.inputs, self.said)
         self.kind.observe(lambda _: self._choose(), "value")
         self.upload.observe(lambda change: self.take_upload(change.new), "value")
         self.path.observe(lambda _: self._open(Path(self.path.value.strip()).expanduser()), "value")
         self.trim.observe(lambda _: self._cut(), "value")
 
     def ready(self) -> bool:
-        """Return whether there is a recording where one is wanted; what is lacking is said."""
+        """Return whether a recording is chosen if one is wanted; shows a message if not."""
         if self.kind.value == "none" or self.source is not None:
             return True
         if not self.said.value:
-            self.say("give a recording, or choose none.", "note")
+            self.say("Add a recording, or choose none.", "note")
         return False
 
     def take(self) -> str | None:
-        """Return the path of the recording as trimmed, None for no prompt; SongError where it cannot be kept."""
+        """Return the path of the recording as trimmed, None for no prompt; SongError if it cannot be saved."""
         if self.source is None:
             return None
         start, end = self.trim.value
         if start <= 0 and end >= self.trim.max:
             return str(self.source.absolute())
         name = f"{self.source.stem}-{start:g}-{end:g}.wav"
-        self._keep(name, wav_bytes(self._chosen(), HEARD_RATE))
+        self._save(name, wav_bytes(self._chosen(), PREVIEW_RATE))
         return str((self.folder / name).absolute())
 
     def _choose(self) -> None:
         kind = self.kind.value
         self.source = self.audio = None
         self.say()
-        ways: dict[str, tuple[Any, ...]] = {"none": (), "upload": (self.upload,), "path": (self.path,)}
-        self.ways.children = ways[kind] if kind in ways else (record_button(self.take_recording),)
-        reachable(self.ways)
+        inputs: dict[str, tuple[Any, ...]] = {"none": (), "upload": (self.upload,), "path": (self.path,)}
+        self.inputs.children = inputs[kind] if kind in inputs else (record_button(self.take_recording),)
+        reachable(self.inputs)
 
     def take_upload(self, value: Any) -> None:
-        """Keep what was uploaded: a dict by name, as ipywidgets 7 on Colab gives it, or a tuple of dicts, as 8 does."""
+        """Save an upload: a dict by name from ipywidgets 7 (Colab), or a tuple of dicts from ipywidgets 8."""
         named = list(value.items()) if isinstance(value, dict) else [(one["name"], one) for one in value]
         for name, file in named[-1:]:
-            self._given(str(name), bytes(file["content"]))
+            self._receive(str(name), bytes(file["content"]))
 
     def take_recording(self, wav: bytes) -> None:
-        """Keep what was recorded."""
-        self._given("recording.wav", wav)
+        """Save a recording."""
+        self._receive("recording.wav", wav)
 
-    def _given(self, name: str, content: bytes) -> None:
+    def _receive(self, name: str, content: bytes) -> None:
         plain = re.sub(r"[^\w.-]+", "_", Path(name).name) or "prompt"
         number, stem, suffix = 1, Path(plain).stem, Path(plain).suffix
         while (self.folder / plain).exists() and (self.folder / plain).read_bytes() != content:
             number += 1
             plain = f"{stem}-{number}{suffix}"
         try:
-            self._keep(plain, content)
+            self._save(plain, content)
         except JukeboxKitError as error:
             self.say(str(error))
             return
@@ -98,30 +98,30 @@ class PromptField(Field):
 
     def _open(self, path: Path) -> None:
         try:
-            self.audio = read_recording(path, HEARD_RATE)
+            self.audio = read_recording(path, PREVIEW_RATE)
         except JukeboxKitError as error:
             self.source = self.audio = None
             self.say(str(error))
             return
         self.source = path
-        seconds = len(self.audio) / HEARD_RATE
+        seconds = len(self.audio) / PREVIEW_RATE
         self.trim.max = max(round(seconds, 2), 0.1)
         self.trim.value = (0.0, self.trim.max)
         self.say(f"{path.name}: {seconds:.1f} seconds", "good")
         self._cut()
-        shown = {"upload": self.upload, "path": self.path}.get(self.kind.value, self.ways.children[0])
-        self.ways.children = (shown, self.trim, self.heard)
-        reachable(self.ways)
+        shown = {"upload": self.upload, "path": self.path}.get(self.kind.value, self.inputs.children[0])
+        self.inputs.children = (shown, self.trim, self.preview)
+        reachable(self.inputs)
 
     def _cut(self) -> None:
         if self.audio is not None:
-            self.heard.value = audio_bytes(self._chosen(), HEARD_RATE, "flac")
+            self.preview.value = audio_bytes(self._chosen(), PREVIEW_RATE, "flac")
 
     def _chosen(self) -> Audio:
         assert self.audio is not None
-        start, end = (int(second * HEARD_RATE) for second in self.trim.value)
+        start, end = (int(second * PREVIEW_RATE) for second in self.trim.value)
         return self.audio[start : max(end, start + 1)]
 
-    def _keep(self, name: str, content: bytes) -> None:
+    def _save(self, name: str, content: bytes) -> None:
         make_folder(self.folder)
         write_whole(self.folder, name, content)

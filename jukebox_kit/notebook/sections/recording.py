@@ -1,4 +1,4 @@
-"""Recording in the browser: a button in Jupyter as a small widget of ours, on Colab through its own callbacks."""
+"""Recording in the browser: a small widget in Jupyter, Colab's own callbacks on Colab."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class _Html:
 
 @cache
 def _recorder() -> Any:
-    """Return the class of the button; made late, since on Colab nothing of it is needed."""
+    """Return the class of the button; defined on first use, because Colab does not need it."""
     import anywidget
 
     class Recorder(anywidget.AnyWidget):
-        """The button."""
+        """The record button."""
 
     return Recorder

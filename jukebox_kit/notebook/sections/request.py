@@ -42,12 +42,12 @@ class Form:
             "model", widgets.Dropdown(options=choices, value="demo", description="model", style=LABEL, layout=WIDE)
         )
         self.artist, self.genre = NameField("artist"), NameField("genre")
-        area = widgets.Textarea(description="lyrics", rows=6, style=LABEL, layout=WIDE, placeholder="words to sing")
+        area = widgets.Textarea(description="lyrics", rows=6, style=LABEL, layout=WIDE, placeholder="lyrics to sing")
         self.lyrics = Field("lyrics", area)
         self.windows = widgets.HTML()
         self.windows.add_class("jk-windows")
         self.seconds = text_field("seconds", "seconds", "8")
-        self.total_seconds = text_field("total_seconds", "total length", hint="seconds; empty: as the model likes")
+        self.total_seconds = text_field("total_seconds", "total length", hint="seconds; empty: the model's default")
         self.items = text_field("items", "openings", "3")
         self.seed = text_field("seed", "seed", "0")
         slider = widgets.FloatSlider(
@@ -125,7 +125,7 @@ class Form:
         model = self.model.value
         lower = [self._number(self.lower, part) for part in self.lower.value.split(",")]
         if len(lower) != 2:
-            self.lower.say("give two temperatures, for level 1 and level 0: 0.99, 0.99 is usual.")
+            self.lower.say("Enter two temperatures, for level 1 and level 0, such as 0.99, 0.99.")
             return None
         temperature = (lower[1], lower[0], float(self.temperature.value))
         given: dict[str, Any] = {
@@ -167,7 +167,7 @@ class Form:
         try:
             return int(typed) if whole else float(typed)
         except ValueError:
-            place.say(f"{typed or 'nothing'!r} is not a {'whole ' if whole else ''}number; write digits, such as 8.")
+            place.say(f"{typed or 'nothing'!r} is not a {'whole ' if whole else ''}number; enter digits, such as 8.")
             return None
 
     def _resolved(
@@ -188,7 +188,7 @@ class Form:
         missing = definition.missing()
         low, high = definition.seconds_range
         if missing:
-            self.model.say(f"its files are not all here; get them with: {definition.get}")
+            self.model.say(f"Some files are missing; get them with: {definition.get}")
         else:
             self.model.say(f"{definition.about}; total length {low:g} to {high:g} s; {definition.licence}", "plain")
 
@@ -198,11 +198,11 @@ class Form:
         if not lyrics:
             return
         if not top.use_tokens:
-            self.lyrics.say(f"model {definition.name} does not read lyrics; they are kept with the song only.", "note")
+            self.lyrics.say(f"model {definition.name} does not read lyrics; they are only saved with the song.", "note")
             return
         read, dropped = clean_lyrics(lyrics, top.label_set), dropped_characters(lyrics, top.label_set)
         said = f"{len(read):,} characters; each window reads {top.n_tokens} of them."
-        lost = f" Not in the model's alphabet and dropped: {' '.join(dropped)}" if dropped else ""
+        lost = f" Dropped, not in the model's alphabet: {' '.join(dropped)}" if dropped else ""
         self.lyrics.say(said + lost, "note" if dropped else "plain")
         self.windows.value = _windows_table(stretches(lyrics, resolved, definition), len(read))
 
@@ -250,9 +250,9 @@ def _windows_table(seen: tuple[Any, ...], characters: int) -> str:
         f"<td>{html.escape(_ends(s.text))}</td></tr>"
         for s in seen[::step]
     )
-    which = f"each {step}th of {len(seen)}" if step > 1 else f"{len(seen)}"
+    which = f"every {step}th of {len(seen)}" if step > 1 else f"{len(seen)}"
     return (
-        f"<details><summary>which words each window sees ({which}; {characters:,} characters)</summary>"
+        f"<details><summary>Lyrics that each window reads ({which}; {characters:,} characters)</summary>"
         f'<div style="max-height:12em;overflow:auto"><table>{rows}</table></div></details>'
     )
 

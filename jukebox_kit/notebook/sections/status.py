@@ -1,4 +1,4 @@
-"""What is under way: a bar for each level, speed, time left, Stop, and how it ended."""
+"""The state of the work: a bar for each level, speed, time left, Stop, Resume, and how it ended."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ import ipywidgets as widgets
 
 from jukebox_kit.model import DOWNWARD, TOP
 from jukebox_kit.notebook.background import State
+from jukebox_kit.notebook.markup import styled_text
 from jukebox_kit.notebook.session import Session, begun_below
-from jukebox_kit.notebook.widgets import told
 from jukebox_kit.steps import level_2, sample
 
 _ENDS = {"done": "good", "stopped": "note", "failed": "error"}
 
 
-class Working:
-    """The section that stays in sight while work is under way."""
+class Status:
+    """The section that stays visible while work is running."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.words, self.ended = widgets.HTML(), widgets.HTML()
-        self.words.add_class("jk-words")
+        self.summary, self.ended = widgets.HTML(), widgets.HTML()
+        self.summary.add_class("jk-words")
         self.ended.add_class("jk-ended")
         self.bars = {level: _bar(level) for level in DOWNWARD}
-        self.stop = widgets.Button(description="Stop", icon="stop", button_style="warning", tooltip="saves, then ends")
+        self.stop = widgets.Button(description="Stop", icon="stop", button_style="warning", tooltip="Save and stop")
         self.stop.add_class("jk-stop")
         self.stop.on_click(lambda _: session.worker.stop())
-        self.resume = widgets.Button(description="Go on where it was", icon="play", layout=widgets.Layout(width="auto"))
+        self.resume = widgets.Button(description="Resume", icon="play", layout=widgets.Layout(width="auto"))
         self.resume.add_class("jk-resume")
         self.resume.on_click(lambda _: self._resume())
-        self.box = widgets.VBox([widgets.HBox([self.stop, self.resume, self.words]), *self.bars.values(), self.ended])
+        self.box = widgets.VBox([widgets.HBox([self.stop, self.resume, self.summary]), *self.bars.values(), self.ended])
         session.watch(self.refresh)
-        session.worker.watch(self._at_once, first=True)
+        session.worker.watch(self._show_early, first=True)
         self.refresh()
 
     def refresh(self) -> None:
-        """Show how far the song is."""
+        """Show the progress of the song."""
         song, busy = self.session.song, self.session.worker.state.busy
         statuses = song.status() if song is not None else ()
         for status in statuses:
@@ -49,8 +49,8 @@ class Working:
         self.resume.layout.display = "" if unfinished and not busy else "none"
         self._show(self.session.worker.state)
 
-    def _at_once(self, state: State) -> None:
-        """Show what cannot wait for the players; "done" is said when they show it."""
+    def _show_early(self, state: State) -> None:
+        """Show what need not wait for the players; "done" appears when they are up to date."""
         if state.phase != "done":
             self._show(state)
 
@@ -60,16 +60,16 @@ class Working:
             bar = self.bars[state.progress.level]
             bar.max, bar.value = state.progress.total, min(state.progress.done, state.progress.total)
             bar.layout.display = ""
-        words = {"running": f"{state.what}: {state.speed or 'getting ready …'}", "stopping": "saving and stopping …"}
-        self._say(self.words, told(words.get(state.phase, "")))
+        texts = {"running": f"{state.what}: {state.speed or 'preparing …'}", "stopping": "saving and stopping …"}
+        self._set(self.summary, styled_text(texts.get(state.phase, "")))
         if self.session.error:
-            self._say(self.ended, told(self.session.error, "error"))
+            self._set(self.ended, styled_text(self.session.error, "error"))
         else:
-            self._say(self.ended, told("" if state.busy else state.message, _ENDS.get(state.phase, "plain")))
+            self._set(self.ended, styled_text("" if state.busy else state.message, _ENDS.get(state.phase, "plain")))
 
     @staticmethod
-    def _say(widget: Any, text: str) -> None:
-        if widget.value != text:  # every change is a message to the browser
+    def _set(widget: Any, text: str) -> None:
+        if widget.value != text:  # each change sends a message to the browser
             widget.value = text
 
     def _resume(self) -> None:
@@ -83,9 +83,9 @@ class Working:
                 sample(song, model=model, options=options)
                 return "All levels are done."
             level_2(song, model, options)
-            return "Level 2 is done: listen, choose, go on, or upsample."
+            return "Level 2 is done: listen, choose, extend or upsample."
 
-        self.session.do(f"{song.root.name}, going on", piece)
+        self.session.do(f"{song.root.name}, resume", piece)
 
 
 def _bar(level: int) -> Any:

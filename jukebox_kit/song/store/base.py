@@ -1,4 +1,4 @@
-"""What keeps a song's files, whatever the disk."""
+"""Storage of a song's files, whatever the disk."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Safety:
-    """How much of a song is where. `saves` are counted from the song's beginning.
+    """How much of a song is saved where, in saves counted from the song's start.
 
     kind: "local" or "segments"; here: saves on this machine's own disk; there: saves read back from the mount. On a
-    local disk the two are the same thing and are not counted.
+    local disk the two are the same and are not counted.
     """
 
     kind: str
@@ -21,8 +21,8 @@ class Safety:
     there: int = 0
 
     @property
-    def words(self) -> str:
-        """The same for a person."""
+    def summary(self) -> str:
+        """The same, as text."""
         if self.kind == "local":
             return "saved on a local disk"
         if self.there >= self.here:
@@ -31,34 +31,34 @@ class Safety:
 
 
 class Store(Protocol):
-    """Where a song's files are kept. Names are relative, with forward slashes."""
+    """Storage of a song's files. Names are relative, with forward slashes."""
 
     root: Path
 
     def begin(self) -> None:
-        """Make the folder for a song that is not there yet."""
+        """Create the folder of a new song."""
         ...
 
     def read(self, name: str) -> bytes | None:
-        """Return a file's content, None where there is none."""
+        """Return a file's content, None if it does not exist."""
         ...
 
     def names(self, folder: str) -> tuple[str, ...]:
-        """Return the names of the files below a folder, in order; none where there is no such folder."""
+        """Return the names of the files below a folder, sorted; none if there is no such folder."""
         ...
 
     def write(self, name: str, content: bytes) -> None:
-        """Keep a file: afterwards `read` gives either this content or, had it been cut short, the one before."""
+        """Save a file: `read` then returns this content or, if the write was interrupted, the previous one."""
         ...
 
     def publish(self) -> None:
-        """Make every file readable at its own name, where the disk made another arrangement necessary."""
+        """Make every file readable under its own name, if this store saves it differently."""
         ...
 
     def lock(self) -> AbstractContextManager[None]:
-        """Return a context in which no other process works on the song; SongBusyError says who does."""
+        """Return a context in which no other process works on the song; SongBusyError names the one that does."""
         ...
 
     def safety(self) -> Safety:
-        """Return how much is safe where, by reading it again."""
+        """Return how much is saved where, by reading it back."""
         ...

@@ -1,4 +1,4 @@
-"""Which store a folder needs, found out by what its disk is and does."""
+"""Which store a folder needs, by its file system and a test of what it does."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ OVERRIDE = "JUKEBOX_KIT_STORE"
 
 KINDS = ("local", "segments")
 
-# File systems whose rename replaces a file at once and whose fsync means what it says.
-_KEEPING = frozenset(
+# File systems with atomic rename and a reliable fsync.
+_RELIABLE = frozenset(
     [
         "ext2",
         "ext3",
@@ -51,36 +51,36 @@ _KEEPING = frozenset(
 
 @dataclass(frozen=True)
 class Disk:
-    """What a folder's disk turned out to be. kind: "local" or "segments", the store that it needs."""
+    """What a folder's disk needs. kind: the store, "local" or "segments"; why: the reason, as text."""
 
     kind: str
     why: str
 
 
 def open_store(root: Path) -> Store:
-    """Return the store of a song's folder, there already or not yet there."""
+    """Return the store of a song's folder, which need not exist yet."""
     if (root / "segments").is_dir():
         return DriveStore(root)
     return LocalStore(root) if examine_disk(root).kind == "local" else DriveStore(root)
 
 
 def examine_disk(folder: Path) -> Disk:
-    """Return what kind of store files in `folder` need; the folder itself need not be there yet."""
+    """Return what kind of store files in `folder` need; the folder itself need not exist yet."""
     forced = os.environ.get(OVERRIDE)
     if forced:
         if forced not in KINDS:
-            raise RequestError(f"{OVERRIDE} is {forced!r}; write local or segments, or leave it out.")
+            raise RequestError(f"{OVERRIDE} is {forced!r}; set it to local or segments, or unset it.")
         return Disk(forced, f"{OVERRIDE} says so")
     there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     kind = file_system(there)
-    if kind is not None and kind not in _KEEPING:
-        return Disk("segments", f"{kind} may bring files late or in parts")
+    if kind is not None and kind not in _RELIABLE:
+        return Disk("segments", f"{kind} may deliver files late or incomplete")
     fault = _fault(there)
     return Disk("segments", fault) if fault else Disk("local", f"{kind or 'the disk'} replaces files at once")
 
 
 def file_system(path: Path) -> str | None:
-    """Return the kind of file system that a path lies on, such as ext4 or fuse.drive; None where nothing tells."""
+    """Return the kind of file system that a path lies on, such as ext4 or fuse.drive; None if unknown."""
     try:
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
     except OSError:
@@ -97,7 +97,7 @@ def file_system(path: Path) -> str | None:
 
 
 def _fault(folder: Path) -> str | None:
-    """Return what a disk cannot do of what a local store needs, None where it can; a disk that is read-only can."""
+    """Return what the disk lacks for a local store; None if nothing, also for a read-only disk."""
     first, second = (folder / f".jukebox-kit-{uuid.uuid4().hex[:8]}" for _ in range(2))
     try:
         first.write_bytes(b"new")
@@ -110,7 +110,7 @@ def _fault(folder: Path) -> str | None:
     except PermissionError:
         return None
     except OSError as error:
-        full_or_closed = error.errno in (errno.EROFS, errno.ENOSPC)  # says nothing about how it keeps files
+        full_or_closed = error.errno in (errno.EROFS, errno.ENOSPC)  # unrelated to how reliably it stores files
         return None if full_or_closed else explain(second, error, "replaced").rstrip(".")
     finally:
         for path in (first, second):

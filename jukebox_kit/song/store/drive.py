@@ -1,7 +1,7 @@
-"""A store for mounts that do not keep what they are given: Google Drive and its like. See `segments`.
+"""Storage for mounts that may delay, truncate or drop writes, such as Google Drive. See `segments`.
 
-Every save goes to a journal on this machine's own disk first, then to the mount as a new file. What a mount has not
-taken yet is offered to it again at each save; a machine that comes later finds what did arrive.
+Every save goes first to a journal on this machine's own disk, then to the mount as a new file. Files that the mount has
+not accepted yet are written again at each save; another machine later reads what did arrive.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from jukebox_kit.song.store.segments import Change, Segment, longest_chain, repl
 
 log = logging.getLogger(__name__)
 
-SETTLE = 3.0  # seconds in which a file written to a mount on this machine or another is taken to be listed
+SETTLE_SECONDS = 3.0  # until a file written to the mount by any machine is assumed to be listed
 
-PATIENCE = 600.0  # seconds for which a mount may refuse files before work on the song stops
+MAX_REFUSAL_SECONDS = 600.0  # for which the mount may refuse files before work on the song stops
 
 
 class Folder(Protocol):
-    """A folder of files that are never written again."""
+    """A folder of files that are never overwritten."""
 
     def contents(self) -> Iterator[bytes]:
-        """Return what each file holds, in any order; what cannot be read is left out."""
+        """Return the content of each file, in any order; unreadable files are left out."""
         ...
 
     def create(self, name: str, content: bytes) -> None:
-        """Make a file of this name, or of one like it where the name is taken. Raises OSError."""
+        """Create a file of this name, or a similar one if the name is taken. Raises OSError."""
         ...
 
 
@@ -62,7 +62,7 @@ class DiskFolder:
             raise FileNotFoundError(errno.ENOENT, "gone", str(self.path.parent))
         self.path.mkdir(exist_ok=True)
         path, copies = self.path / name, 0
-        while path.exists():  # left there damaged by an earlier try
+        while path.exists():  # left damaged by an earlier attempt
             copies += 1
             path = self.path / f"{Path(name).stem}-{copies}.safetensors"
         with path.open("xb") as file:
@@ -72,7 +72,7 @@ class DiskFolder:
 
 
 class DriveStore:
-    """See `Store`. Files that cannot be made again are kept as segments; audio and pictures lie under their names."""
+    """See `Store`. Files that cannot be recomputed are saved as segments; audio and pictures as plain files."""
 
     def __init__(self, root: Path, mount: Folder | None = None, journal: Folder | None = None) -> None:
         self.root = root
@@ -94,7 +94,7 @@ class DriveStore:
         return self._state().get(name) if is_kept(name) else read_file(self.root / name)
 
     def names(self, folder: str) -> tuple[str, ...]:
-        """See Store; of files that cannot be made again."""
+        """See Store; only of files that cannot be recomputed."""
         return tuple(sorted(name for name in self._state() if name.startswith(f"{folder}/")))
 
     def write(self, name: str, content: bytes) -> None:
@@ -105,14 +105,14 @@ class DriveStore:
             write_whole(self.root, name, content)
             return
         files = self._state()
-        if not self._chain and "song.json" in files:  # a folder that was brought here from a local disk
+        if not self._chain and "song.json" in files:  # a folder that was copied here from a local disk
             self._append(tuple(Change.between(known, None, held) for known, held in files.items()))
         if files.get(name) != content:
             self._append((Change.between(name, files.get(name), content),))
         self._push()
 
     def publish(self) -> None:
-        """See Store: copies for people and other programs, which this store itself never reads."""
+        """See Store: copies for users and other programs, which this store itself never reads."""
         for name, content in self._state().items():
             if not name.startswith("versions/") and read_file(self.root / name) != content:
                 write_whole(self.root, name, content)
@@ -120,9 +120,9 @@ class DriveStore:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """See Store."""
-        with hold(self.root, SETTLE) as self._lease:
+        with hold(self.root, SETTLE_SECONDS) as self._lease:
             try:
-                self._files = None  # another owner may have been here
+                self._files = None  # another owner may have changed them
                 yield
                 self._push(last=True)
             finally:
@@ -143,8 +143,8 @@ class DriveStore:
             self._chain = longest_chain([*there, *here])
             if not self._chain and (there or here):
                 raise SongError(
-                    f"{self.root} has not arrived whole: its first save is missing; wait until the mount has brought "
-                    f"every file of its folder segments, and try again."
+                    f"{self.root} is not completely on the mount yet: its first save is missing; wait until the "
+                    f"mount has synchronised its folder segments, and try again."
                 )
             arrived = {s.digest for s in there}
             known = {s.digest for s in here}
@@ -154,13 +154,13 @@ class DriveStore:
         return self._files
 
     def _begun(self) -> bool:
-        """Return whether the journal counts: where the folder was taken away or emptied it is another song's."""
+        """Return whether the journal is this song's: after the folder was removed or emptied it is another's."""
         if not self._own_journal:
             return True
         return self.root.is_dir() and any(not path.name.startswith(".") for path in self.root.iterdir())
 
     def _plain(self) -> dict[str, bytes]:
-        """Return the files of a folder without segments, as a local store wrote them."""
+        """Return the files of a folder without segments, as a local store wrote it."""
         names = [str(p.relative_to(self.root)) for p in self.root.rglob("*") if p.is_file()]
         found = {name: read_file(self.root / name) for name in names if is_kept(name)}
         return {name: content for name, content in found.items() if content is not None}
@@ -170,12 +170,15 @@ class DriveStore:
         song = last.song if last else uuid.uuid4().hex
         segment = Segment(song, last.index + 1 if last else 1, last.digest if last else "", changes)
         journal = journal_folder(self.root)
-        if self._own_journal and (last is None or self._elsewhere):  # one that had it all and is gone is not made again
+        if self._own_journal and (last is None or self._elsewhere):  # never recreate a deleted complete one
             make_folder(journal.parent)
         try:
-            if last is None and self._own_journal and journal.is_dir():  # of a song that lay here and was taken away
+            if last is None and self._own_journal and journal.is_dir():  # of an earlier song in this folder
                 journal.rename(journal.with_name(f"{journal.name}-until-{uuid.uuid4().hex[:8]}"))
-            for one in (*self._elsewhere, segment):  # the journal is to hold the whole song, not what was added here
+            for one in (
+                *self._elsewhere,
+                segment,
+            ):  # the journal must hold the whole song
                 self._journal.create(one.name, one.packed())
         except OSError as error:
             raise SongError(explain(journal, error, "written")) from None
@@ -185,7 +188,7 @@ class DriveStore:
         self._files = replayed([segment], self._files)
 
     def _push(self, last: bool = False) -> None:
-        """Offer the mount what it lacks; SongError where it refused for too long, or at the end of the work."""
+        """Write to the mount what it lacks; SongError if it refused for too long, or at the end of the work."""
         try:
             while self._waiting:
                 self.mount.create(self._waiting[0].name, self._waiting[0].packed())
@@ -195,20 +198,20 @@ class DriveStore:
             now = time.monotonic()
             if self._refused_since is None:
                 self._refused_since = now
-                log.warning("%s The song goes on; it is safe on this machine.", explain(self.root, error, "written"))
-            if last or now - self._refused_since > PATIENCE:
+                log.warning("%s Continuing; the song is safe on this machine.", explain(self.root, error, "written"))
+            if last or now - self._refused_since > MAX_REFUSAL_SECONDS:
                 reason = explain(self.root, error, "written").rstrip(".")
-                raise SongError(f"{reason}; all of the song is safe on this machine, resume brings it there.") from None
+                raise SongError(f"{reason}; the whole song is safe on this machine; resume to copy it there.") from None
 
 
 def is_kept(name: str) -> bool:
-    """Return whether a file of a song could not be made again from the others."""
-    made_again = name.startswith((".", "segments/")) or name.endswith("/alignment.safetensors")
-    return not made_again and name.endswith((".json", ".safetensors", "prompt.wav"))
+    """Return whether a file of a song cannot be recomputed from the others."""
+    recomputable = name.startswith((".", "segments/")) or name.endswith("/alignment.safetensors")
+    return not recomputable and name.endswith((".json", ".safetensors", "prompt.wav"))
 
 
 def journal_folder(root: Path) -> Path:
-    """Return where this machine keeps the journal of the song at `root`."""
+    """Return this machine's journal folder for the song at `root`."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     key = hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:16]
     return Path(state) / "jukebox_kit" / "journals" / f"{root.name}-{key}"

@@ -1,10 +1,10 @@
-"""One owner at a time: a lease that a living owner renews and that ends by itself.
+"""One owner at a time: a lease that a living owner renews and that expires by itself.
 
-Where the disk has locks (flock), the system gives the lock back when its holder dies, however it dies, and that decides
-among processes that share the disk. Beside it each owner keeps a small file that it alone writes, `.lease-….json`, so
-that others can say who it is, and so that owners on machines that share no locks, as on Google Drive, see each other:
-an owner whose file is not renewed for `TTL` seconds is gone. Clocks of two machines are never compared closely: a
-stranger's lease is watched for as long as a lease lasts.
+If the disk has locks (flock), the system releases the lock when its holder dies, however it dies; that decides between
+processes that share the disk. In addition each owner writes a small file of its own, `.lease-….json`, which tells
+others who it is, and lets owners on machines without shared locks, as on Google Drive, see each other: an owner whose
+file has not been renewed for `EXPIRY_SECONDS` is gone. Clocks of two machines are never compared closely: an unknown
+owner's lease is watched for as long as a lease lasts.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from jukebox_kit.errors import SongBusyError, SongError
 
 log = logging.getLogger(__name__)
 
-TTL = 60.0  # seconds without renewal after which an owner is gone
+EXPIRY_SECONDS = 60.0  # without renewal, after which an owner counts as gone
 
-RENEW = 15.0  # seconds between renewals
+RENEWAL_SECONDS = 15.0  # between renewals
 
-LONG_AGO = 1800.0  # seconds; no two clocks are believed to differ by more
+MAX_CLOCK_DIFFERENCE_SECONDS = 1800.0  # between two machines
 
-_NAMING = 2.0  # seconds given to a holder of the lock to write who it is
+_IDENTIFY_SECONDS = 2.0  # for the holder of the lock to write who it is
 
 _active: set[str] = set()  # the leases that this process holds
 
@@ -43,11 +43,11 @@ _NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.ENOLCK, errno.EBAD
 
 @dataclass(frozen=True)
 class Mark:
-    """What a lease file says. Times are seconds since 1970 by the owner's clock."""
+    """The content of a lease file. Times are seconds since 1970 by the owner's clock."""
 
     owner: str
     process: int
-    started: str  # when the process began, as the system counts: numbers of processes are used again
+    started: str  # the process's start time as the system counts it, because process ids are reused
     machine: str  # one boot of one machine or container
     host: str
     acquired: float
@@ -56,12 +56,12 @@ class Mark:
 
     @property
     def who(self) -> str:
-        """The owner for a person."""
+        """The owner, as text."""
         return f"process {self.process} on {self.host}"
 
     @property
     def rank(self) -> tuple[bool, float, str]:
-        """Order among owners that took it at the same time; the least keeps it."""
+        """Order among owners that took it at the same time; the smallest keeps it."""
         return not self.sure, self.acquired, self.owner
 
 
@@ -81,10 +81,10 @@ class Lease:
         self._stop = threading.Event()
 
     def take(self, has_locks: bool, settle: float) -> None:
-        """Wait until strangers prove gone, then write the lease; SongBusyError where somebody holds it.
+        """Wait until unknown owners prove gone, then write the lease; SongBusyError if another process holds it.
 
-        has_locks: this process holds the system's lock, so nobody else on this machine does. `end` is due however this
-        ends: the lease may have been written before.
+        has_locks: this process holds the system's lock, so no other process on this machine does. Call `end` even if
+        this raises: the lease may already have been written.
         """
         self.has_locks = has_locks
         self._wait_for_others()
@@ -100,7 +100,7 @@ class Lease:
         threading.Thread(target=self._beat, name="lease", daemon=True).start()
 
     def renew(self) -> None:
-        """Write the lease's file anew; SongError where the disk does not take it."""
+        """Write the lease file again; SongError if it cannot be written."""
         self.mark = replace(self.mark, renewed=time.time())
         path = self._path
         beside = path.with_name(f"{path.name}.part")
@@ -112,43 +112,48 @@ class Lease:
         self._written = time.monotonic()
 
     def check(self) -> None:
-        """Raise SongBusyError where this process slept for so long that another one took the song over."""
-        if time.monotonic() - self._written < TTL:
+        """Raise SongBusyError if this process was suspended for so long that another one took over the song."""
+        if time.monotonic() - self._written < EXPIRY_SECONDS:
             return
         others = [m for m in self._others() if not _old(m)]
         if others:
-            raise SongBusyError(f"{self.root} was taken over by {others[0].who} while this process stood still.")
+            raise SongBusyError(f"{self.root} was taken over by {others[0].who} while this process was suspended.")
         self.renew()
 
     def end(self) -> None:
-        """Let go."""
+        """Release the lease."""
         self._stop.set()
         _active.discard(self.mark.owner)
         with suppress(OSError):
             self._path.unlink()
 
     def _others(self) -> list[Mark]:
-        """Return the leases of all others that may live."""
+        """Return the leases of all other owners that may be alive."""
         return [m for m in marks(self.root) if m.owner != self.mark.owner and _may_live(m, self.has_locks)]
 
     def _wait_for_others(self) -> None:
-        """Return when nobody holds the folder; a stranger's lease is watched until it proves alive or gone."""
+        """Return when nobody holds the folder; an unknown lease is watched until it proves alive or gone."""
         watched: dict[str, tuple[float, float]] = {}
         while True:
             waiting = [m for m in marks(self.root) if not self._gone(m, watched)]
             if not waiting:
                 return
             if not watched:
-                log.warning("%s: waiting up to %.0f seconds to see whether %s is gone", self.root, TTL, waiting[0].who)
+                log.warning(
+                    "%s: waiting up to %.0f seconds to see whether %s is gone",
+                    self.root,
+                    EXPIRY_SECONDS,
+                    waiting[0].who,
+                )
             for mark in waiting:
                 renewed, _ = watched.setdefault(mark.owner, (mark.renewed, time.monotonic()))
                 if mark.machine == _machine() or mark.renewed != renewed:
                     raise _busy(self.root, mark)
-            time.sleep(min(1.0, TTL / 10))
+            time.sleep(min(1.0, EXPIRY_SECONDS / 10))
 
     def _gone(self, mark: Mark, watched: dict[str, tuple[float, float]]) -> bool:
         renewed, since = watched.get(mark.owner, (mark.renewed, time.monotonic()))
-        silent = mark.renewed == renewed and time.monotonic() - since > TTL
+        silent = mark.renewed == renewed and time.monotonic() - since > EXPIRY_SECONDS
         gone = silent or _old(mark) or not _may_live(mark, self.has_locks)
         if gone:
             with suppress(OSError):
@@ -160,16 +165,16 @@ class Lease:
         return self.root / f".lease-{self.mark.owner}.json"
 
     def _beat(self) -> None:
-        while not self._stop.wait(RENEW):
-            with suppress(SongError):  # a disk that is gone for a moment; `check` decides
+        while not self._stop.wait(RENEWAL_SECONDS):
+            with suppress(SongError):  # the disk may be away for a moment; `check` decides
                 self.renew()
 
 
 @contextmanager
 def hold(root: Path, settle: float = 0.0) -> Iterator[Lease]:
-    """Hold a folder; SongBusyError says who else does.
+    """Hold a folder; SongBusyError names the process that already does.
 
-    settle: seconds in which a file written elsewhere becomes visible here, for disks without locks.
+    settle: seconds until a file written elsewhere is visible here, for disks without locks.
     """
     with _locked(root) as has_locks:
         lease = Lease(root)
@@ -181,14 +186,14 @@ def hold(root: Path, settle: float = 0.0) -> Iterator[Lease]:
 
 
 def marks(root: Path) -> list[Mark]:
-    """Return every lease in a folder, whether its owner lives or not."""
+    """Return every lease in a folder, whether its owner is alive or not."""
     found: list[Mark] = []
     for path in sorted(root.glob(".lease-*.json")):
         try:
             found.append(Mark(**json.loads(path.read_text())))
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, TypeError):  # it arrives in parts: somebody is writing it, or was
+        except (OSError, ValueError, TypeError):  # incomplete: another process is writing it, or was
             with suppress(OSError):
                 at = path.stat().st_mtime
                 owner = path.name.removeprefix(".lease-").removesuffix(".json")
@@ -197,20 +202,20 @@ def marks(root: Path) -> list[Mark]:
 
 
 def holder(root: Path) -> str | None:
-    """Return who works on a folder, for a person, as far as a look tells; None for nobody.
+    """Return which process works on a folder, based on a quick check; None if none does.
 
-    An owner on another machine counts while its lease is renewed, as this machine's clock tells.
+    An owner on another machine counts while its lease is renewed, by this machine's clock.
     """
     here, now = _machine(), time.time()
-    alive = (m for m in marks(root) if _may_live(m, False) and (m.machine == here or now - m.renewed < TTL))
+    alive = (m for m in marks(root) if _may_live(m, False) and (m.machine == here or now - m.renewed < EXPIRY_SECONDS))
     return next((mark.who for mark in alive), None)
 
 
 @contextmanager
 def _locked(root: Path) -> Iterator[bool]:
-    """Hold the system's lock on a folder; yields whether the disk has locks at all."""
+    """Hold the system's lock on a folder; yields whether the disk supports locks."""
     try:
-        # Not for writing: a disk that has to become read-only meanwhile can, and says so at the next save.
+        # Not opened for writing, so that the disk can still be remounted read-only; the next save then reports it.
         handle = os.open(root / ".lock", os.O_RDONLY | os.O_CREAT, 0o666)
     except OSError as error:
         raise SongError(explain(root / ".lock", error, "written")) from None
@@ -224,7 +229,7 @@ def _flock(handle: int, root: Path) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        until = time.monotonic() + _NAMING
+        until = time.monotonic() + _IDENTIFY_SECONDS
         while time.monotonic() < until:
             for mark in marks(root):
                 if _may_live(mark, False) and not _old(mark):
@@ -243,7 +248,7 @@ def _busy(root: Path, mark: Mark) -> SongBusyError:
 
 
 def _may_live(mark: Mark, has_locks: bool) -> bool:
-    """Return False where an owner on this machine is gone, or let go and could not say so; others may live."""
+    """Return False if an owner on this machine is gone, or released it without a trace; others may be alive."""
     if mark.machine != _machine():
         return True
     own = mark.process == os.getpid() and mark.owner not in _active
@@ -251,11 +256,11 @@ def _may_live(mark: Mark, has_locks: bool) -> bool:
 
 
 def _old(mark: Mark) -> bool:
-    return time.time() - mark.renewed > LONG_AGO
+    return time.time() - mark.renewed > MAX_CLOCK_DIFFERENCE_SECONDS
 
 
 def _machine() -> str:
-    """Return a name of this boot of this machine, and of the container, as processes are numbered in each anew."""
+    """Return a name for this boot and container, because each numbers its processes separately."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -264,7 +269,7 @@ def _machine() -> str:
 
 
 def _process_start(pid: int) -> str:
-    """Return when a process began, in the system's ticks; empty where there is none, or only what is left of one."""
+    """Return when a process started, in the system's ticks; empty if it does not exist or is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if fields[0] in "ZX" else fields[19]
@@ -272,7 +277,7 @@ def _process_start(pid: int) -> str:
         if Path("/proc/self/stat").exists():
             return ""
     try:
-        os.kill(pid, 0)  # a system without /proc: that the number is in use must do
+        os.kill(pid, 0)  # a system without /proc: an id that is in use has to suffice
     except ProcessLookupError:
         return ""
     except OSError:

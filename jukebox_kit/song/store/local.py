@@ -1,4 +1,4 @@
-"""A store on a disk where a rename replaces a file at once."""
+"""A store on a disk with atomic rename."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jukebox_kit.song.store.lease import Lease, hold
 
 
 class LocalStore:
-    """See `Store`; files lie under their own names."""
+    """See `Store`; files have their own names."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -38,7 +38,7 @@ class LocalStore:
         write_whole(self.root, name, content)
 
     def publish(self) -> None:
-        """See Store; here they always are."""
+        """See Store; they always are."""
 
     @contextmanager
     def lock(self) -> Iterator[None]:
