@@ -264,11 +264,11 @@ def test_shapes_and_parts_by_name() -> None:
         (["--shape", "64x3", "--against", "jukebox"], "on a GPU alone"),
         (["--shape", "64x3", "--against", "transformers", "--peer-python", "/nowhere/python"], "no interpreter"),
         (["--part", "level_2", "--model", "demo", "--against", "transformers"], "compare other parts"),
-        (["--shape", "64x3", "--seconds", "8"], "give --model"),
+        (["--shape", "64x3", "--seconds", "8"], "pass --model"),
         (["--model", "demo", "--seconds", "0"], "more than 0"),
         (["--items", "2"], "--plan"),
         (["--plan", "demo", "--flat"], "one of them"),
-        (["--plan", "demo", "--against", "transformers"], "leave them out"),
+        (["--plan", "demo", "--against", "transformers"], "omit them"),
         (["--plan", "demo", "--seconds", "0"], "seconds must be at least"),
         (["--flat", "--shape", "64x3", "--seconds", "0"], "seconds must be at least"),
     ],
@@ -277,7 +277,7 @@ def test_what_cannot_be_is_said(
     options: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("run", "growth"):
-        monkeypatch.setattr(f"jukebox_kit.bench.{name}.build", lambda *_: pytest.fail("work began"))
+        monkeypatch.setattr(f"jukebox_kit.checks.bench.{name}.build", lambda *_: pytest.fail("work began"))
     assert shell(monkeypatch, "bench", "--device", "cpu", *options) == 1
     assert said in capsys.readouterr().err.splitlines()[-1]
 
