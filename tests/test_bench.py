@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -277,7 +278,8 @@ def test_what_cannot_be_is_said(
     options: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("run", "growth"):
-        monkeypatch.setattr(f"jukebox_kit.checks.bench.{name}.build", lambda *_: pytest.fail("work began"))
+        module = importlib.import_module(f"jukebox_kit.checks.bench.{name}")
+        monkeypatch.setattr(module, "build", lambda *_: pytest.fail("work began"))
     assert shell(monkeypatch, "bench", "--device", "cpu", *options) == 1
     assert said in capsys.readouterr().err.splitlines()[-1]
 

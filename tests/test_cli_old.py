@@ -202,8 +202,8 @@ GUARDED = """
 import sys
 from pathlib import Path
 import torch._weights_only_unpickler
-from jukebox_kit.models import Model
-from jukebox_kit.old.into_songs import Answers, import_songs
+from jukebox_kit.engine import Model
+from jukebox_kit.song.interop import ImportOverrides, import_songs
 
 def watch(event, arguments):
     if event in ("pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "subprocess.Popen"):
@@ -213,7 +213,7 @@ old, target, mini = map(Path, sys.argv[1:])
 Model.load(mini).check_files()
 sys.addaudithook(watch)
 Model.load(mini).check_files()
-done = list(import_songs(old, target, Answers(str(mini), "a", "g")))
+done = list(import_songs(old, target, ImportOverrides(str(mini), "a", "g")))
 print(sum(o.song is not None for o in done), sum(o.song is None for o in done))
 """
 
