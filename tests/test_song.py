@@ -85,7 +85,7 @@ def test_who_asks_for_a_stop_gets_it_at_the_next_token_with_everything_saved(
         asked.append(1)
         return len(asked) >= tokens
 
-    with pytest.raises(StoppedError, match="all is saved"):
+    with pytest.raises(StoppedError, match="Everything is saved"):
         jk.level_2(song, options=jk.RunSettings(stop=stop))
     assert song.level(2).made == (tokens, tokens)
     assert same_codes(jk.sample(Song.open(song.root)), whole)
