@@ -26,6 +26,7 @@ OWN_NAMES = {
     "versions",
     EXPORTS,
     "segments",
+    "shares",
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from jukebox_kit.engine import UNMADE, Model, Placement, free_memory, usable_device, weights_bytes
+from jukebox_kit.engine import Model, Placement, free_memory, usable_device, weights_bytes
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.weights import load_definition
 from jukebox_kit.song import LEVELS, Song, normalise_request
@@ -92,7 +92,8 @@ def plan_song(
     held: Model | None = None,
 ) -> MemoryPlan:
     """Return the plan for what is left of a song. held: what is loaded, whose memory counts as free."""
-    left = tuple(level for level in reversed(LEVELS) if (song.codes(level)[list(song.items(level))] == UNMADE).any())
+    state = song.state
+    left = tuple(level for level in reversed(LEVELS) if not state.finished(level))
     return plan_memory(
         song.definition,
         song.resolved.samples / song.sr,
