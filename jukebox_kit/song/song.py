@@ -30,6 +30,7 @@ from jukebox_kit.song.audio import Audio, wav_bytes
 from jukebox_kit.song.chunks import level_audio
 from jukebox_kit.song.codes import Codes, LevelCodes, pack_codes
 from jukebox_kit.song.creation import check_codes, check_free, check_same, read_prompt, write_given
+from jukebox_kit.song.files import PROMPT, SEGMENTS, SONG, codes_name
 from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.request import Request, Resolved, normalise_request, resolve
 from jukebox_kit.song.state import SongState
@@ -66,16 +67,16 @@ class Song:
         """
         root, asked = Path(folder), normalise_request(request)
         store = _store_at(root)
-        if store.read("song.json") is not None:
+        if store.read(SONG) is not None:
             return cls.open(root)._same(asked)
         model, resolved = _prepared(store, asked, loaded)
         prompt = None if asked.prompt is None else read_prompt(asked, resolved, model)
         store.begin()
         with store.lock():
-            if store.read("song.json") is not None:  # another process was quicker
+            if store.read(SONG) is not None:  # another process was quicker
                 return cls.open(root)._same(asked)
             if prompt is not None:
-                store.write("prompt.wav", wav_bytes(prompt, model.definition.vqvae.sr))
+                store.write(PROMPT, wav_bytes(prompt, model.definition.vqvae.sr))
                 audio = torch.from_numpy(prompt)[None, :, None].to(model.device)
                 for level, codes in enumerate(model.vqvae.encode(audio)):
                     rows = codes.cpu().numpy().astype(np.int16).repeat(asked.items, 0)
@@ -114,7 +115,7 @@ class Song:
         """Open a song folder; SongError where it is none, is damaged, or comes from a newer version."""
         root = Path(folder)
         store = open_store(root)
-        content = store.read("song.json") if root.is_dir() else None
+        content = store.read(SONG) if root.is_dir() else None
         if content is None:
             raise SongError(f"{folder} is not a song folder; make one with: jukebox-kit sample {folder}")
         return cls(store, Manifest.from_json(content, str(folder)))
@@ -156,7 +157,7 @@ class Song:
         Until the lock is released, `state` and all that is read through the song come from one reading of each file.
         """
         with self.store.lock():
-            content = self.store.read("song.json")
+            content = self.store.read(SONG)
             if content is None:
                 raise SongError(f"{self.root}/song.json is gone; put back a copy of it.")
             self.manifest = Manifest.from_json(content, str(self.root))
@@ -184,13 +185,13 @@ class Song:
 
     def write_level(self, level: int, codes: LevelCodes) -> None:
         """Keep a level's codes."""
-        self.store.write(f"level_{level}/codes.safetensors", pack_codes(codes))
+        self.store.write(codes_name(level), pack_codes(codes))
         if self._state is not None:
             self._state = self._state.with_level(level, codes)
 
     def keep(self, manifest: Manifest) -> None:
         """Keep what song.json is to hold."""
-        self.store.write("song.json", manifest.to_json())
+        self.store.write(SONG, manifest.to_json())
         self.manifest = manifest
         if self._state is not None:
             self._state = self._state.with_manifest(manifest)
@@ -274,7 +275,7 @@ def find_songs(folders: list[Path]) -> list[Path]:
 
 def is_song(folder: Path) -> bool:
     """Return whether a folder holds a song, as far as a look tells."""
-    return (folder / "song.json").exists() or (folder / "segments").is_dir()
+    return (folder / SONG).exists() or (folder / SEGMENTS).is_dir()
 
 
 def _prepared(store: Store, asked: Request, loaded: Model | None) -> tuple[Model, Resolved]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from jukebox_kit.engine import UNMADE
 from jukebox_kit.errors import SongError
 from jukebox_kit.song.codes import Codes, LevelCodes, unpack_codes
+from jukebox_kit.song.files import codes_name, version_name
 from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.store.base import Store
 
@@ -67,8 +68,8 @@ class SongState:
         return replace(self, manifest=manifest)
 
     def _read(self, level: int) -> LevelCodes:
-        folder = f"versions/{self.manifest.settling}/" if self.manifest.settling else ""
-        name = f"{folder}level_{level}/codes.safetensors"
+        version, name = self.manifest.settling, codes_name(level)
+        name = version_name(version, name) if version else name
         content = self.store.read(name)
         shape = (self.manifest.request.items, self.manifest.resolved.plans[level].total)
         if content is None:
