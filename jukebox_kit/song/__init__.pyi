@@ -50,5 +50,6 @@ from .request import resolve as resolve
 from .song import Song as Song
 from .song import find_songs as find_songs
 from .song import is_song as is_song
+from .state import SongState as SongState
 from .version_tree import tree as tree
 from .version_tree import tree_text as tree_text

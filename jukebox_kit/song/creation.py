@@ -10,38 +10,24 @@ from jukebox_kit.errors import AudioError, SongError
 from jukebox_kit.model.weights import ModelDefinition
 from jukebox_kit.song.audio import Audio, read_recording
 from jukebox_kit.song.codes import Codes, LevelCodes, pack_codes, unpack_codes
+from jukebox_kit.song.files import OWN_NAMES, OWN_PREFIXES, SONG, codes_name
 from jukebox_kit.song.request import Request, Resolved
 from jukebox_kit.song.store.base import Store
 
 if TYPE_CHECKING:
     from jukebox_kit.engine import Model
 
-EXPORTS = "exports"  # the folder of a song for files in other formats
-
-OWN_NAMES = {
-    "song.json",
-    "level_0",
-    "level_1",
-    "level_2",
-    "prompt.wav",
-    "spectrogram.png",
-    "index.html",
-    "versions",
-    EXPORTS,
-    "segments",
-}
-
 
 def check_free(store: Store) -> None:
     """Raise SongError where a new song may not be made in a folder; what a creation cut short left there may go."""
     root = store.root
-    if store.read("song.json") is not None:
+    if store.read(SONG) is not None:
         raise SongError(f"{root} holds a song already; choose another folder.")
     there = [path.name for path in root.iterdir()] if root.is_dir() else []
-    if not all(name in OWN_NAMES or name.startswith((".lock", ".lease-")) for name in there):
+    if not all(name in OWN_NAMES or name.startswith(OWN_PREFIXES) for name in there):
         raise SongError(f"{root} holds something that is not a song; choose another folder.")
     for level in range(3):
-        name = f"level_{level}/codes.safetensors"
+        name = codes_name(level)
         content = store.read(name)
         found = None if content is None else unpack_codes(content, f"{root}/{name}")
         if found is not None and found.sampled:
@@ -90,4 +76,4 @@ def read_prompt(asked: Request, resolved: Resolved, model: Model) -> Audio:
 
 def write_given(store: Store, level: int, codes: LevelCodes, resolved: Resolved) -> None:
     """Keep codes as the given beginning of a level."""
-    store.write(f"level_{level}/codes.safetensors", pack_codes(codes.resized(resolved.plans[level].total)))
+    store.write(codes_name(level), pack_codes(codes.resized(resolved.plans[level].total)))

@@ -13,7 +13,7 @@ from jukebox_kit.engine import Model
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.model import LEVELS
 from jukebox_kit.song.audio import Audio, audio_bytes
-from jukebox_kit.song.creation import EXPORTS
+from jukebox_kit.song.files import EXPORTS
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.store.local import LocalStore
 

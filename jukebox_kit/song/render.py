@@ -10,6 +10,7 @@ from jukebox_kit.engine import Model
 from jukebox_kit.model import LEVELS, TOP
 from jukebox_kit.song.audio import Audio, wav_bytes
 from jukebox_kit.song.audio_files import audio_name, mark_of, picture_name, tokens_heard, words_name
+from jukebox_kit.song.files import SPECTROGRAM
 from jukebox_kit.song.lyrics.alignment import ensure_alignments, read_alignment
 from jukebox_kit.song.page.page import write_page
 from jukebox_kit.song.pictures import heat_map_png, spectrogram_png, strip_png
@@ -45,7 +46,7 @@ def write_sounds(song: Song, level: int, model: Model) -> None:
     if changed:
         song.keep(replace(song.manifest, sounds=marks))
     first = song.items(0)[0]
-    if audio_name(level, first) in changed or not (song.root / "spectrogram.png").exists():
+    if audio_name(level, first) in changed or not (song.root / SPECTROGRAM).exists():
         _write_spectrogram(song, first)
     if level == TOP:
         _write_words(song, changed)
@@ -88,7 +89,7 @@ def _write_spectrogram(song: Song, item: int) -> None:
     levels = {level: _read(song, level, item) for level in LEVELS if tokens_heard(song, level, item, made[level])}
     if levels:
         title = f"{song.request.artist}, {song.request.genre} ({song.request.model})"
-        song.store.write("spectrogram.png", spectrogram_png(levels, song.sr, title))
+        song.store.write(SPECTROGRAM, spectrogram_png(levels, song.sr, title))
 
 
 def _read(song: Song, level: int, item: int) -> Audio:

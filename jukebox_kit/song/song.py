@@ -24,14 +24,16 @@ import numpy as np
 
 from jukebox_kit.engine import UNMADE
 from jukebox_kit.errors import SongError
-from jukebox_kit.model import DOWNWARD, LEVELS, TOP
+from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition
 from jukebox_kit.song.audio import Audio, wav_bytes
 from jukebox_kit.song.chunks import level_audio
-from jukebox_kit.song.codes import Codes, LevelCodes, pack_codes, unpack_codes
+from jukebox_kit.song.codes import Codes, LevelCodes, pack_codes
 from jukebox_kit.song.creation import check_codes, check_free, check_same, read_prompt, write_given
+from jukebox_kit.song.files import PROMPT, SEGMENTS, SONG, codes_name
 from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.request import Request, Resolved, normalise_request, resolve
+from jukebox_kit.song.state import SongState
 from jukebox_kit.song.store.base import Store
 from jukebox_kit.song.store.detect import open_store
 
@@ -53,6 +55,8 @@ class Song:
 
     def __init__(self, store: Store, manifest: Manifest) -> None:
         self.store, self.manifest = store, manifest
+        self.loaded: Model | None = None  # the model of the last step that was not given one
+        self._state: SongState | None = None  # while the song is locked
 
     @classmethod
     def create(cls, folder: str | Path, loaded: Model | None = None, **request: Any) -> Song:
@@ -64,18 +68,18 @@ class Song:
         """
         root, asked = Path(folder), normalise_request(request)
         store = _store_at(root)
-        if store.read("song.json") is not None:
+        if store.read(SONG) is not None:
             return cls.open(root)._same(asked)
         model, resolved = _prepared(store, asked, loaded)
         prompt = None if asked.prompt is None else read_prompt(asked, resolved, model)
         store.begin()
         with store.lock():
-            if store.read("song.json") is not None:  # another process was quicker
+            if store.read(SONG) is not None:  # another process was quicker
                 return cls.open(root)._same(asked)
             if prompt is not None:
                 import torch  # slow to import, and songs are read without it
 
-                store.write("prompt.wav", wav_bytes(prompt, model.definition.vqvae.sr))
+                store.write(PROMPT, wav_bytes(prompt, model.definition.vqvae.sr))
                 audio = torch.from_numpy(prompt)[None, :, None].to(model.device)
                 for level, codes in enumerate(model.vqvae.encode(audio)):
                     rows = codes.cpu().numpy().astype(np.int16).repeat(asked.items, 0)
@@ -114,7 +118,7 @@ class Song:
         """Open a song folder; SongError where it is none, is damaged, or comes from a newer version."""
         root = Path(folder)
         store = open_store(root)
-        content = store.read("song.json") if root.is_dir() else None
+        content = store.read(SONG) if root.is_dir() else None
         if content is None:
             raise SongError(f"{folder} is not a song folder; make one with: jukebox-kit sample {folder}")
         return cls(store, Manifest.from_json(content, str(folder)))
@@ -144,17 +148,29 @@ class Song:
         """Sample rate of the song's audio, samples a second."""
         return self.definition.vqvae.sr
 
+    @property
+    def state(self) -> SongState:
+        """What the song is now: while it is locked what was read already, else read afresh."""
+        return self._state or SongState(self.store, self.manifest)
+
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Work on the song with nobody else at it, from what it is now; SongBusyError says who works on it."""
+    def locked(self) -> Iterator[SongState]:
+        """Lock the song and yield its state on disk; SongBusyError names who else works on it.
+
+        Until the lock is released, `state` and all that is read through the song come from one reading of each file.
+        """
         with self.store.lock():
-            content = self.store.read("song.json")
+            content = self.store.read(SONG)
             if content is None:
                 raise SongError(f"{self.root}/song.json is gone; put back a copy of it.")
             self.manifest = Manifest.from_json(content, str(self.root))
-            if self.manifest.settling is not None:
-                self.settle()
-            yield
+            try:
+                self._state = SongState(self.store, self.manifest)
+                if self.manifest.settling is not None:
+                    self.settle()
+                yield self._state
+            finally:
+                self._state = None
 
     def settle(self) -> None:
         """Bring the files of the version that song.json names to their own names; the end of an edit, repeatable."""
@@ -164,18 +180,7 @@ class Song:
 
     def level(self, level: int) -> LevelCodes:
         """Return a level's codes and how many of them were given."""
-        place = f"versions/{self.manifest.settling}/" if self.manifest.settling else ""
-        name = f"{place}level_{level}/codes.safetensors"
-        content = self.store.read(name)
-        shape = (self.request.items, self.resolved.plans[level].total)
-        if content is None:
-            return LevelCodes.blank(*shape)
-        found = unpack_codes(content, f"{self.root}/{name}")
-        if found.codes.shape != shape:
-            raise SongError(
-                f"{self.root}/{name} has the shape of another song, {found.codes.shape}; put back a copy of it."
-            )
-        return found
+        return self.state.level(level)
 
     def codes(self, level: int) -> Codes:
         """Return a level's codes, (items, tokens) int16, -1 where none is made yet."""
@@ -183,22 +188,26 @@ class Song:
 
     def write_level(self, level: int, codes: LevelCodes) -> None:
         """Keep a level's codes."""
-        self.store.write(f"level_{level}/codes.safetensors", pack_codes(codes))
+        self.store.write(codes_name(level), pack_codes(codes))
+        if self._state is not None:
+            self._state = self._state.with_level(level, codes)
 
     def keep(self, manifest: Manifest) -> None:
         """Keep what song.json is to hold."""
-        self.store.write("song.json", manifest.to_json())
+        self.store.write(SONG, manifest.to_json())
         self.manifest = manifest
+        if self._state is not None:
+            self._state = self._state.with_manifest(manifest)
 
     def items(self, level: int) -> tuple[int, ...]:
         """Return the items that a level is made of: all of them at the top, below it those chosen for upsampling."""
-        chosen = self.manifest.upsample if level != TOP else None
-        return tuple(range(self.request.items)) if chosen is None else chosen
+        return self.state.items(level)
 
     def status(self) -> tuple[LevelStatus, ...]:
         """Return how far each level is, level 2 first."""
-        found = ((level, self.codes(level)[list(self.items(level))]) for level in DOWNWARD)
-        return tuple(LevelStatus(level, int((codes != UNMADE).sum()), codes.size) for level, codes in found)
+        state = self.state
+        totals = {level: len(state.items(level)) * self.resolved.plans[level].total for level in DOWNWARD}
+        return tuple(LevelStatus(level, total - state.missing(level), total) for level, total in totals.items())
 
     def audio(self, level: int = 0, item: int = 0, model: Model | None = None) -> Audio:
         """Return an item's audio decoded from a level's codes so far, (samples,) float32, not clipped."""
@@ -206,7 +215,9 @@ class Song:
             raise SongError(f"{self.root} has levels 0 to 2 and items 0 to {self.request.items - 1}.")
         from jukebox_kit.engine import Model
 
-        return level_audio((model or Model.load(self.request.model)).vqvae, level, self.level(level), item)
+        return level_audio(
+            (model or self.loaded or Model.load(self.request.model)).vqvae, level, self.level(level), item
+        )
 
     def in_chunks(self, chunks: int | tuple[int, ...], model: Model) -> Manifest:
         """Return song.json with another number of chunks, one or two for levels 0 and 1; a whole level keeps its own.
@@ -269,7 +280,7 @@ def find_songs(folders: list[Path]) -> list[Path]:
 
 def is_song(folder: Path) -> bool:
     """Return whether a folder holds a song, as far as a look tells."""
-    return (folder / "song.json").exists() or (folder / "segments").is_dir()
+    return (folder / SONG).exists() or (folder / SEGMENTS).is_dir()
 
 
 def _prepared(store: Store, asked: Request, loaded: Model | None) -> tuple[Model, Resolved]:

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jukebox_kit.engine import UNMADE, Model, Placement, free_memory, usable_device, weights_bytes
+from jukebox_kit.engine import Model, Placement, free_memory, usable_device, weights_bytes
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import load_definition
@@ -92,8 +92,9 @@ def plan_song(
     batch_size: int | None,
     loaded: Model | None = None,
 ) -> MemoryPlan:
-    """Return the memory plan for what is left of a song. loaded: a model whose memory counts as free."""
-    left = tuple(level for level in DOWNWARD if (song.codes(level)[list(song.items(level))] == UNMADE).any())
+    """Return the plan for what is left of a song. held: what is loaded, whose memory counts as free."""
+    state = song.state
+    left = tuple(level for level in DOWNWARD if not state.finished(level))
     return plan_memory(
         song.definition,
         song.resolved.samples / song.sr,

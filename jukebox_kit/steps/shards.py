@@ -134,8 +134,11 @@ def merge_shards(song: Song, level: int) -> bool:
 
     The song is held. SongBusyError where somebody is at work on a share.
     """
-    mark, shares = _mark(song, level), list[Shard]()
-    for path in sorted((song.root / "shares").glob(f"level_{level}_*")):
+    paths, shares = sorted((song.root / "shares").glob(f"level_{level}_*")), list[Shard]()
+    if not paths:
+        return False
+    mark = _mark(song, level)
+    for path in paths:
         named = NAME.fullmatch(path.name)
         who = holder(path)
         if who is not None:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from jukebox_kit.engine import UNMADE, LevelJob, Model, job_loop, sample_level, threads_for
+from jukebox_kit.engine import LevelJob, Model, job_loop, sample_level, threads_for
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, TOP
-from jukebox_kit.song import SampledAudio, Song, finish_sounds
+from jukebox_kit.song import SampledAudio, Song, finish_sounds, normalise_request
 from jukebox_kit.song.lyrics import try_alignments
 from jukebox_kit.steps.level_writer import LevelWriter
-from jukebox_kit.steps.load import load_planned, plan_step
+from jukebox_kit.steps.load import load_for, load_planned, plan_step
 from jukebox_kit.steps.progress import RunSettings, check_stop
 from jukebox_kit.steps.shards import ShardWriter, held_shard, merge_shards
 
@@ -42,7 +42,7 @@ def run_facts(model: Model, batch: int, own: bool) -> dict[str, Any]:
 
 def sample(song: Song, until: int = 0, model: Model | None = None, options: RunSettings | None = None) -> Song:
     """Do what is left of a song, level 2 first, down to level `until`. Returns the song."""
-    loaded = model or load_planned(song, options)
+    loaded = model or _own_model(song, options)
     for level in DOWNWARD:
         if level >= until:
             _step(song, level, loaded, options or RunSettings())
@@ -51,17 +51,17 @@ def sample(song: Song, until: int = 0, model: Model | None = None, options: RunS
 
 def level_2(song: Song, model: Model | None = None, options: RunSettings | None = None) -> Song:
     """Sample the top level, or what is left of it."""
-    return _step(song, 2, model or load_planned(song, options), options or RunSettings())
+    return _step(song, 2, model or _own_model(song, options), options or RunSettings())
 
 
 def level_1(song: Song, model: Model | None = None, options: RunSettings | None = None) -> Song:
     """Upsample level 2's codes to level 1; SongError where those are not finished."""
-    return _step(song, 1, model or load_planned(song, options), options or RunSettings())
+    return _step(song, 1, model or _own_model(song, options), options or RunSettings())
 
 
 def level_0(song: Song, model: Model | None = None, options: RunSettings | None = None) -> Song:
     """Upsample level 1's codes to level 0; SongError where those are not finished."""
-    return _step(song, 0, model or load_planned(song, options), options or RunSettings())
+    return _step(song, 0, model or _own_model(song, options), options or RunSettings())
 
 
 def generate(model: str | Model = "demo", **request: Any) -> SampledAudio:
@@ -71,7 +71,8 @@ def generate(model: str | Model = "demo", **request: Any) -> SampledAudio:
     """
     import tempfile
 
-    loaded = model if isinstance(model, Model) else Model.load(model)
+    seconds = normalise_request(request).seconds
+    loaded = model if isinstance(model, Model) else load_for(model, seconds, 1)
     with tempfile.TemporaryDirectory() as folder:
         song = Song.create(Path(folder) / "song", loaded, model=loaded.source, items=1, **request)
         for note in song.resolved.notes:
@@ -96,7 +97,7 @@ def upsample(
     wrong = [item for item in items or () if not 0 <= item < song.request.items]
     if wrong or items == ():
         raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {wrong or 'none'}; choose of those.")
-    loaded = model or load_planned(song, options)
+    loaded = model or _own_model(song, options)
     with song.locked():
         manifest = song.manifest if chunks is None else song.in_chunks(chunks, loaded)
         song.keep(replace(manifest, upsample=None if items is None else tuple(sorted(set(items)))))
@@ -114,16 +115,17 @@ def sample_shard(
     They are kept in the song's folder by themselves until the level's own step takes them in; stopped and gone on with
     as songs are. SongBusyError where somebody works on the song or on these rows; other errors as in `level_1`.
     """
-    loaded = model or load_planned(song, options)
+    loaded = model or _own_model(song, options)
     with held_shard(song, level, rows) as share:
         writer = ShardWriter(share, song, level, _planned(song, level, loaded, options or RunSettings()), loaded)
         _sample_rows(writer, _upper_codes(song, level, loaded))
 
 
 def _step(song: Song, level: int, model: Model, options: RunSettings) -> Song:
+    """Sample what is missing of one level, then write its audio, pictures and page."""
     with song.locked():
         taken = merge_shards(song, level)
-        if (song.codes(level)[list(song.items(level))] == UNMADE).any():
+        if not song.state.finished(level):
             writer = LevelWriter(song, level, _planned(song, level, model, options), model)
             above = _upper_codes(song, level, model)
             if writer.chunks > 1 and not writer.found.sampled:
@@ -136,6 +138,12 @@ def _step(song: Song, level: int, model: Model, options: RunSettings) -> Song:
             try_alignments(song, model.prior(level), lambda: check_stop(song, options))
         finish_sounds(song, level, model)
     return song
+
+
+def _own_model(song: Song, options: RunSettings | None) -> Model:
+    """Return the model for a step that was called without one; the song keeps it for the next such step."""
+    song.loaded = load_planned(song, options, song.loaded)
+    return song.loaded
 
 
 def _planned(song: Song, level: int, model: Model, options: RunSettings) -> RunSettings:
@@ -196,9 +204,5 @@ def _sampled(writer: LevelWriter, rows: tuple[int, ...], above: torch.Tensor | N
 
 
 def _upper_codes(song: Song, level: int, model: Model) -> torch.Tensor | None:
-    if level == TOP:
-        return None
-    codes = song.codes(level + 1)
-    if (codes[list(song.items(level))] == UNMADE).any():
-        raise SongError(f"level {level} of {song.root} needs level {level + 1} whole; do level_{level + 1} first.")
-    return torch.from_numpy(codes.astype(np.int64)).to(model.device)
+    codes = song.state.upper_codes(level)
+    return None if codes is None else torch.from_numpy(codes.astype(np.int64)).to(model.device)

@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from jukebox_kit.engine import UNMADE
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.jobs.album.album import Album, AlbumSong
 from jukebox_kit.model import DOWNWARD, LEVELS, TOP
@@ -138,7 +137,7 @@ class SongTask:
             song = Song.open(self.root)
             with song.locked():
                 merge_shards(song, level)
-            if not (song.codes(level)[list(song.items(level))] == UNMADE).any():
+            if song.state.finished(level):
                 return 1
             return request.items * len(layout_now(song, level).starts)
         except JukeboxKitError:  # whoever does the level says what is wrong
@@ -176,8 +175,6 @@ def _work(album: Album, song: AlbumSong, until: int) -> SongTask:
         left = tuple(count if level >= until else 0 for level, count in enumerate(counts))
         return SongTask(song, root, left, [level for level in DOWNWARD if level >= until])
     there = Song.open(root)
-    left = tuple(
-        int((there.codes(level)[list(there.items(level))] == UNMADE).sum()) if level >= until else 0 for level in LEVELS
-    )
+    left = tuple(there.state.missing(level) if level >= until else 0 for level in LEVELS)
     levels = [level for level in DOWNWARD if level >= until and (left[level] or not sounds_stand(there, level))]
     return SongTask(song, root, left, levels, end="" if levels else "finished")
