@@ -23,7 +23,7 @@ def verify(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32 or float16; below float32 logits only.")] = "float32",
     engine: Engine = "fast",
-    compare: Annotated[str | None, typer.Option(help="Two engines, such as native,jukebox; with --model.")] = None,
+    compare: Annotated[str | None, typer.Option(help="Two engines, such as fast,jukebox; with --model.")] = None,
 ) -> None:
     """Replay recorded numbers through the code that sampling uses; exit 1 where any differs."""
     from jukebox_kit.checks.verify import compare_engines, verify_folder, verify_model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -95,13 +95,20 @@ class Placement:
 
 
 def usable_device(name: str | torch.device | None) -> torch.device:
-    """Return the device named, the GPU where there is one if none is; RequestError where torch cannot use it."""
-    try:
+    """Return the named device; by default the GPU, or the CPU on a machine without one.
+
+    RequestError for anything but a CPU or an NVIDIA GPU that torch can use.
+    """
+    device: torch.device | None = None
+    with suppress(RuntimeError):  # torch does not know the name
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
-        raise RequestError(f"there is no device {name}; choose cpu or cuda, or leave it out.") from None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise RequestError(f"the device {name} is not supported; choose cpu, cuda or cuda:N, or leave it out.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise RequestError("there is no GPU that torch can use; leave the device out or choose cpu.")
+    if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
+        known = ", ".join(f"cuda:{number}" for number in range(torch.cuda.device_count()))
+        raise RequestError(f"there is no GPU {device}; this machine has {known}.")
     return device
 
 

@@ -17,7 +17,7 @@ TOKENS = 512  # of a window that are sampled: a package takes a minute for them
 
 AGREE = {"float32": 1.0, "float16": 0.99}  # share of the tokens that have to be the same
 
-NATIVE = {"native": "fast"}
+OLD_NAMES = {"native": "fast"}
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,16 @@ class Heard:
 
 
 def compare_engines(name: str, engines: str, device: str, weights: str) -> Iterator[Entry]:
-    """Yield entries for the second of two engines beside the first, `native` for our fastest; part after part.
+    """Yield entries for the second of two engines beside the first, component by component.
 
     Logits over a window of random codes, and the tokens that the first samples, fed through the second. RequestError
     for what are not two engines, or one that cannot run here.
     """
-    both = [NATIVE.get(engine, engine) for engine in engines.split(",")]
+    both = [OLD_NAMES.get(engine, engine) for engine in engines.split(",")]
     if len(both) != 2 or not set(both) <= set(ENGINES):
-        raise RequestError(f"compare takes two of native, {', '.join(ENGINES)}, with a comma between, not {engines!r}.")
+        raise RequestError(
+            f"compare takes two of the engines {', '.join(ENGINES)}, separated by a comma, not {engines!r}."
+        )
     first, second = (Model.load(name, device, weights, engine) for engine in both)
     first.check_files()
     audio = torch.rand(1, first.definition.vqvae.hops[-1] * 8, 1, generator=torch.Generator().manual_seed(0)) - 0.5

@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jukebox_kit._files import explain
+from jukebox_kit._files import explain, replacing
 from jukebox_kit.errors import CheckpointError
-from jukebox_kit.model.weights.download.disk import finish
 from jukebox_kit.model.weights.download.http import PlaceError
 from jukebox_kit.model.weights.download.release import Told
 
@@ -56,16 +54,12 @@ def read_record(file: Path) -> Record | None:
 
 
 def write_record(file: Path, record: Record) -> None:
-    """Keep what was seen of a file, whole or not at all."""
+    """Write the record of a file, atomically."""
     path = record_path(file)
-    beside = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8") as handle:
-            handle.write(json.dumps(dataclasses.asdict(record), indent=1) + "\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-        finish(beside, path)
+        with replacing(path) as beside:
+            beside.write_text(json.dumps(dataclasses.asdict(record), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise CheckpointError(explain(path, error, "written")) from None
 

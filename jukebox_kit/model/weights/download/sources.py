@@ -12,11 +12,11 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from jukebox_kit._files import explain
+from jukebox_kit._files import explain, move_into_place
 from jukebox_kit.errors import CheckpointError, ConfigurationError
 from jukebox_kit.model.weights.definition import converted_name
 from jukebox_kit.model.weights.download.convert import convert, converted_size, opens_as
-from jukebox_kit.model.weights.download.disk import finish, require_space
+from jukebox_kit.model.weights.download.disk import require_space
 from jukebox_kit.model.weights.download.http import Download, Patience, PlaceError, Source, UnreachableError, discard
 from jukebox_kit.model.weights.download.hub import SINGLE, files_for, in_hub_cache, mirrored_part, read_mirror
 from jukebox_kit.model.weights.download.records import (
@@ -223,7 +223,7 @@ class Places:
     def _finish(part: Path, path: Path) -> None:
         """Give a file that came its name."""
         try:
-            finish(part, path)
+            move_into_place(part, path)
         except OSError as error:
             raise CheckpointError(explain(path, error, "written")) from None
         discard(part)
