@@ -1,4 +1,4 @@
-"""Where and how a model runs: its device, what its weights are kept as, and which of the ways to compute."""
+"""Where and how a model runs: its device, the precision of its weights, and its engine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GPU_ONLY = {
 
 @dataclass(frozen=True)
 class Placement:
-    """device; weights: what the transformers' maps are kept as, one of WEIGHTS; engine: one of ENGINES."""
+    """device; weights: precision of the transformers' linear layers, one of WEIGHTS; engine: one of ENGINES."""
 
     device: torch.device
     weights: str = "float32"
@@ -112,7 +112,7 @@ def usable_device(name: str | torch.device | None) -> torch.device:
     return device
 
 
-SMALL_LINEAR = 2**18  # weights of a map
+SMALL_LINEAR = 2**18  # weights of a linear layer
 
 
 @contextmanager

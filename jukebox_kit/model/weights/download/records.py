@@ -13,7 +13,7 @@ from pathlib import Path
 from jukebox_kit._files import explain, replacing
 from jukebox_kit.errors import CheckpointError
 from jukebox_kit.model.weights.download.http import PlaceError
-from jukebox_kit.model.weights.download.release import Told
+from jukebox_kit.model.weights.download.release import KnownFile
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Record:
-    """A file of the models folder. `maps` is the dtype of the transformers' maps, or `kept`: as they came."""
+    """A file of the models folder. `maps` is the dtype of the transformers' linear layers, or `kept`: as they came."""
 
     bytes: int
     sha256: str
@@ -103,7 +103,7 @@ def undamaged(path: Path, promised: Mapping[str, str]) -> str:
     return sha256
 
 
-def expected(sha256: str, told: Told, before: str | None, accepted: frozenset[str]) -> None:
+def expected(sha256: str, told: KnownFile, before: str | None, accepted: frozenset[str]) -> None:
     """Raise PlaceError where a sound file is not the one that is known.
 
     Known is what a third party told and what was recorded when the file was first seen (`before`). `accepted` are
