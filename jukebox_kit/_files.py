@@ -1,10 +1,11 @@
-"""What keeps a song's files, whatever the disk."""
+"""Reading and writing files: atomic writes, and disk errors explained in a sentence."""
 
 from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jukebox_kit.errors import SongError
@@ -21,33 +22,52 @@ REASONS = {
 }
 
 
-def write_whole(root: Path, name: str, content: bytes) -> None:
-    """Write a file below an existing folder: beside, flushed to the disk, read back, then put in the old one's place.
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Yield a path to write to, in the same folder, that takes the place of `path` when the block ends without error.
 
-    Raises SongError in a sentence where the disk does not take it; what stood there before stands.
+    So `path` has its old content or its new one, never half of it; after an error it keeps the old one and nothing is
+    left beside it. OSError where the disk refuses.
+
+    durable: flush file and folder to the disk, so that a power cut keeps the new content.
+    """
+    beside = path.with_name(f".{path.name.removeprefix('.')}.part")
+    try:
+        yield beside
+        if durable:
+            _sync(beside)
+        beside.replace(path)
+        if durable:
+            _sync(path.parent)
+    except BaseException:
+        with suppress(OSError):  # a disk that refuses to write may refuse to delete, too
+            beside.unlink()
+        raise
+
+
+def write_atomically(root: Path, name: str, content: bytes) -> None:
+    """Write a file below an existing folder: flushed to the disk and read back before it replaces the old one.
+
+    Raises SongError in a sentence where that fails; the old file is then unchanged.
     """
     path = root / name
-    beside = path.with_name(f".{path.name}.part")
     try:
-        if not root.is_dir():  # made again, it would lie beside what was lost, or under a mount that is gone
+        if not root.is_dir():  # a new one would lie beside what was lost, or under a mount that is gone
             raise FileNotFoundError(errno.ENOENT, "gone", str(root))
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if beside.read_bytes() != content:
-            raise SongError(f"{path} did not come back from the disk as it was written; check the disk.")
-        beside.replace(path)
-        sync_folder(path.parent)
+        with replacing(path) as beside:
+            with beside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            if beside.read_bytes() != content:
+                raise SongError(f"{path} did not come back from the disk as it was written; check the disk.")
     except OSError as error:
-        with suppress(OSError):  # a disk that takes no file may not give one back either
-            beside.unlink()
         raise SongError(explain(path, error, "written")) from None
 
 
 def read_file(path: Path) -> bytes | None:
-    """Return a file's content, None where there is none; SongError where the disk does not give it."""
+    """Return a file's content, None where it does not exist; SongError where it cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -57,16 +77,22 @@ def read_file(path: Path) -> bytes | None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it; SongError where the disk does not allow it."""
+    """Create a folder and its parents; SongError where that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SongError(explain(path, error, "written")) from None
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
+def move_into_place(part: Path, path: Path) -> None:
+    """Rename a complete file in one step and flush its folder's entries to the disk; OSError where that fails."""
+    part.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Flush a file, or a folder's entries, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -14,7 +14,7 @@ from torch import Tensor
 from jukebox_kit.model.weights.blank import blank_prior
 from jukebox_kit.model.weights.checkpoint import recipe_state
 from jukebox_kit.model.weights.definition import load_definition
-from jukebox_kit.song.interop.importing import ImportOverrides, Outcome, import_songs
+from jukebox_kit.song.interop.importing import ImportOverrides, ImportResult, import_songs
 from jukebox_kit.song.song import Song
 from tests.conftest import GOLDEN
 
@@ -67,7 +67,7 @@ def holds(song: Song, codes: list[Tensor]) -> bool:
     return all(torch.equal(f[:, : z.shape[1]], z.long()) for f, z in zip(found, codes, strict=True) if z.numel())
 
 
-def imported(place: Path, target: Path, mini: Path, **answers: Any) -> list[Outcome]:
+def imported(place: Path, target: Path, mini: Path, **answers: Any) -> list[ImportResult]:
     """Import with the small model and an artist that the tables know."""
     known: dict[str, Any] = {"model": str(mini), "artist": "a", "genre": "g"} | answers
     return list(import_songs(place, target, ImportOverrides(**known)))

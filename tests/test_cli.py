@@ -45,7 +45,7 @@ BAD: list[tuple[list[str], str]] = [
     (["--prompt", "nowhere.wav"], r"there is no recording"),
     (["--prompt-seconds", "2"], r"needs a prompt"),
     (["--artist", "The Flute", "--strict"], r"unknown to the v3 labels.*the nearest are the flutes"),
-    (["--device", "gpu"], r"there is no device gpu; choose cpu or cuda"),
+    (["--device", "gpu"], r"the device gpu is not supported; choose cpu, cuda or cuda:N"),
     (["--save-every", "-1"], r"save-every must be 0 or more seconds, not -1"),
     (["--until", "level_3"], r"there is no level_3; until takes"),
     (["--model", "1b_lyrics"], r"not on this machine; put the file in one of"),

@@ -121,3 +121,20 @@ def test_no_gpu_is_a_sentence() -> None:
     else:
         with pytest.raises(RequestError, match="there is no GPU that torch can use"):
             Model.load("demo", "cuda")
+
+
+@pytest.mark.parametrize("device", ["mps", "xpu", "meta", "abacus", "mps:0", "cpu:x"])
+def test_an_unsupported_device_is_one_sentence(device: str) -> None:
+    with pytest.raises(RequestError, match=f"device {device} is not supported; choose cpu, cuda or cuda:N, or leave"):
+        Model.load("demo", device)
+
+
+def test_a_gpu_that_this_machine_lacks_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RequestError, match="there is no GPU that torch can use"):
+        Model.load("demo", "cuda:9")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(RequestError, match=r"there is no GPU cuda:9; this machine has cuda:0, cuda:1\."):
+        Model.load("demo", "cuda:9")
+    assert Model.load("demo", "cuda:1").device.index == 1

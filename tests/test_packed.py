@@ -137,7 +137,7 @@ def test_a_cpu_that_cannot_pack_says_so(monkeypatch: pytest.MonkeyPatch) -> None
         ({"engine": "quick"}, "no engine quick; choose fast"),
         ({"engine": "graph"}, "graph needs a GPU"),
         ({"engine": "fused"}, "fused needs a GPU"),
-        ({"device": "abacus"}, "no device abacus"),
+        ({"device": "abacus"}, "device abacus is not supported"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(fields: dict[str, str], words: str, tmp_path: Path) -> None:

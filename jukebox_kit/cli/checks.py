@@ -20,7 +20,7 @@ def verify(
     dtype: Annotated[str, typer.Option(help="float32, or float16, which compares logits only.")] = "float32",
     engine: Engine = "fast",
     compare: Annotated[
-        str | None, typer.Option(help="Compare two engines, such as native,jukebox (requires --model).")
+        str | None, typer.Option(help="Compare two engines, such as fast,jukebox (requires --model).")
     ] = None,
 ) -> None:
     """Replay recorded numbers through the code that sampling uses; exits with 1 if any differ."""

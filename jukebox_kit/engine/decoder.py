@@ -124,8 +124,8 @@ class CachedDecoder:
                 for rows in torch.split(x, ROWS, 1):
                     rows.copy_(layer(rows, lyrics))
                 continue
-            found = _found(layer, x, cache, song)
-            for rows, seen in zip(torch.split(x, ROWS, 1), torch.split(found, ROWS, 1), strict=True):
+            context = _attention_context(layer, x, cache, song)
+            for rows, seen in zip(torch.split(x, ROWS, 1), torch.split(context, ROWS, 1), strict=True):
                 rows.copy_(layer.attn.c_proj.added(seen, rows))
                 rows.copy_(layer.mlp.added(layer.ln_1(rows), rows))
 
@@ -147,10 +147,10 @@ class CachedDecoder:
         self.last.copy_(self.model.x_emb(codes + self.prior.shift))
 
 
-def _found(layer: Layer, x: Tensor, cache: Cache, song: int) -> Tensor:
-    """Return what a layer's queries find in a song's sequence, (1, L, W) → (1, L, S), with its cache filled."""
+def _attention_context(layer: Layer, x: Tensor, cache: Cache, song: int) -> Tensor:
+    """Return a layer's attention output over a song's sequence, (1, L, W) → (1, L, S), with its cache filled."""
     parts = [layer.attn.qkv(layer.ln_0(rows), None) for rows in torch.split(x, ROWS, 1)]
     q, k, v = (torch.cat(part, 2) for part in zip(*parts, strict=True))
     del parts
     cache.fill(song, k, v)
-    return layer.attn.found(q, k, v)
+    return layer.attn.context(q, k, v)

@@ -1,7 +1,8 @@
-"""Maps turned as the fused kernels read them: what goes into one output lies side by side, in one long run.
+"""Linear layers in the forms that a device multiplies fastest.
 
-torch multiplies them as fast as the released form, so that prefill and plain operations use them too. So does all that
-keeps weights as bytes without a packing of its own.
+Transposed: the weights of one output are contiguous, as the fused kernels need. torch multiplies them as fast as the
+released form, so prefill and plain operations use them too, and so does int8 without a packed form. Packed: prepacked
+for oneDNN or FBGEMM on a CPU, including int8.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class TransposedLinear(Linear):
     """Weights (out, in) in the dtype that they compute in, or as bytes with a float32 scale for each output."""
 
     def __init__(self, plain: PlainLinear, weights: str) -> None:
-        """Turn a map; weights: `int8`, else they are kept in their dtype."""
+        """Transpose a linear layer; weights: `int8`, else they keep their dtype."""
         super().__init__()
         self.n_in, self.n_out, self.computes = plain.n_in, plain.n_out, plain.w.dtype
         w, scale = in_int8(plain.w.detach()) if weights == "int8" else (plain.w.detach(), None)
@@ -33,16 +34,16 @@ class TransposedLinear(Linear):
         self.b: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """See Map. Bytes are brought to the computing dtype for as long as this takes."""
+        """See Linear. Bytes are brought to the computing dtype for as long as this takes."""
         w = self.w if self.scale is None else (self.w * self.scale[:, None]).to(self.computes)
         return F.linear(x.to(self.computes), w, self.b)
 
 
-LARGE = 2**18  # weights of a map; handing over a smaller one takes longer than packing gains
+LARGE = 2**18  # weights of a linear layer; handing over a smaller one takes longer than packing gains
 
 
 class PackedLinear(Linear):
-    """A map whose weights lie in a layout of the CPU's own; float32 in and out."""
+    """A linear layer whose weights lie in a layout of the CPU's own; float32 in and out."""
 
     computes = torch.float32
 
@@ -51,12 +52,12 @@ class PackedLinear(Linear):
         self.n_in, self.n_out = plain.n_in, plain.n_out
 
     def added(self, x: Tensor, to: Tensor) -> Tensor:
-        """See Map."""
+        """See Linear."""
         out: Tensor = self(x).add_(to)
         return out
 
     def gelu(self, x: Tensor) -> Tensor:
-        """See Map."""
+        """See Linear."""
         h = self(x)
         return torch.sigmoid(h * 1.702).mul_(h)
 
@@ -70,7 +71,7 @@ class Float32Linear(PackedLinear):
         self.packed = _reordered(plain.w.detach().t().contiguous())
 
     def forward(self, x: Tensor) -> Tensor:
-        """See Map."""
+        """See Linear."""
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.b, "none", [], "")
         return out
 
@@ -84,7 +85,7 @@ class Float16Linear(PackedLinear):
         self.packed: Any = torch.ops.quantized.linear_prepack_fp16(w, b)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See Map."""
+        """See Linear."""
         out: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, self.packed)
         return out
 
@@ -104,7 +105,7 @@ class Int8Linear(PackedLinear):
         self.seven_bits = not getattr(torch.cpu, "_is_vnni_supported", bool)()
 
     def forward(self, x: Tensor) -> Tensor:
-        """See Map."""
+        """See Linear."""
         out: Tensor = torch.ops.quantized.linear_dynamic(x, self.packed, self.seven_bits)
         return out
 
@@ -117,7 +118,7 @@ def in_int8(w: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def packed(plain: PlainLinear, weights: str) -> Linear:
-    """Return the form in which this CPU multiplies a map fastest; `weights` is float32, float16 or int8."""
+    """Return the form in which this CPU multiplies a linear layer fastest; `weights` is float32, float16 or int8."""
     if weights == "float32":
         return Float32Linear(plain) if plain.w.numel() >= LARGE and _onednn_packs() else plain
     if not can_pack(weights):

@@ -65,7 +65,7 @@ class LevelBytes:
 
 
 def weights_bytes(definition: ModelDefinition, part: str, placement: Placement) -> int:
-    """Return the bytes of a part's weights, the transformers' maps as the placement keeps them."""
+    """Return the bytes of a part's weights, the transformers' linear layers as the placement keeps them."""
     if part == PARTS[0]:
         return _vqvae_bytes(definition.vqvae)
     return _prior_bytes(definition.priors[PARTS.index(part) - 1], definition.vqvae, placement).weights
@@ -173,7 +173,7 @@ def _prior_bytes(config: PriorConfig, vqvae: VQVAEConfig, placement: Placement) 
 
 
 def _map_bytes(plain: PlainLinear, placement: Placement) -> int:
-    """Return the bytes of a map's weights, biases, and where they are one byte each, scales and sums of columns."""
+    """Return the bytes of a linear layer's weights and biases; for int8 also its scales and column sums."""
     weight = {"float32": 4, "float16": 2, "int8": 1}[placement.weights]
     bias = 4 if placement.packed else placement.dtype.itemsize
     scales = 8 if placement.weights == "int8" else 0

@@ -55,9 +55,9 @@ class Model:
     ) -> Model:
         """Return a model by the name of one that ships or the path of its YAML; files are read on first use.
 
-        device: the GPU where there is one, else the CPU. weights: what the transformers' maps are kept as, `float32`,
-        `float16` or `int8`; by default float16 on a GPU and float32 on the CPU; all else is float32. engine: one of
-        `placement.ENGINES`. RequestError where it is jukebox and that package is not installed.
+        device: the GPU where there is one, else the CPU. weights: precision of the transformers' linear layers,
+        `float32`, `float16` or `int8`; by default float16 on a GPU and float32 on the CPU; all else is float32.
+        engine: one of `placement.ENGINES`. RequestError where it is jukebox and that package is not installed.
         """
         where = Placement.of(device, weights, engine)
         if engine == "jukebox":
@@ -150,7 +150,7 @@ def of_package(blank: Part, state: dict[str, Tensor], placement: Placement) -> P
 
 
 def place(part: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Move a part to a device for inference: the transformers' maps in `dtype`, everything else in float32.
+    """Move a part to a device for inference: the transformers' linear layers in `dtype`, everything else in float32.
 
     Maps in another form than the plain one stay as they are.
     """
@@ -172,7 +172,7 @@ def repack(part: nn.Module, placement: Placement) -> None:
 
 
 def form_of(plain: PlainLinear, placement: Placement) -> Linear:
-    """Return a map in the form that a placement reads fastest."""
+    """Return a linear layer in the form that a placement reads fastest."""
     if placement.packed:
         return packed(plain, placement.weights)
     return TransposedLinear(plain, placement.weights) if placement.repacked else plain

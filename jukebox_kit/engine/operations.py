@@ -21,7 +21,7 @@ class Operations:
         layouts.move_to(position)
 
     def norm_map(self, norm: LayerNorm, to: Linear, x: Tensor) -> Tensor:
-        """Return to(norm(x)): (N, W) float32 → (N, out) in the map's dtype."""
+        """Return to(norm(x)): (N, W) float32 → (N, out) in the layer's dtype."""
         out: Tensor = to(norm(x))
         return out
 
@@ -33,7 +33,7 @@ class Operations:
         return to.added(cache.attend(mapped), x)
 
     def norm_map_gelu(self, norm: LayerNorm, to: Linear, x: Tensor) -> Tensor:
-        """Return the quick-GELU of to(norm(x)): (N, W) float32 → (N, out) in the map's dtype."""
+        """Return the quick-GELU of to(norm(x)): (N, W) float32 → (N, out) in the layer's dtype."""
         return to.gelu(norm(x))
 
     def map_added(self, to: Linear, h: Tensor, x: Tensor) -> Tensor:

@@ -103,10 +103,10 @@ class JukeboxPrior(Prior):
             self.prime_x_out = self.theirs.prime_x_out
 
     @torch.no_grad()
-    def condition(self, y: Tensor, codes_above: Tensor | None = None, into: Tensor | None = None) -> Conditioning:
+    def condition(self, y: Tensor, upper_codes: Tensor | None = None, into: Tensor | None = None) -> Conditioning:
         """See Prior."""
         del into  # their conditioning is a tensor of its own
-        music, start, lyric_tokens = self.theirs.get_cond(None if codes_above is None else [codes_above], y)
+        music, start, lyric_tokens = self.theirs.get_cond(None if upper_codes is None else [upper_codes], y)
         read = self.config.has_encoder
         lyrics = self.theirs.get_encoder_kv(lyric_tokens, fp16=self.halved, sample=True) if read else None
         prefix = lyric_tokens if self.config.single_enc_dec else lyric_tokens[:, :0]

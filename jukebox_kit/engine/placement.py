@@ -1,9 +1,9 @@
-"""Where and how a model runs: its device, what its weights are kept as, and which of the ways to compute."""
+"""Where and how a model runs: its device, the precision of its weights, and its engine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +32,7 @@ GPU_ONLY = {
 
 @dataclass(frozen=True)
 class Placement:
-    """device; weights: what the transformers' maps are kept as, one of WEIGHTS; engine: one of ENGINES."""
+    """device; weights: precision of the transformers' linear layers, one of WEIGHTS; engine: one of ENGINES."""
 
     device: torch.device
     weights: str = "float32"
@@ -95,17 +95,24 @@ class Placement:
 
 
 def usable_device(name: str | torch.device | None) -> torch.device:
-    """Return the device named, the GPU where there is one if none is; RequestError where torch cannot use it."""
-    try:
+    """Return the named device; by default the GPU, or the CPU on a machine without one.
+
+    RequestError for anything but a CPU or an NVIDIA GPU that torch can use.
+    """
+    device: torch.device | None = None
+    with suppress(RuntimeError):  # torch does not know the name
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
-        raise RequestError(f"there is no device {name}; choose cpu or cuda, or leave it out.") from None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise RequestError(f"the device {name} is not supported; choose cpu, cuda or cuda:N, or leave it out.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise RequestError("there is no GPU that torch can use; leave the device out or choose cpu.")
+    if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
+        known = ", ".join(f"cuda:{number}" for number in range(torch.cuda.device_count()))
+        raise RequestError(f"there is no GPU {device}; this machine has {known}.")
     return device
 
 
-SMALL_LINEAR = 2**18  # weights of a map
+SMALL_LINEAR = 2**18  # weights of a linear layer
 
 
 @contextmanager

@@ -26,9 +26,9 @@ ON_CPU = Placement(torch.device("cpu"))
 
 @dataclass(frozen=True)
 class LevelJob:
-    """Everything the tokens of some items of a level depend on, beside the prior and what stands already.
+    """Inputs that determine the tokens of a batch, apart from the model and the codes already sampled.
 
-    items: the rows in the song; labels: one for each; above: upper codes (N, L / rate) int64, None at the top. given:
+    items: the rows in the song; labels: one for each; upper_codes: (N, L / rate) int64, None at the top. given:
     for each how many tokens at its start were not sampled by this plan, none if left out. begins: for each where in the
     level it begins, as the chunks of a level do; all else is counted from there.
     """
@@ -36,7 +36,7 @@ class LevelJob:
     plan: LevelPlan
     items: tuple[int, ...]
     labels: tuple[Labels, ...]
-    above: Tensor | None
+    upper_codes: Tensor | None
     seed: int
     choice: SamplingParams
     placement: Placement = ON_CPU
@@ -64,9 +64,9 @@ def sample_level(
             continue
         starts = [place + start for place in begins]
         y = label_rows(job.labels, prior.config, prior.hop, starts, device)
-        above = None if job.above is None else job.plan.above(job.above, starts)
+        upper_codes = None if job.upper_codes is None else job.plan.above(job.upper_codes, starts)
         with torch.no_grad():
-            given = prior.condition(y, above, own.decoder.conditioning)
+            given = prior.condition(y, upper_codes, own.decoder.conditioning)
         mismatches += own.window(given, codes, start, range(begin, end), made)
     return mismatches
 

@@ -120,7 +120,7 @@ class CodesConditioner(nn.Module):
         self.cond = _Upsampler(config, vqvae.downs_t[config.level + 1], vqvae.strides_t[config.level + 1])
         self.ln = LayerNorm(config.prior_width, eps=1e-5)
 
-    def forward(self, codes_above: Tensor) -> Tensor:
+    def forward(self, upper_codes: Tensor) -> Tensor:
         """Map upper codes (N, L / rate) int64 → (N, L, W)."""
-        out: Tensor = self.ln(self.cond(self.x_emb(codes_above).transpose(1, 2)).transpose(1, 2))
+        out: Tensor = self.ln(self.cond(self.x_emb(upper_codes).transpose(1, 2)).transpose(1, 2))
         return out

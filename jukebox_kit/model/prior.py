@@ -37,7 +37,7 @@ class Conditioning:
 
 
 class AutoregressiveTransformer(nn.Module):
-    """Token and position tables, the transformer, and the output map."""
+    """Token and position tables, the transformer, and the output layer."""
 
     def __init__(self, shape: Shape, bins: int, tied: bool | None, own_start: bool = False) -> None:
         """Make one over `bins` tokens; `tied` says whether x_out shares x_emb's table, None leaves x_out away."""
@@ -105,7 +105,7 @@ class Prior(nn.Module):
         """Lyric positions that come before the music in the same sequence."""
         return self.config.n_tokens if self.config.single_enc_dec else 0
 
-    def condition(self, y: Tensor, codes_above: Tensor | None = None, into: Tensor | None = None) -> Conditioning:
+    def condition(self, y: Tensor, upper_codes: Tensor | None = None, into: Tensor | None = None) -> Conditioning:
         """Return what a window is conditioned on: labels (N, Y) int64, upper codes (N, n_ctx / rate) below the top.
 
         into: (N, lyric + music positions, W), of which the lyrics' are zeros: becomes `positions`, filled song by song,
@@ -116,19 +116,19 @@ class Prior(nn.Module):
         lyrics = self.encode_lyrics(lyric_tokens) if self.config.has_encoder else None
         prefix = lyric_tokens if self.config.single_enc_dec else lyric_tokens[:, :0]
         if into is None:
-            into = F.pad(self._music(y, codes_above), (0, 0, prefix.shape[1], 0))
+            into = F.pad(self._music(y, upper_codes), (0, 0, prefix.shape[1], 0))
         else:
             for song in range(len(y)):
-                above = None if codes_above is None else codes_above[song : song + 1]
-                into[song, prefix.shape[1] :] = self._music(y[song : song + 1], above)[0]
+                its_codes = None if upper_codes is None else upper_codes[song : song + 1]
+                into[song, prefix.shape[1] :] = self._music(y[song : song + 1], its_codes)[0]
         return Conditioning(into, start, prefix, lyrics)
 
-    def _music(self, y: Tensor, codes_above: Tensor | None) -> Tensor:
+    def _music(self, y: Tensor, upper_codes: Tensor | None) -> Tensor:
         """Return what is added at each music position, (N, n_ctx, W): where in the song it is, or the level above."""
         if self.top:
             return self.y_emb.times(y)
-        assert codes_above is not None, "an upsampler needs the codes of the level above"
-        music: Tensor = self.conditioner_blocks[0](codes_above)
+        assert upper_codes is not None, "an upsampler needs the codes of the level above"
+        music: Tensor = self.conditioner_blocks[0](upper_codes)
         return music
 
     def encode_lyrics(self, tokens: Tensor) -> Tensor:
@@ -143,13 +143,13 @@ class Prior(nn.Module):
         return torch.cat([given.prefix, codes + self.shift], 1)
 
     @torch.no_grad()
-    def logits(self, codes: Tensor, labels: Tensor, codes_above: Tensor | None = None) -> Tensor:
+    def logits(self, codes: Tensor, labels: Tensor, upper_codes: Tensor | None = None) -> Tensor:
         """Return the logits of every music code given those before it, teacher-forced, by the plain forward.
 
         codes (N, L ≤ n_ctx) int64, labels (N, Y) int64, upper codes as in `condition` → (N, prefix + L, bins) float32,
         where lyrics share the sequence with their rows first and both vocabularies.
         """
-        return self.next_logits(codes[:, :-1], self.condition(labels, codes_above)).float()
+        return self.next_logits(codes[:, :-1], self.condition(labels, upper_codes)).float()
 
     def next_logits(self, codes: Tensor, given: Conditioning) -> Tensor:
         """Return the logits of every position and of the one after, by the plain forward over the whole sequence.
@@ -165,12 +165,12 @@ class Prior(nn.Module):
         out: Tensor = self.prior.x_out(hidden if self.config.merged_decoder else hidden + conditioning)
         return out
 
-    def losses(self, codes: Tensor, y: Tensor, codes_above: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def losses(self, codes: Tensor, y: Tensor, upper_codes: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return mean cross-entropy in bits of the music and of the lyric tokens (0 where the part has no lyrics).
 
         codes (N, n_ctx), labels (N, Y) and upper codes as in `condition`; over all bins the part has.
         """
-        given = self.condition(y, codes_above)
+        given = self.condition(y, upper_codes)
         logits, prefix = self.next_logits(codes[:, :-1], given), self.prefix_length
         music = _bits(logits[:, prefix:], codes + self.shift)
         if prefix:

@@ -114,8 +114,8 @@ class Attention(nn.Module):
         q, k, v = (t.unflatten(-1, (self.shape.heads, -1)).transpose(1, 2) for t in parts)
         return q, k, v
 
-    def found(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Return what the queries find, heads side by side: q, k, v of `qkv` → (N, L, S)."""
+    def context(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Return the attention output, heads concatenated: q, k, v of `qkv` → (N, L, S)."""
         if self.pattern is Pattern.ENCODER:
             out = attend(q, k, v, None)
         else:
@@ -148,7 +148,7 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, lyrics: Tensor | None = None) -> Tensor:
         """Map (N, L, W) → (N, L, W)."""
-        x = self.attn.c_proj.added(self.attn.found(*self.attn.qkv(self.ln_0(x), lyrics)), x)
+        x = self.attn.c_proj.added(self.attn.context(*self.attn.qkv(self.ln_0(x), lyrics)), x)
         return self.mlp.added(self.ln_1(x), x)
 
 

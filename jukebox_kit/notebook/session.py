@@ -109,8 +109,7 @@ class Session:
 
 def begun_below(song: Song) -> bool:
     """Return whether the levels below the top were begun, so that going on means going on with them."""
-    top = TOP
-    return any(status.done for status in song.status() if status.level != top)
+    return any(status.done for status in song.status() if status.level != TOP)
 
 
 def _changed_at(folder: Path) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from jukebox_kit._files import make_folder, write_whole
+from jukebox_kit._files import make_folder, write_atomically
 from jukebox_kit.errors import ConfigurationError, JukeboxKitError, RequestError
 from jukebox_kit.model.weights import CONFIGS, read_yaml
 from jukebox_kit.song.request import Request, normalise_request
@@ -75,7 +75,7 @@ def save_preset(preset: Preset, own: Path) -> Path:
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in part.items()}
         values |= {name: plain} if plain else {}
     make_folder(own)
-    write_whole(own, f"{preset.name}.yaml", yaml.safe_dump(values, allow_unicode=True, sort_keys=False).encode())
+    write_atomically(own, f"{preset.name}.yaml", yaml.safe_dump(values, allow_unicode=True, sort_keys=False).encode())
     return own / f"{preset.name}.yaml"
 
 

@@ -16,8 +16,8 @@ from jukebox_kit.training.schedule import Schedule
 class CodeCorpus:
     """Codes of windows at a level, (K, L), those of the level above, and labels; batches of n_ctx tokens."""
 
-    def __init__(self, prior: Prior, codes: Tensor, above: Tensor | None, labels: list[Labels]) -> None:
-        self.prior, self.codes, self.above, self.labels = prior, codes, above, labels
+    def __init__(self, prior: Prior, codes: Tensor, upper_codes: Tensor | None, labels: list[Labels]) -> None:
+        self.prior, self.codes, self.upper_codes, self.labels = prior, codes, upper_codes, labels
 
     def batch(self, rows: list[int], starts: list[int]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return codes (N, n_ctx), label rows (N, Y) and upper codes for windows at `starts` of `rows`, in tokens.
@@ -28,15 +28,15 @@ class CodeCorpus:
         pairs = list(zip(rows, starts, strict=True))
         codes = torch.stack([self.codes[r, s : s + config.n_ctx] for r, s in pairs]).long()
         y = torch.cat([label_rows([self.labels[r]], config, hop, s, codes.device) for r, s in pairs])
-        if self.above is None:
+        if self.upper_codes is None:
             return codes, y, None
         rate = self.prior.rate
-        upper = torch.stack([self.above[r, s // rate : (s + config.n_ctx) // rate] for r, s in pairs])
+        upper = torch.stack([self.upper_codes[r, s // rate : (s + config.n_ctx) // rate] for r, s in pairs])
         return codes, y, upper.long()
 
     def random_batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return a batch at random places."""
-        rate = 1 if self.above is None else self.prior.rate
+        rate = 1 if self.upper_codes is None else self.prior.rate
         room = (self.codes.shape[1] - self.prior.config.n_ctx) // rate + 1
         rows = torch.randint(len(self.codes), (size,), generator=generator).tolist()
         starts = [s * rate for s in torch.randint(room, (size,), generator=generator).tolist()]

@@ -82,8 +82,8 @@ def _train_level(
 
 def _codes(prior: Prior, vqvae: VQVAE, windows: Windows) -> CodeCorpus:
     level = prior.config.level
-    above = None if prior.top else encode_windows(vqvae, windows, level + 1)
-    return CodeCorpus(prior, encode_windows(vqvae, windows, level), above, windows.labels)
+    upper_codes = None if prior.top else encode_windows(vqvae, windows, level + 1)
+    return CodeCorpus(prior, encode_windows(vqvae, windows, level), upper_codes, windows.labels)
 
 
 def _timed(run: TrainingRun, part: str, module: nn.Module, work: Callable[[], dict[str, Any]]) -> None:

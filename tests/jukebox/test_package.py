@@ -128,12 +128,12 @@ def test_a_song_of_one_seed_is_the_same_song(ordered: Path, tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("without_cuda")
 def test_engines_are_compared_part_by_part(ordered: Path) -> None:
-    entries = {entry.name: entry for entry in compare_engines(str(ordered), "native,jukebox", "cpu", "float32")}
+    entries = {entry.name: entry for entry in compare_engines(str(ordered), "fast,jukebox", "cpu", "float32")}
     assert [str(entry) for entry in entries.values() if not entry.ok] == []
     assert {f"level_{level}.{what}" for level in LEVELS for what in ("logits", "tokens")} < entries.keys()
     assert entries["level_2.tokens"].found == "56 of 56 agree"
-    with pytest.raises(RequestError, match=r"two of native, .* not 'native'"):
-        list(compare_engines(str(ordered), "native", "cpu", "float32"))
+    with pytest.raises(RequestError, match=r"two of the engines fast, .* not 'fast'"):
+        list(compare_engines(str(ordered), "fast", "cpu", "float32"))
 
 
 @pytest.mark.usefixtures("without_cuda")

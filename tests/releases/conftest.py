@@ -12,7 +12,7 @@ import torch
 from jukebox_kit.model.weights.checkpoint import recipe_state
 from jukebox_kit.model.weights.definition import load_definition
 from jukebox_kit.model.weights.download.fetch import blanks
-from jukebox_kit.model.weights.download.release import Release, Told
+from jukebox_kit.model.weights.download.release import KnownFile, Release
 from tests.releases.misbehaving import Server
 from tests.releases.world import FILES, TABLES, World, checkpoint, write_definition
 
@@ -44,7 +44,7 @@ def world(
     release = Release(
         prefixes=(f"{server.url}/one/", f"{server.url}/two/"),
         folder="",
-        files={file: Told() for file in originals},
+        files={file: KnownFile() for file in originals},
         hub=f"{server.url}/hub",
         mirrors=(),
         tables_prefix=f"{server.url}/ids/",

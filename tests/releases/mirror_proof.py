@@ -124,7 +124,7 @@ def compare(folder: Path, kind: str, form: str, url: str) -> bool:
     """With this package: get the model from the server, and say how far its numbers are off."""
     from jukebox_kit.engine.model import Model
     from jukebox_kit.model.weights.download.fetch import get
-    from jukebox_kit.model.weights.download.release import Mirror, Release, Told
+    from jukebox_kit.model.weights.download.release import KnownFile, Mirror, Release
     from jukebox_kit.model.weights.download.sources import DownloadOptions
 
     home = folder / "here" / kind / form.replace(" ", "-")
@@ -135,7 +135,7 @@ def compare(folder: Path, kind: str, form: str, url: str) -> bool:
         (home / table).write_text("unknown;0\n")
     holds = {"vqvae": "vqvae", "priors.0": "level_2", "priors.1": "level_1", "priors.2": "level_0"}
     mirror = Mirror(f"{kind}/{form.replace(' ', '-')}", {p: f"tiny/{part}.pth.tar" for p, part in holds.items()})
-    told = {file: Told() for file in mirror.holds.values()}
+    told = {file: KnownFile() for file in mirror.holds.values()}
     get(
         home / "model.yaml",
         DownloadOptions(keep_float32=True),

@@ -23,7 +23,7 @@ from jukebox_kit.model.weights.definition import load_definition
 from jukebox_kit.model.weights.download.audit import check
 from jukebox_kit.model.weights.download.disk import alone
 from jukebox_kit.model.weights.download.fetch import blanks, get
-from jukebox_kit.model.weights.download.release import Mirror, Told, load_release
+from jukebox_kit.model.weights.download.release import KnownFile, Mirror, load_release
 from jukebox_kit.model.weights.download.sources import Fetching
 from tests.conftest import TESTS
 from tests.releases.world import FILES, SPOILT, TABLES, World, checkpoint
@@ -172,12 +172,12 @@ def test_a_third_party_s_word_is_held_against_what_comes(world: World) -> None:
     content = world.server.files[f"/one/{SPOILT}"]
     sha256 = hashlib.sha256(content).hexdigest()
     world.release = dataclasses.replace(
-        world.release, files={**world.release.files, SPOILT: Told(len(content) + 1, "0" * 64)}
+        world.release, files={**world.release.files, SPOILT: KnownFile(len(content) + 1, "0" * 64)}
     )
     with pytest.raises(CheckpointError, match=rf"has {len(content)} bytes where {len(content) + 1} are expected"):
         world.get()
     assert not (world.target / f"{SPOILT}.part").exists()
-    world.release = dataclasses.replace(world.release, files={**world.release.files, SPOILT: Told(None, "0" * 64)})
+    world.release = dataclasses.replace(world.release, files={**world.release.files, SPOILT: KnownFile(None, "0" * 64)})
     with pytest.raises(CheckpointError, match=rf"has sha256 {sha256}, not 0{{64}} .*--accept-sha256 {sha256}"):
         world.get()
     assert not world.converted().exists()

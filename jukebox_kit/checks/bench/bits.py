@@ -95,22 +95,22 @@ def bits_as_text(rows: Iterable[BitsRow]) -> str:
 
 
 def bits_corpus(model: Model, windows: Windows, level: int) -> CodeCorpus:
-    """Return the codes of windows at a level, and at the one above."""
+    """Return the codes of windows at a level, and at the level above it."""
     heard = replace(windows, audio=windows.audio.to(model.device))
     codes = encode_windows(model.vqvae, heard, level)
     top = level == len(model.definition.priors) - 1
-    above = None if top else encode_windows(model.vqvae, heard, level + 1)
-    return CodeCorpus(blank_prior(model.definition, level), codes, above, heard.labels)
+    upper_codes = None if top else encode_windows(model.vqvae, heard, level + 1)
+    return CodeCorpus(blank_prior(model.definition, level), codes, upper_codes, heard.labels)
 
 
 @torch.no_grad()
 def _bits(model: Model, level: int, corpus: CodeCorpus) -> tuple[float, int]:
     """Return the mean bits a token of the first window of each song, and how many tokens they have."""
     prior, songs = model.prior(level), len(corpus.codes)
-    codes, y, above = corpus.batch(list(range(songs)), [0] * songs)
+    codes, y, upper_codes = corpus.batch(list(range(songs)), [0] * songs)
     decoder = CachedDecoder(prior, songs)
     with threads_for(prior.config):
-        decoder.prefill(prior.condition(y, above, decoder.conditioning), codes[:, :0])
+        decoder.prefill(prior.condition(y, upper_codes, decoder.conditioning), codes[:, :0])
         total = torch.zeros((), dtype=torch.float64, device=codes.device)
         for position in range(codes.shape[1]):
             total += F.cross_entropy(decoder.next_logits(), codes[:, position], reduction="sum")

@@ -119,19 +119,19 @@ def _song(model: Model, seconds: float, say: Callable[[str], None]) -> Length:
     samples = int(seconds * sr) // hop * hop
     if not samples:
         raise RequestError(f"seconds must be at least {hop / sr:.3f}, one token, not {seconds:g}.")
-    fresh, taken, above = memory.forget(), 0.0, None
+    fresh, taken, upper_codes = memory.forget(), 0.0, None
     codes = torch.zeros(1, 0, dtype=torch.long)
     labels = Labels(0, (0,), (), max(samples, int(definition.seconds_range[0] * sr) + 1))
     for level in DOWNWARD:
         prior = model.prior(level)
         plan = plan_level(prior.config, definition.vqvae, samples, definition.sampling.hop_fraction[level])
-        job = LevelJob(plan, (0,), (labels,), above, 0, CHOICE, model.placement)
+        job = LevelJob(plan, (0,), (labels,), upper_codes, 0, CHOICE, model.placement)
         codes = torch.full((1, plan.total), UNMADE, device=device)
         with threads_for(prior.config):
             started = now(device)
             sample_level(prior, job, codes)
             taken += now(device) - started
-        above = codes
+        upper_codes = codes
     vqvae = model.vqvae
     started = now(device)
     vqvae.decode(codes, 0)

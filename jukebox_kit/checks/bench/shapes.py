@@ -105,7 +105,7 @@ def seen_keys(prior: Prior, at: int) -> int:
 def step_bytes(prior: Prior, placement: Placement, songs: int, at: int) -> int:
     """Return the bytes that a step must read.
 
-    The layers' weights as they are kept, the output map, and of the caches the keys and values that the position sees.
+    The layers' weights in their precision, the output layer, and the cached keys and values that the position sees.
     """
     shape = prior.prior.transformer.shape
     a_weight = {"float32": 4, "float16": 2, "int8": 1}[placement.weights]
@@ -124,7 +124,7 @@ def _recipe(name: str, shape: torch.Size) -> Tensor:
 
 
 def _fill_rest(part: AutoregressiveTransformer, tied: bool, device: torch.device) -> None:
-    """Fill what is no map: norms, tables, the output map; float32."""
+    """Fill what is no map: norms, tables, the output layer; float32."""
     state = {name: value for name, value in part.state_dict().items() if value.is_meta}
     if tied:
         del state["x_out.weight"]

@@ -124,7 +124,7 @@ def sample_pairs(
 
     Returns the codes of each level, (pairs, tokens).
     """
-    definition, above = model.definition, given
+    definition, upper_codes = model.definition, given
     samples = int(seconds * definition.vqvae.sr) // definition.vqvae.hops[-1] * definition.vqvae.hops[-1]
     labels = pair_labels(songs, model)
     found: dict[int, Tensor] = {} if given is None else {2: given}
@@ -135,9 +135,9 @@ def sample_pairs(
         read = [lab if prior.use_tokens else Labels(lab.artist, lab.genres, (), lab.total) for lab in labels]
         choice = SamplingParams(definition.sampling.temperature[level])
         codes = torch.full((len(PAIRS), plan.total), UNMADE)
-        job = LevelJob(plan, tuple(range(len(PAIRS))), tuple(read), above, seed, choice, model.placement)
+        job = LevelJob(plan, tuple(range(len(PAIRS))), tuple(read), upper_codes, seed, choice, model.placement)
         sample_level(model.prior(level), job, codes)
-        found[level] = above = codes
+        found[level] = upper_codes = codes
     return found
 
 

@@ -17,30 +17,32 @@ TOKENS = 512  # of a window that are sampled: a package takes a minute for them
 
 AGREE = {"float32": 1.0, "float16": 0.99}  # share of the tokens that have to be the same
 
-NATIVE = {"native": "fast"}
+OLD_NAMES = {"native": "fast"}
 
 
 @dataclass(frozen=True)
-class Heard:
+class EngineOutput:
     """What an engine makes of the input.
 
-    logits: (1, L, bins); tokens: (1, L) int64; strange: where it would have chosen others than those given.
+    logits: (1, L, bins); tokens: (1, L) int64; mismatches: where it would have chosen others than those given.
     """
 
     logits: Tensor
     tokens: Tensor
-    strange: tuple[int, ...]
+    mismatches: tuple[int, ...]
 
 
 def compare_engines(name: str, engines: str, device: str, weights: str) -> Iterator[Entry]:
-    """Yield entries for the second of two engines beside the first, `native` for our fastest; part after part.
+    """Yield entries for the second of two engines beside the first, component by component.
 
     Logits over a window of random codes, and the tokens that the first samples, fed through the second. RequestError
     for what are not two engines, or one that cannot run here.
     """
-    both = [NATIVE.get(engine, engine) for engine in engines.split(",")]
+    both = [OLD_NAMES.get(engine, engine) for engine in engines.split(",")]
     if len(both) != 2 or not set(both) <= set(ENGINES):
-        raise RequestError(f"compare takes two of native, {', '.join(ENGINES)}, with a comma between, not {engines!r}.")
+        raise RequestError(
+            f"compare takes two of the engines {', '.join(ENGINES)}, separated by a comma, not {engines!r}."
+        )
     first, second = (Model.load(name, device, weights, engine) for engine in both)
     first.check_files()
     audio = torch.rand(1, first.definition.vqvae.hops[-1] * 8, 1, generator=torch.Generator().manual_seed(0)) - 0.5
@@ -50,40 +52,40 @@ def compare_engines(name: str, engines: str, device: str, weights: str) -> Itera
         sound = first.vqvae.decode(codes[level], level).cpu()
         yield close(f"vqvae.decoded_from_{level}", second.vqvae.decode(codes[level], level), sound, TOLERANCES[weights])
     for level in reversed(range(len(first.definition.priors))):
-        wanted = _heard(first, level, None)
+        wanted = _output(first, level, None)
         first.let_go()
-        theirs = _heard(second, level, wanted.tokens)
+        theirs = _output(second, level, wanted.tokens)
         second.let_go()
         yield close(f"level_{level}.logits", theirs.logits, wanted.logits, TOLERANCES[weights])
         count = wanted.tokens.shape[1]
-        agree = 1 - len(theirs.strange) / count
-        said = f"{count - len(theirs.strange)} of {count} agree"
+        agree = 1 - len(theirs.mismatches) / count
+        said = f"{count - len(theirs.mismatches)} of {count} agree"
         yield Entry(f"level_{level}.tokens", said, agree >= AGREE[weights])
 
 
-def _heard(model: Model, level: int, tokens: Tensor | None) -> Heard:
+def _output(model: Model, level: int, tokens: Tensor | None) -> EngineOutput:
     prior = model.prior(level)
     config, device = prior.config, model.device
     generator = torch.Generator().manual_seed(level)
     codes = torch.randint(prior.bins, (1, config.n_ctx), generator=generator).to(device)
-    above = None if prior.top else torch.randint(prior.bins, (1, config.n_ctx // prior.rate), generator=generator)
+    upper_codes = None if prior.top else torch.randint(prior.bins, (1, config.n_ctx // prior.rate), generator=generator)
     words = tuple(torch.randint(1, 27, (config.n_tokens,), generator=generator).tolist())
     total = int(model.definition.sampling.total_seconds * model.definition.vqvae.sr)
     y = label_rows((Labels(1, (1,), words, total),), config, prior.hop, [0], device)
-    above = None if above is None else above.to(device)
-    logits = prior.logits(codes, y, above)
-    return Heard(logits.cpu(), *_sampled(model, prior, y, above, tokens))
+    upper_codes = None if upper_codes is None else upper_codes.to(device)
+    logits = prior.logits(codes, y, upper_codes)
+    return EngineOutput(logits.cpu(), *_sampled(model, prior, y, upper_codes, tokens))
 
 
 def _sampled(
-    model: Model, prior: Prior, y: Tensor, above: Tensor | None, tokens: Tensor | None
+    model: Model, prior: Prior, y: Tensor, upper_codes: Tensor | None, tokens: Tensor | None
 ) -> tuple[Tensor, tuple[int, ...]]:
     """Return a window's first tokens, those given where some are, and where others would have been chosen."""
     count = min(TOKENS, prior.config.n_ctx)
     made = torch.full((1, count), UNMADE, device=model.device) if tokens is None else tokens.to(model.device)
     with torch.no_grad():
-        given = prior.condition(y, above)
+        given = prior.condition(y, upper_codes)
     rows = Rows.of(torch.zeros(1, dtype=torch.long, device=model.device))
     loop = make_loop(prior, rows, 7, SamplingParams(0.98), model.placement)
-    strange = loop.window(given, made, 0, range(count))
-    return made.cpu(), tuple(strange)
+    mismatches = loop.window(given, made, 0, range(count))
+    return made.cpu(), tuple(mismatches)

@@ -59,10 +59,10 @@ def check_prior(golden: Golden, name: str, from_file: bool) -> Iterator[Entry]:
     """Compare a prior's conditioning, logits, loss and alignment, and windows sampled in four ways."""
     prior, prefix = golden.prior(name, from_file), f"file.{name}" if from_file else name
     y, z = golden.tensor(f"{name}.y"), golden.tensor(f"{name}.z")
-    above = golden.tensor(f"{name}.z_above") if f"{name}.z_above" in golden.tensors else None
+    upper_codes = golden.tensor(f"{name}.z_above") if f"{name}.z_above" in golden.tensors else None
     with torch.no_grad():
-        given = prior.condition(y, above)
-        logits = prior.logits(z, y, above)
+        given = prior.condition(y, upper_codes)
+        logits = prior.logits(z, y, upper_codes)
         yield close(f"{prefix}.logits", logits, golden.tensors[f"{name}.logits"], golden.tolerance)
         stepped = teacher_forced(make_decoder(prior, len(z), golden.placement), given, z)
         want = golden.tensors[f"{name}.logits"][:, prior.prefix_length :, prior.shift :]
@@ -72,7 +72,9 @@ def check_prior(golden: Golden, name: str, from_file: bool) -> Iterator[Entry]:
         yield close(f"{prefix}.x_cond", given.positions[:, prior.prefix_length :], golden.tensors[f"{name}.x_cond"])
         yield close(f"{prefix}.y_cond", given.start, golden.tensors[f"{name}.y_cond"])
         yield close(
-            f"{prefix}.gen_loss_bits", prior.losses(z, y, above)[0].view(1), golden.tensors[f"{name}.gen_loss_bits"]
+            f"{prefix}.gen_loss_bits",
+            prior.losses(z, y, upper_codes)[0].view(1),
+            golden.tensors[f"{name}.gen_loss_bits"],
         )
         if f"{name}.alignment" in golden.tensors:
             yield close(f"{prefix}.alignment", prior.alignment(z, given), golden.tensors[f"{name}.alignment"])

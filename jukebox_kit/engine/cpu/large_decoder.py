@@ -54,7 +54,7 @@ class LargeDecoder(CachedDecoder):
             for layer, cache in zip(self.layers, self.caches, strict=True)
         ]
         shape = self.model.transformer.shape
-        self.normed, self.found = torch.zeros(songs, shape.width), torch.zeros(songs, shape.n_state)
+        self.normed, self.context = torch.zeros(songs, shape.width), torch.zeros(songs, shape.n_state)
         self.scores = np.zeros(max((cache.kv.shape[3] for cache in self.caches), default=0), np.float32)
         none, one = np.zeros(0, np.float32), np.zeros(1, np.float32)
         compiled.add_norm(none, none, one, one, none)
@@ -71,7 +71,7 @@ class LargeDecoder(CachedDecoder):
         for step in self.steps:
             attn, mlp = step.layer.attn, step.layer.mlp
             self.compiled.add_norm(x, added, *step.ln_0, normed)
-            added = _flat(attn.c_proj(self._found(step.cache, attn.c_attn(self.normed))))
+            added = _flat(attn.c_proj(self._attend(step.cache, attn.c_attn(self.normed))))
             self.compiled.add_norm(x, added, *step.ln_1, normed)
             hidden = mlp.c_fc(self.normed)
             self.compiled.gelu(_flat(hidden))
@@ -80,16 +80,16 @@ class LargeDecoder(CachedDecoder):
         self.position += 1
         return self.prior.output(sums, conditioning)[:, self.prior.shift :]
 
-    def _found(self, cache: Cache, mapped: Tensor) -> Tensor:
-        """Return what queries find, as `Cache.attend` does."""
+    def _attend(self, cache: Cache, mapped: Tensor) -> Tensor:
+        """Return the attention output, as `Cache.attend` does."""
         at = self.layouts.at
         assert at is not None, "on a CPU the host knows the position"
         place = (-1, 0, cache.kv.shape[3]) if cache.layout is None else cache.layout.places[at]
-        if torch.get_num_threads() > FEW and len(mapped) * place[2] * self.found.shape[1] > MANY:
+        if torch.get_num_threads() > FEW and len(mapped) * place[2] * self.context.shape[1] > MANY:
             return cache.attend(mapped)
-        sizes = len(mapped), cache.heads, self.found.shape[1], cache.kv.shape[3]
-        self.compiled.attend_songs(_flat(mapped), _flat(cache.kv), sizes, place, self.scores, _flat(self.found))
-        return self.found
+        sizes = len(mapped), cache.heads, self.context.shape[1], cache.kv.shape[3]
+        self.compiled.attend_songs(_flat(mapped), _flat(cache.kv), sizes, place, self.scores, _flat(self.context))
+        return self.context
 
 
 def _arrays(norm: LayerNorm) -> tuple[Numbers, Numbers]:

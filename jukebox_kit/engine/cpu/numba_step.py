@@ -187,10 +187,10 @@ def mapped_added(h, weights, place, width, x, songs):
 def step_logits(sizes, layers, places, weights, kv, last, table, conditioning, position, work, logits):
     """Take a step: logits (N, bins), flat, of the token at `position` (1,), which is then the next one.
 
-    sizes: N, W, H, S, M, whether conditioning is added to what the output map reads. layers: (depth, 4), where a
+    sizes: N, W, H, S, M, whether conditioning is added to what the output layer reads. layers: (depth, 4), where a
     layer's weights begin, where its keys and values begin, how many slots they have, which of the places are its own.
     places: (patterns, positions, 3), the slot that is written to, or -1, the first that is seen, and how many. weights:
-    flat, a layer's in the order in which they are used, the output map last. kv: flat, each layer's (N, 2, H, slots,
+    flat, a layer's in the order in which they are used, the output layer last. kv: flat, each layer's (N, 2, H, slots,
     D). last (N, W), table (positions, W), conditioning (N, positions, W). work: (4, N · the most of W, 3·S, M, slots).
     """
     songs, width, heads, state, hidden, conditioned = sizes

@@ -31,7 +31,7 @@ BUSY = 32  # programs of attention that keep up with its few bytes
 
 
 class FusedOperations(Operations):
-    """Kernels of our own, for turned maps. `launches` counts them."""
+    """Fused kernels for transposed linear layers. `launches` counts them."""
 
     own = True
 
@@ -95,8 +95,8 @@ class FusedOperations(Operations):
         residual: Tensor | None = None,
         gelu: bool = False,
     ) -> Tensor:
-        """Return what a map gives, of normalised rows or of attention's parts, added to a residual if there is one."""
-        assert isinstance(to, TransposedLinear), "the fused kernels read turned maps"
+        """Return a linear layer's output for normalised rows or attention's parts, plus any residual."""
+        assert isinstance(to, TransposedLinear), "the fused kernels read transposed layers"
         songs = len(x)
         out = x.new_empty(songs, to.n_out, dtype=to.computes if residual is None else torch.float32)
         tensors = (

@@ -1,4 +1,4 @@
-"""Triton kernels of a decoding step: a map with all that comes before and after it, and attention over fixed caches.
+"""Triton kernels of a decoding step: a linear layer fused with its neighbours, and attention over fixed caches.
 
 A step reads each weight once, so that the time is bytes plus the boundaries between kernels. A program has a few
 outputs and all that goes into them; weights lie with what goes into one output side by side, so that a program reads

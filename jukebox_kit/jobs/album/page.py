@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from jukebox_kit._files import make_folder, read_file, write_whole
+from jukebox_kit._files import make_folder, read_file, write_atomically
 from jukebox_kit.errors import JukeboxKitError, SongError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition
@@ -71,7 +71,7 @@ def write_album_page(
     content = _render(folder, title, about, rows, facts).encode("utf-8", "replace")
     make_folder(folder)
     if read_file(folder / NAME) != content:
-        write_whole(folder, NAME, content)
+        write_atomically(folder, NAME, content)
     return folder / NAME
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from jukebox_kit._files import make_folder
+from jukebox_kit._files import make_folder, replacing
 
 STOP = "stop"  # there once rank 0 wants all to save and end
 
@@ -38,11 +38,8 @@ class Doing:
 
 def write_doing(folder: Path, doing: Doing) -> None:
     """Write what a rank is at into its run's folder; a disk that does not take it is no reason to stop."""
-    path = folder / f"rank_{doing.rank}.json"
-    beside = path.with_suffix(f".{os.getpid()}.part")
-    with suppress(OSError):
+    with suppress(OSError), replacing(folder / f"rank_{doing.rank}.json", durable=False) as beside:
         beside.write_text(json.dumps(asdict(doing) | {"when": time.time()}))
-        beside.replace(path)
 
 
 def read_doings(folder: Path, size: int) -> tuple[Doing, ...]:

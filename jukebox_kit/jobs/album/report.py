@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from jukebox_kit._files import write_whole
+from jukebox_kit._files import write_atomically
 from jukebox_kit.errors import SongError
 from jukebox_kit.jobs.album.album import Album
 from jukebox_kit.jobs.album.page import write_album_page
@@ -112,7 +112,7 @@ class Told:
         found = as_json(album, standing.works, standing.seconds)
         found |= {"ranks": [asdict(doing) for doing in standing.doings], "told": lines(standing)}
         try:
-            write_whole(album.folder, "album.json", json.dumps(found, indent=1).encode())
+            write_atomically(album.folder, "album.json", json.dumps(found, indent=1).encode())
             if page:
                 facts = {"Made by": f"jukebox-kit album {shlex.quote(str(album.path))}"}
                 roots = [work.root for work in standing.works]

@@ -50,5 +50,5 @@ def linears(part: nn.Module) -> list[tuple[str, nn.Module, str, PlainLinear]]:
 
 
 def linear_names(part: nn.Module) -> set[str]:
-    """Return the names of the weights and biases of the transformers' maps, which a GPU computes in float16."""
+    """Return the names of the transformers' linear weights and biases, which a GPU computes in float16."""
     return {f"{name}.{own}" for name, _, _, plain in linears(part) for own, _ in plain.named_parameters()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from jukebox_kit._files import make_folder, write_whole
+from jukebox_kit._files import make_folder, write_atomically
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.notebook.sections.recording import record_button
 from jukebox_kit.notebook.widgets import LABEL, WIDE, Field, reachable
@@ -124,4 +124,4 @@ class PromptField(Field):
 
     def _save(self, name: str, content: bytes) -> None:
         make_folder(self.folder)
-        write_whole(self.folder, name, content)
+        write_atomically(self.folder, name, content)

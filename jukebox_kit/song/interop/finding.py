@@ -33,7 +33,7 @@ NO_SONGS = re.compile(r"vqvae\.pth\.tar|prior_level_\d\.pth\.tar|data_align\.pth
 
 
 @dataclass(frozen=True)
-class Source:
+class OldSource:
     """Files that make one song, or the tree of one project.
 
     paths: a run's folders in the order of their ranks, one file, or the nodes of a project.
@@ -44,7 +44,7 @@ class Source:
     paths: tuple[Path, ...]
 
 
-def find_sources(place: Path) -> tuple[list[Source], bool]:
+def find_sources(place: Path) -> tuple[list[OldSource], bool]:
     """Return what lies at a place, and whether it is one song rather than a folder of songs.
 
     Raises SongError where there is nothing that can be imported.
@@ -53,7 +53,7 @@ def find_sources(place: Path) -> tuple[list[Source], bool]:
         return [_file_source(place)], True
     ranks = _ranks(place)
     if not place.exists() and ranks:
-        return [Source(RUN, place.name, tuple(ranks))], True
+        return [OldSource(RUN, place.name, tuple(ranks))], True
     if not place.is_dir():
         raise SongError(f"there is no file or folder {place}.")
     if is_song(place):
@@ -62,7 +62,7 @@ def find_sources(place: Path) -> tuple[list[Source], bool]:
     if place.name in LEVEL_FOLDERS and (place / DATA).is_file():
         return [_file_source(place / DATA)], True
     if _is_run(place):
-        return [Source(RUN, place.name, (place,))], True
+        return [OldSource(RUN, place.name, (place,))], True
     found = list(_walk(place))
     if not found:
         raise SongError(
@@ -83,14 +83,14 @@ def project_of(node: Path) -> str:
     return max(known, key=len) if known else numbered[1] if numbered else node.stem
 
 
-def _file_source(path: Path) -> Source:
+def _file_source(path: Path) -> OldSource:
     path = path.absolute()
     if path.suffix in NODES:
-        return Source(WEB_UI, project_of(path), (path,))
+        return OldSource(WEB_UI, project_of(path), (path,))
     if path.name == DATA:
         holder = path.parent.parent if path.parent.name in LEVEL_FOLDERS else path.parent
-        return Source(RUN, holder.name, (path,))
-    return Source(
+        return OldSource(RUN, holder.name, (path,))
+    return OldSource(
         COMPOSER if path.suffix == ".t" else RUN, path.name.removesuffix(".pth.tar").removesuffix(".t"), (path,)
     )
 
@@ -114,7 +114,7 @@ def _rank(folder: Path) -> int:
     return int(matched[2]) if matched else -1
 
 
-def _walk(place: Path) -> Iterator[Source]:
+def _walk(place: Path) -> Iterator[OldSource]:
     """Yield the sources under a folder, in order; songs of this toolkit and hidden folders are passed over."""
     for name, folders, files in os.walk(place):
         here = Path(name)
@@ -123,7 +123,7 @@ def _walk(place: Path) -> Iterator[Source]:
         for run in [f for f in folders if _is_run(here / f)]:
             matched = RANK.fullmatch(run)
             families.setdefault(matched[1] if matched else run, []).append(here / run)
-        yield from (Source(RUN, n, tuple(sorted(runs, key=_rank))) for n, runs in families.items())
+        yield from (OldSource(RUN, n, tuple(sorted(runs, key=_rank))) for n, runs in families.items())
         if _is_run(here):
             folders[:] = [f for f in folders if f not in LEVEL_FOLDERS]
         projects: dict[str, list[Path]] = {}
@@ -132,7 +132,7 @@ def _walk(place: Path) -> Iterator[Source]:
                 projects.setdefault(project_of(path), []).append(path)
             elif path.suffix == ".t" or (path.name.endswith(".pth.tar") and not _is_other(path)):
                 yield _file_source(path)
-        yield from (Source(WEB_UI, n, tuple(nodes)) for n, nodes in projects.items())
+        yield from (OldSource(WEB_UI, n, tuple(nodes)) for n, nodes in projects.items())
 
 
 def _is_other(path: Path) -> bool:
@@ -141,10 +141,10 @@ def _is_other(path: Path) -> bool:
     return in_a_run or NO_SONGS.fullmatch(path.name) is not None
 
 
-def _with_own_names(found: list[Source], place: Path) -> list[Source]:
+def _with_own_names(found: list[OldSource], place: Path) -> list[OldSource]:
     """Return the sources with names that differ: where two are alike, each takes those of its folders before it."""
     count = Counter(source.name for source in found)
-    named: list[Source] = []
+    named: list[OldSource] = []
     for source in found:
         path = source.paths[0].parent.relative_to(place)
         longer = "-".join((*path.parts, source.name))

@@ -49,7 +49,7 @@ class ImportOverrides:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ImportResult:
     """What became of an old song: a song, or a sentence that says why not; and what a person should be told."""
 
     source: Path
@@ -60,7 +60,7 @@ class Outcome:
 
 def import_songs(
     place: Path, target: Path, answers: ImportOverrides | None = None, ask: Ask | None = None
-) -> Iterator[Outcome]:
+) -> Iterator[ImportResult]:
     """Import what lies at a place, yielding what became of each song; one that fails does not stop the others.
 
     One file or one run becomes the song `target` (songs in it, where its items differ in artist or words); a project,
@@ -76,16 +76,16 @@ def import_songs(
             if isinstance(error, WeightsError) and not alone:
                 log.info("passed over: %s", error)
             else:
-                yield Outcome(source.paths[0], failed=str(error))
+                yield ImportResult(source.paths[0], failed=str(error))
             continue
-        yield from (Outcome(source.paths[0], failed=sentence) for sentence in found.failed)
+        yield from (ImportResult(source.paths[0], failed=sentence) for sentence in found.failed)
         single = alone and len(found.songs) == 1
         for old in found.songs:
             folder = target if single else target / old.name
             try:
                 yield _imported(old, folder, answers or ImportOverrides(), ask, models, single)
             except (JukeboxKitError, OSError) as error:
-                yield Outcome(old.path, failed=_about(old.path, error))
+                yield ImportResult(old.path, failed=_about(old.path, error))
 
 
 def _about(path: Path, error: Exception) -> str:
@@ -95,7 +95,7 @@ def _about(path: Path, error: Exception) -> str:
 
 def _imported(
     old: OldSong, folder: Path, answers: ImportOverrides, ask: Ask | None, models: dict[str, Model], single: bool
-) -> Outcome:
+) -> ImportResult:
     parent = folder.parent / old.parent if old.parent else None
     came_from: dict[str, Any] = {
         "kind": old.kind,
@@ -113,16 +113,16 @@ def _imported(
         fitted["total_seconds"] = answers.total_seconds
     given = {level: LevelCodes.whole(rows) for level, rows in codes.items()}
     song = Song.adopt(folder, given, came_from, model, seed=answers.seed, **known, **fitted)
-    return Outcome(old.path, song, notes=(*old.notes, *notes, *song.resolved.notes, *_other_labels(old, song)))
+    return ImportResult(old.path, song, notes=(*old.notes, *notes, *song.resolved.notes, *_other_labels(old, song)))
 
 
-def _again(old: OldSong, folder: Path, came_from: dict[str, Any]) -> Outcome:
+def _again(old: OldSong, folder: Path, came_from: dict[str, Any]) -> ImportResult:
     """Leave a song that was imported before as it is; SongError where another one is in its place."""
     song = Song.open(folder)
     before = song.manifest.came_from
     if any(before.get(name) != came_from[name] for name in ("kind", "path", "items")):
         raise SongError(f"{folder} holds another song already; choose another folder for that of {old.path}.")
-    return Outcome(old.path, song, notes=(f"{folder} was imported before, and is left as it is.",))
+    return ImportResult(old.path, song, notes=(f"{folder} was imported before, and is left as it is.",))
 
 
 def _known(old: OldSong, answers: ImportOverrides, ask: Ask | None, single: bool) -> dict[str, Any]:

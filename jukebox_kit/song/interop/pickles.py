@@ -36,7 +36,7 @@ class WeightsError(SongError):
 
 
 @dataclass(frozen=True)
-class Told:
+class OldLabels:
     """What files say of one item's song; None where they say nothing.
 
     label_width: columns of the top level's label row, which tell the model; total_samples: the whole song's length
@@ -62,7 +62,7 @@ class OldFile:
     path: Path
     kind: str
     codes: OldCodes
-    told: tuple[Told, ...]
+    told: tuple[OldLabels, ...]
 
 
 def read_old_file(path: Path) -> OldFile:
@@ -84,7 +84,7 @@ def read_old_file(path: Path) -> OldFile:
         temperature = _temperature(values.get("sampling_kwargs"))
         return OldFile(path, RUN, codes, tuple(replace(t, temperature=temperature) for t in told))
     codes = old_codes(content, path)
-    return OldFile(path, COMPOSER, codes, (Told(),) * len(codes[2]))
+    return OldFile(path, COMPOSER, codes, (OldLabels(),) * len(codes[2]))
 
 
 def check_sums(path: Path) -> None:
@@ -134,7 +134,7 @@ def _rows(level: OldLevel, items: int, path: Path) -> OldLevel:
     return np.repeat(level, items // len(level), 0)
 
 
-def told_by_labels(labels: object, items: int | None = None) -> tuple[Told, ...]:
+def told_by_labels(labels: object, items: int | None = None) -> tuple[OldLabels, ...]:
     """Return what a list of three levels' labels says of each item; nothing where there is none, as in autosaves.
 
     items: how many there are, as many as the labels have rows unless given.
@@ -143,21 +143,21 @@ def told_by_labels(labels: object, items: int | None = None) -> tuple[Told, ...]
     values = cast("dict[str, Any]", top) if isinstance(top, dict) else {}
     y, infos = values.get("y"), values.get("info")
     if not isinstance(y, Tensor) or y.dtype not in WHOLE or y.dim() != 2 or y.shape[1] < 4 or not len(y):
-        return (Told(),) * (items or 1)
+        return (OldLabels(),) * (items or 1)
     count = items or len(y)
     if len(y) not in (1, count):
-        return (Told(),) * count
+        return (OldLabels(),) * count
     said = list(infos) if isinstance(infos, list | tuple) and len(infos) == len(y) else [None] * len(y)
     found = [_told(row, y.shape[1], info) for row, info in zip(y[:, :4].tolist(), said, strict=True)]
     return tuple(found * (count // len(found)))
 
 
-def _told(row: list[int], width: int, info: object) -> Told:
+def _told(row: list[int], width: int, info: object) -> OldLabels:
     total, offset, _, artist_id = (int(value) for value in row)
     said = cast("dict[str, Any]", info) if isinstance(info, dict) else {}
     words = {name: said[name] for name in ("artist", "genre") if isinstance(said.get(name), str)}
     lyrics = (said.get("lyrics") or "") if "lyrics" in said else None
-    return Told(
+    return OldLabels(
         label_width=width,
         lyrics=lyrics if isinstance(lyrics, str) else None,
         total_samples=total if total > 0 else None,

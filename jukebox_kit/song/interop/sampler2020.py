@@ -13,8 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from jukebox_kit.errors import JukeboxKitError
-from jukebox_kit.song.interop.finding import DATA, LEVEL_FOLDERS, Source
-from jukebox_kit.song.interop.pickles import COMPOSER, OldCodes, OldFile, OldLevel, Told, WeightsError, read_old_file
+from jukebox_kit.song.interop.finding import DATA, LEVEL_FOLDERS, OldSource
+from jukebox_kit.song.interop.pickles import (
+    COMPOSER,
+    OldCodes,
+    OldFile,
+    OldLabels,
+    OldLevel,
+    WeightsError,
+    read_old_file,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +37,7 @@ class OldSong:
     kind: str
     path: Path
     codes: OldCodes
-    told: Told
+    told: OldLabels
     items: tuple[str, ...]
     parent: str | None = None
     notes: tuple[str, ...] = ()
@@ -51,10 +59,10 @@ class _Item:
     kind: str
     path: Path
     codes: tuple[OldLevel, OldLevel, OldLevel]
-    told: Told
+    told: OldLabels
 
 
-def read_run(source: Source) -> Found:
+def read_run(source: OldSource) -> Found:
     """Read a run's folders, or one file, into songs; WeightsError where a file holds a model's weights."""
     failed: list[str] = []
     notes: list[str] = []

@@ -20,13 +20,13 @@ import numpy as np
 
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.model.weights import read_pickle, read_yaml
-from jukebox_kit.song.interop.finding import NODES, Source, project_of
+from jukebox_kit.song.interop.finding import NODES, OldSource, project_of
 from jukebox_kit.song.interop.pickles import (
     WEB_UI,
     OldCodes,
     OldFile,
+    OldLabels,
     OldLevel,
-    Told,
     check_sums,
     read_old_file,
     told_by_labels,
@@ -76,7 +76,7 @@ class Project:
         return f"{self.name}-{path}" if path else None
 
 
-def read_project(source: Source) -> Found:
+def read_project(source: OldSource) -> Found:
     """Read the nodes of a source, parents before their children, into songs."""
     failed: list[str] = []
     project = Project.around(source.paths[0])
@@ -135,9 +135,9 @@ def _with_lower(codes: OldCodes, upsampled: OldCodes) -> OldCodes:
     return lower[0], lower[1], top
 
 
-def _told(project: Project, failed: list[str]) -> tuple[Told, tuple[str, ...]]:
+def _told(project: Project, failed: list[str]) -> tuple[OldLabels, tuple[str, ...]]:
     """Return what a project's settings and labels say, and what a person should be told of it."""
-    told, notes = Told(model=MODEL), tuple[str, ...]()
+    told, notes = OldLabels(model=MODEL), tuple[str, ...]()
     labels = project.folder / f"{project.name}.labels"
     try:
         if labels.is_file():
@@ -153,7 +153,7 @@ def _told(project: Project, failed: list[str]) -> tuple[Told, tuple[str, ...]]:
     return replace(told, **words), notes  # type: ignore[arg-type]  # each was seen to be a str
 
 
-def _told_by(path: Path, told: Told) -> tuple[Told, tuple[str, ...]]:
+def _told_by(path: Path, told: OldLabels) -> tuple[OldLabels, tuple[str, ...]]:
     """Add what a `.labels` file says: (labels, words of each channel); the channels' genres may differ."""
     content = read_pickle(path)
     check_sums(path)

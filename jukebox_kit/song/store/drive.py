@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from jukebox_kit._files import explain, make_folder, read_file, write_whole
+from jukebox_kit._files import explain, make_folder, read_file, write_atomically
 from jukebox_kit.errors import SongError
 from jukebox_kit.song.store.base import Safety
 from jukebox_kit.song.store.lease import Lease, hold
@@ -102,7 +102,7 @@ class DriveStore:
         if self._lease is not None:
             self._lease.check()
         if not is_kept(name):
-            write_whole(self.root, name, content)
+            write_atomically(self.root, name, content)
             return
         files = self._state()
         if not self._chain and "song.json" in files:  # a folder that was copied here from a local disk
@@ -115,7 +115,7 @@ class DriveStore:
         """See Store: copies for users and other programs, which this store itself never reads."""
         for name, content in self._state().items():
             if not name.startswith("versions/") and read_file(self.root / name) != content:
-                write_whole(self.root, name, content)
+                write_atomically(self.root, name, content)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from jukebox_kit._files import explain
+from jukebox_kit._files import explain, replacing
 from jukebox_kit.errors import SongBusyError, SongError
 
 log = logging.getLogger(__name__)
@@ -102,13 +102,11 @@ class Lease:
     def renew(self) -> None:
         """Write the lease file again; SongError if it cannot be written."""
         self.mark = replace(self.mark, renewed=time.time())
-        path = self._path
-        beside = path.with_name(f"{path.name}.part")
         try:
-            beside.write_text(json.dumps(asdict(self.mark)))
-            beside.replace(path)
+            with replacing(self._path, durable=False) as beside:  # soon renewed, and worthless after a power cut
+                beside.write_text(json.dumps(asdict(self.mark)))
         except OSError as error:
-            raise SongError(explain(path, error, "written")) from None
+            raise SongError(explain(self._path, error, "written")) from None
         self._written = time.monotonic()
 
     def check(self) -> None:

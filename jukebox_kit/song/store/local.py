@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jukebox_kit._files import make_folder, read_file, write_whole
+from jukebox_kit._files import make_folder, read_file, write_atomically
 from jukebox_kit.song.store.base import Safety
 from jukebox_kit.song.store.lease import Lease, hold
 
@@ -35,7 +35,7 @@ class LocalStore:
         """See Store."""
         if self._lease is not None:
             self._lease.check()
-        write_whole(self.root, name, content)
+        write_atomically(self.root, name, content)
 
     def publish(self) -> None:
         """See Store; they always are."""

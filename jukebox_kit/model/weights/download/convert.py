@@ -11,17 +11,15 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from jukebox_kit._files import explain
+from jukebox_kit._files import explain, replacing
 from jukebox_kit.errors import CheckpointError
 from jukebox_kit.model.weights.blank import linear_names
 from jukebox_kit.model.weights.checkpoint import matched, read_state
-from jukebox_kit.model.weights.download.disk import finish
 from jukebox_kit.model.weights.safetensors_file import DTYPES, SafetensorsFile
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -56,21 +54,17 @@ def convert(part: nn.Module, state: Mapping[str, Tensor], path: Path, keep: bool
     leaves the maps in the dtype they have. The file is written beside as `.part`, flushed to the disk, read back and
     opened as the part; CheckpointError where that is not what was written, or where the disk cannot take it.
     """
-    beside = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        written = _write(beside, state, converted_dtypes(part, state, keep))
-        if _read_back(beside) != written:
-            raise CheckpointError(f"{path} did not come back from the disk as it was written; check the disk.")
-        matched(part, SafetensorsFile(beside).mapped(), str(path))
-        size = beside.stat().st_size
-        finish(beside, path)
+        with replacing(path) as beside:
+            written = _write(beside, state, converted_dtypes(part, state, keep))
+            if _read_back(beside) != written:
+                raise CheckpointError(f"{path} did not come back from the disk as it was written; check the disk.")
+            matched(part, SafetensorsFile(beside).mapped(), str(path))
+            size = beside.stat().st_size
         return size, written
     except OSError as error:
         raise CheckpointError(explain(path, error, "written")) from None
-    finally:
-        with suppress(OSError):  # a disk that takes no file may not give one back either
-            beside.unlink(missing_ok=True)
 
 
 def _write(path: Path, state: Mapping[str, Tensor], dtypes: Mapping[str, torch.dtype]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jukebox_kit._files import explain, sync_folder
+from jukebox_kit._files import explain
 from jukebox_kit.errors import CheckpointError
 
 
@@ -43,12 +43,6 @@ def alone(folder: Path) -> Iterator[None]:
         except OSError:
             pass
         yield
-
-
-def finish(part: Path, path: Path) -> None:
-    """Give a whole file its name at once, and have the disk keep that; OSError where it cannot."""
-    part.replace(path)
-    sync_folder(path.parent)
 
 
 def _size(count: int) -> str:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jukebox_kit._files import explain
+from jukebox_kit._files import explain, replacing
 from jukebox_kit.errors import CheckpointError
-from jukebox_kit.model.weights.download.disk import finish
 from jukebox_kit.model.weights.download.http import PlaceError
-from jukebox_kit.model.weights.download.release import Told
+from jukebox_kit.model.weights.download.release import KnownFile
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Record:
-    """A file of the models folder. `maps` is the dtype of the transformers' maps, or `kept`: as they came."""
+    """A file of the models folder. `maps` is the dtype of the transformers' linear layers, or `kept`: as they came."""
 
     bytes: int
     sha256: str
@@ -56,16 +54,12 @@ def read_record(file: Path) -> Record | None:
 
 
 def write_record(file: Path, record: Record) -> None:
-    """Keep what was seen of a file, whole or not at all."""
+    """Write the record of a file, atomically."""
     path = record_path(file)
-    beside = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8") as handle:
-            handle.write(json.dumps(dataclasses.asdict(record), indent=1) + "\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-        finish(beside, path)
+        with replacing(path) as beside:
+            beside.write_text(json.dumps(dataclasses.asdict(record), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise CheckpointError(explain(path, error, "written")) from None
 
@@ -109,7 +103,7 @@ def undamaged(path: Path, promised: Mapping[str, str]) -> str:
     return sha256
 
 
-def expected(sha256: str, told: Told, before: str | None, accepted: frozenset[str]) -> None:
+def expected(sha256: str, told: KnownFile, before: str | None, accepted: frozenset[str]) -> None:
     """Raise PlaceError where a sound file is not the one that is known.
 
     Known is what a third party told and what was recorded when the file was first seen (`before`). `accepted` are

@@ -18,7 +18,7 @@ FACTS = CONFIGS / "releases.yaml"
 
 
 @dataclass(frozen=True)
-class Told:
+class KnownFile:
     """What a third party says of a file; None where nobody said anything.
 
     Taken as right: content that differs is refused, unless the person names that content's sha256 as accepted.
@@ -48,7 +48,7 @@ class Release:
 
     prefixes: tuple[str, ...]
     folder: str
-    files: Mapping[str, Told]
+    files: Mapping[str, KnownFile]
     hub: str
     mirrors: tuple[Mirror, ...]
     tables_prefix: str
@@ -75,7 +75,7 @@ def load_release(path: Path | None = None) -> Release:
         return Release(
             tuple(values["prefixes"]),
             str(values["folder"]),
-            {name: Told(**(facts or {}).get("told", {})) for name, facts in values["files"].items()},
+            {name: KnownFile(**(facts or {}).get("told", {})) for name, facts in values["files"].items()},
             str(values["hub"]),
             tuple(Mirror(**mirror) for mirror in values["mirrors"]),
             str(tables["prefix"]),

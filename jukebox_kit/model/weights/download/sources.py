@@ -12,11 +12,11 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from jukebox_kit._files import explain
+from jukebox_kit._files import explain, move_into_place
 from jukebox_kit.errors import CheckpointError, ConfigurationError
 from jukebox_kit.model.weights.definition import converted_name
 from jukebox_kit.model.weights.download.convert import convert, converted_size, opens_as
-from jukebox_kit.model.weights.download.disk import finish, require_space
+from jukebox_kit.model.weights.download.disk import require_space
 from jukebox_kit.model.weights.download.http import Download, Patience, PlaceError, Source, UnreachableError, discard
 from jukebox_kit.model.weights.download.hub import SINGLE, files_for, in_hub_cache, mirrored_part, read_mirror
 from jukebox_kit.model.weights.download.records import (
@@ -28,7 +28,7 @@ from jukebox_kit.model.weights.download.records import (
     undamaged,
     write_record,
 )
-from jukebox_kit.model.weights.download.release import Mirror, Release, Told
+from jukebox_kit.model.weights.download.release import KnownFile, Mirror, Release
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def _nothing(_: object) -> None:
 class DownloadOptions:
     """How files are got.
 
-    keep_float32: leave the transformers' maps as the release stored them, which makes numbers on a CPU the release's
+    keep_float32: leave the transformers' weights as the release stored them, which makes numbers on a CPU the release's
     and the files larger; convert: convert what lies in caches as well; accepted: sha256 of contents that the person
     vouches for; own: URL prefixes tried before the known ones; progress and say: told how far a file is, and what a
     person should know.
@@ -69,7 +69,7 @@ class DownloadOptions:
             if not url.startswith(("https://", "http://")):
                 raise ConfigurationError(f"{url} is not a URL; write one that starts with https://.")
         for digest in self.accepted:
-            Told(sha256=digest)  # checks its form
+            KnownFile(sha256=digest)  # checks its form
 
 
 class Places:
@@ -223,7 +223,7 @@ class Places:
     def _finish(part: Path, path: Path) -> None:
         """Give a file that came its name."""
         try:
-            finish(part, path)
+            move_into_place(part, path)
         except OSError as error:
             raise CheckpointError(explain(path, error, "written")) from None
         discard(part)
