@@ -26,7 +26,7 @@ Parts = Annotated[str | None, typer.Option("--part", help="level_2, level_1, lev
 
 Shapes = Annotated[str | None, typer.Option("--shape", help="Width and depth of upsamplers, such as 1024x24,256x6.")]
 
-Batches = Annotated[str, typer.Option("--batch", help="Batch sizes, separated by commas.")]
+Batches = Annotated[str, typer.Option("--batch-size", help="Batch sizes, separated by commas.")]
 
 Positions = Annotated[
     str | None, typer.Option("--at", help="Tokens already in the window.", show_default="none and half of it")
@@ -65,9 +65,9 @@ def bench(
     model: Model = None,
     part: Parts = None,
     shape: Shapes = None,
-    batch: Batches = "1",
+    batch_size: Batches = "1",
     at: Positions = None,
-    weights: Forms = None,
+    precision: Forms = None,
     engine: Engine = "fast",
     device: Device = None,
     tokens: Steps = 20,
@@ -85,11 +85,11 @@ def bench(
     from jukebox_kit.checks.bench import Bench
     from jukebox_kit.engine import Placement
 
-    forms: list[str | None] = [form.strip() for form in weights.split(",")] if weights else [None]
+    forms: list[str | None] = [form.strip() for form in precision.split(",")] if precision else [None]
     placements = tuple(Placement.of(device, form, engine) for form in forms)
     _check_modes(plan, flat, bits, items, part, at, against)
     if bits:
-        found = _bits(model or "demo", placements, weights is not None)
+        found = _bits(model or "demo", placements, precision is not None)
     elif plan is not None:
         found = _plan(plan, 20.0 if seconds is None else seconds, 1 if items is None else items, placements)
     elif flat:
@@ -101,7 +101,7 @@ def bench(
         asked = Bench(
             subjects,
             placements,
-            whole_numbers("batch", batch),
+            whole_numbers("batch-size", batch_size),
             None if at is None else whole_numbers("at", at),
             rounds,
             tokens,
@@ -118,7 +118,7 @@ def _check_modes(
     if (plan is not None) + flat + bits > 1:
         raise RequestError("plan, flat and bits exclude each other; choose one of them.")
     if items is not None and plan is None:
-        raise RequestError("items requires --plan; otherwise --batch sets the batch size.")
+        raise RequestError("items requires --plan; otherwise --batch-size sets the batch size.")
     if (plan is not None or flat or bits) and (part or at or against):
         raise RequestError("--part, --at and --against select what to measure; omit them with plan, flat and bits.")
 

@@ -13,8 +13,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import IPython.display
-import ipywidgets  # not "as widgets": the module of that name in this package would replace it
+try:
+    import IPython.display
+    import ipywidgets  # not "as widgets": the module of that name in this package would replace it
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f'jukebox_kit.notebook needs {error.name}: pip install "jukebox_kit[notebook]"', name=error.name
+    ) from None
 
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.notebook import colab

@@ -126,6 +126,12 @@ def test_paths_are_those_beside_the_file(
         assert request.prompt == str(tmp_path / "start.wav")
 
 
+def test_a_sweep_over_pieces_keeps_the_folder_names_of_older_albums(write: Write) -> None:
+    path = write("songs: [{name: d, sweep: {pieces: [1, [1, 2]]}, artist: the flutes}]")
+    assert names(load_album(path)) == ["d-pieces-1", "d-pieces-1-2"]
+    assert [song.request.chunks for song in load_album(path).songs] == [(1, 1), (1, 2)]
+
+
 def test_swept_names_are_short_and_never_the_same(write: Write) -> None:
     path = write(
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -34,12 +34,14 @@ class Given:
     """A field's value, of its type, with paths absolute; `written` is what the file says, and `line` where.
 
     One whose fault is taken down already is `faulty`: it is given, but nothing more can be said of it.
+    written_name: the field's name in the file, where that is an older one.
     """
 
     value: Any
     written: Any
     line: int
     faulty: bool = False
+    written_name: str | None = None
 
 
 Fields = dict[str, Given]
@@ -67,7 +69,8 @@ def read_sweep(reader: Reader, node: yaml.Node) -> Sweep:
             reader.faults.add(line_of(values), f"a sweep of {name} takes a list of values, not {kind}.")
             found[name] = [Given(None, None, line_of(values), faulty=True)]
             continue
-        found[name] = [read_field(reader, name, part) for part in values.value]
+        older = entry.written_as if entry.written_as != name else None
+        found[name] = [replace(read_field(reader, name, part), written_name=older) for part in values.value]
         met: list[Any] = []
         for given, part in zip(found[name], values.value, strict=True):
             if given.faulty:

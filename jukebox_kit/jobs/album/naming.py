@@ -57,7 +57,8 @@ def swept_names(base: str, songs: Sequence[Fields]) -> list[str]:
 
 
 def _suffixes(fields: Fields) -> list[str]:
-    said = ((name, _short(name, given.written)) for name, given in fields.items())
+    # By the name that the file uses, so that an older album still finds its songs' folders.
+    said = ((given.written_name or name, _short(name, given.written)) for name, given in fields.items())
     return [_prefix(name) + text for name, text in said if text]
 
 
