@@ -198,7 +198,7 @@ def test_what_does_not_fit_is_said_before_anything_is_measured(monkeypatch: pyte
     definition = load_definition("5b_lyrics")
     found = estimate(definition, 20, 1, Placement(CPU, "float16"))
     assert (found.fits, found.levels, found.vqvae_seconds, found.seconds) == (False, (), None, 0.0)
-    assert "level 2 of 5b_lyrics takes 1" in found.reason
+    assert "level 2 of 5b_lyrics needs 1" in found.reason
     assert "8.0 GiB free" in found.reason
     assert set(found.weights_bytes) == set(PARTS)
 

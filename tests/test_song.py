@@ -210,7 +210,7 @@ def test_other_checkpoints_are_refused(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_steps_out_of_order_are_refused(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(SongError, match="needs level 1 whole"):
+    with pytest.raises(SongError, match="needs level 1 finished"):
         jk.level_0(Song.create(tmp_path / "song", model=tiny, **REQUEST))
 
 

@@ -263,7 +263,7 @@ def test_tree_vary_and_visit_in_the_shell(
     lines = told("tree", song.root).splitlines()
     assert lines[0] == "  1  created, 0.4 s  level_2 100%  level_1   0%  level_0   0%"
     assert lines[1].startswith("  * now  new variations, seed 8, 0.0 s")
-    assert lines[2] == f"go to one with: jukebox-kit visit {song.root} VERSION"
+    assert lines[2] == f"go to a version with: jukebox-kit visit {song.root} VERSION"
     assert "visit: back to version 1; level_2 100%" in told("visit", song.root, 1)
     found = json.loads(told("tree", song.root, "--json"))
     assert [(n["name"], n["parent"], n["is_now"]) for n in found] == [("1", None, True), ("2", "1", False)]

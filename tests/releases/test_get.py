@@ -343,7 +343,7 @@ def test_the_shell(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     world.converted().write_bytes(b"")
     code, out, err = shell("check", world.yaml, "--json")
     assert (code, [row["state"] for row in json.loads(out)[str(world.yaml)]].count("wrong")) == (1, 1)
-    assert err == "jukebox-kit: 1 of the files are wrong; delete them and get them again.\n"
+    assert err == "jukebox-kit: 1 of the files are wrong; delete them and download them again.\n"
     assert "did you mean 5b_lyrics" in shell("get", "5b_lyric")[2]
     assert shell("get", "demo")[0] == 0
     assert "is not a sha256; write its 64 digits" in shell("get", world.yaml, "--accept-sha256", "abc")[2]
