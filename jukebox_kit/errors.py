@@ -1,7 +1,7 @@
 """Everything this package raises on purpose. Each message is one sentence that says what to do next.
 
-An error about one field of a request names it in `field`, so that a form, a YAML file and the command line can each
-point at the place where the user entered it.
+An error about one setting, such as a field of `Request` or of `RunSettings`, names it in `field`, so that a form, a
+YAML file and the command line can each point at the place where the user entered it.
 
 JukeboxKitError
  ├─ RequestError        a request, an option or an argument that cannot be used
@@ -20,7 +20,7 @@ from __future__ import annotations
 class JukeboxKitError(Exception):
     """Base of all errors that a user can fix.
 
-    field: the field of `Request` that the error is about, such as "top_k"; None if it is about no single field.
+    field: the name in Python of the setting that the error is about, such as "top_k"; None if it is about no setting.
     """
 
     def __init__(self, *args: object, field: str | None = None) -> None:
