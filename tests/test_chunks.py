@@ -457,5 +457,5 @@ def test_the_shell_takes_chunks(
     capsys.readouterr()
     assert shell(monkeypatch, "upsample", song.root, "--chunks", "0") == 1
     assert (
-        capsys.readouterr().err == "jukebox-kit: chunks must be from 1 to 64, one number or two for levels 0 and 1.\n"
+        capsys.readouterr().err == "jukebox-kit: --chunks must be from 1 to 64, one number or two for levels 0 and 1.\n"
     )

@@ -82,7 +82,10 @@ def test_everything_in_one_go_is_1_where_something_failed(
         (["export", "nowhere", "run", "--as", "2020", "--stereo"], "require --format; omit them or --as"),
         (["export", "nowhere", "run", "--as", "2020", "--loudness", "-14"], "require --format; omit them"),
         (["export", "nowhere", "--format", "mp3"], "nowhere is not a song folder"),
-        (["export", "nowhere", "--format", "mp3", "--items", "0,x"], "items takes whole numbers, separated by commas"),
+        (
+            ["export", "nowhere", "--format", "mp3", "--items", "0,x"],
+            "--items takes whole numbers, separated by commas",
+        ),
         (["export", "nowhere", "--format", "mp3", "--level", "0"], "there is no 0; level takes level_2, level_1"),
     ],
 )

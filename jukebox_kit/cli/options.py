@@ -152,7 +152,7 @@ def numbers(name: str, text: str, counts: tuple[int, ...]) -> tuple[float, ...]:
         values = ()
     if len(values) not in counts:
         wanted = "three numbers for levels 0,1,2" if counts == (3,) else "one number, or three for levels 0,1,2"
-        raise RequestError(f"{name} takes {wanted}, separated by commas, not {text!r}.")
+        raise RequestError(f"{name} takes {wanted}, separated by commas, not {text!r}.", field=name.replace("-", "_"))
     return values
 
 
@@ -161,7 +161,7 @@ def whole_numbers(name: str, text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise RequestError(f"{name} takes whole numbers, separated by commas, not {text!r}.") from None
+        raise RequestError(f"{name} takes whole numbers, separated by commas, not {text!r}.", field=name) from None
 
 
 def chunks_of(text: str | None) -> tuple[int, ...] | None:

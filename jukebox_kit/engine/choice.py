@@ -27,13 +27,15 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
-            raise RequestError(f"temperature must be above 0, not {self.temperature:g}; 0.98 is usual.")
+            raise RequestError(
+                f"temperature must be above 0, not {self.temperature:g}; 0.98 is usual.", field="temperature"
+            )
         if self.top_k is not None and self.top_p is not None:
-            raise RequestError("top-k and top-p exclude each other; give one of them.")
+            raise RequestError("top-k cannot be combined with top-p; give one of them.", field="top_k")
         if self.top_k is not None and self.top_k < 1:
-            raise RequestError(f"top-k must be at least 1, not {self.top_k}.")
+            raise RequestError(f"top-k must be at least 1, not {self.top_k}.", field="top_k")
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise RequestError(f"top-p must be above 0 and at most 1, not {self.top_p:g}.")
+            raise RequestError(f"top-p must be above 0 and at most 1, not {self.top_p:g}.", field="top_p")
 
     @property
     def only_temperature(self) -> bool:

@@ -65,11 +65,14 @@ def read_prompt(asked: Request, resolved: Resolved, model: Model) -> Audio:
     audio = read_recording(Path(asked.prompt), vqvae.sr, asked.prompt_seconds)
     samples = len(audio) // vqvae.hops[-1] * vqvae.hops[-1]
     if not samples:
-        raise AudioError(f"{asked.prompt} is shorter than one token, {vqvae.hops[-1] / vqvae.sr:.3f} seconds.")
+        raise AudioError(
+            f"{asked.prompt} is shorter than one token, {vqvae.hops[-1] / vqvae.sr:.3f} seconds.", field="prompt"
+        )
     if samples >= resolved.samples:
         raise AudioError(
             f"the prompt of {samples / vqvae.sr:.2f} seconds leaves nothing of {asked.seconds:g} seconds to sample; "
-            f"ask for more seconds, or cut the prompt with prompt-seconds."
+            f"ask for more seconds, or cut the prompt with prompt-seconds.",
+            field="prompt",
         )
     return audio[:samples]
 
