@@ -1,7 +1,4 @@
-"""Sampling the tokens of a level: choosing each by its logits and the noise, window after window.
-
-Shapes: N songs (items), L tokens. A token not made yet is -1, so that any state of a level can be gone on from.
-"""
+"""Chooses the decoder and the token loop that fit a prior, a batch and a placement."""
 
 from __future__ import annotations
 

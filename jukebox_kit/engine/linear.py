@@ -1,8 +1,8 @@
-"""Linear layers in the forms that a device multiplies fastest.
+"""Linear layers stored in the layouts that a device multiplies fastest: transposed, packed and int8.
 
 Transposed: the weights of one output are contiguous, as the fused kernels need. torch multiplies them as fast as the
-released form, so prefill and plain operations use them too, and so does int8 without a packed form. Packed: prepacked
-for oneDNN or FBGEMM on a CPU, including int8.
+released layout, so prefill and plain operations use them too, and so does int8 without a packed layout. Packed:
+prepacked for oneDNN or FBGEMM on a CPU, including int8.
 """
 
 from __future__ import annotations

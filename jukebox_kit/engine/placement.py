@@ -1,4 +1,4 @@
-"""Where and how a model runs: its device, the precision of its weights, and its engine."""
+"""Where and how a model runs: its device, weight precision and engine, and the number of CPU threads."""
 
 from __future__ import annotations
 

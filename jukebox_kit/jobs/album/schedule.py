@@ -1,4 +1,4 @@
-"""What is left of an album's songs, level by level, and what of it can be done now."""
+"""Schedules an album: the tasks that remain for each song, and which of them free ranks can start now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model as a person loads it: its definition, its tables, and its parts, read when first needed."""
+"""Models without weights on the meta device, and the linear layers inside them."""
 
 from __future__ import annotations
 
