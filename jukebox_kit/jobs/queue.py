@@ -120,9 +120,9 @@ def bring_old(
     return tuple(told)
 
 
-def by_plan(song: Song, held: Model | None) -> Model:
-    """Return the model for a song by the plan of memory: `held`, the one loaded already, where it serves."""
-    return load_planned(song, loaded=held)
+def by_plan(song: Song, loaded: Model | None) -> Model:
+    """Return the model for a song by the memory planner: `loaded`, the one loaded already, if it fits."""
+    return load_planned(song, loaded=loaded)
 
 
 def work_through(
@@ -172,12 +172,12 @@ def ended(path: Path, work: Callable[[], object]) -> tuple[Ended, str]:
 
 
 class _Night:
-    """The work on many songs: the model held between them, and what became of each."""
+    """The work on many songs: the model kept loaded between them, and the outcome of each."""
 
     def __init__(self, load: Loader, options: RunSettings, told: Callable[[Outcome], None], until: int) -> None:
         self.load, self.options, self.told, self.until = load, options, told, until
         self.outcomes: list[Outcome] = []
-        self.held: Model | None = None
+        self.loaded: Model | None = None
         self.stopped = False
 
     def did(self, path: Path, last: bool) -> bool:
@@ -200,10 +200,10 @@ class _Night:
         def work() -> None:
             song = Song.open(path)
             try:
-                self.held = self.load(song, self.held)
-                sample(song, self.until, self.held, self.options)
+                self.loaded = self.load(song, self.loaded)
+                sample(song, self.until, self.loaded, self.options)
             except (MemoryError, torch.OutOfMemoryError):
-                self.held = None  # the next song begins with all the memory there is
+                self.loaded = None  # so that the next song starts with all memory free
                 raise
 
         return ended(path, work)

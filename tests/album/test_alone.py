@@ -14,7 +14,7 @@ from jukebox_kit.errors import RequestError
 from jukebox_kit.jobs.album import launcher as ranks
 from jukebox_kit.jobs.album.album import load_album
 from jukebox_kit.jobs.album.launcher import Rank, started, world
-from jukebox_kit.jobs.album.rank_status import Doing, read_doings, write_doing
+from jukebox_kit.jobs.album.rank_status import RankStatus, read_rank_statuses, write_rank_status
 from jukebox_kit.jobs.album.report import as_json, lines, planned, table
 from jukebox_kit.jobs.album.run import AlbumStanding
 from jukebox_kit.jobs.album.schedule import Outcome, SongTask, Task, shared_out, song_tasks
@@ -44,8 +44,8 @@ def test_two_hundred_songs_are_planned_and_read_well(works: list[SongTask], tmp_
     told = run("album", tmp_path / "many.yaml", "--folder", tmp_path / "songs", "--dry-run").stdout.splitlines()
     assert told[-1].startswith("read and planned in ")
     at = ("a song, level 0", "a song", 0, 10, 100, 0, 50.0)
-    doings = tuple(Doing(number, f"rank {number}", *at) for number in range(8))
-    found = lines(AlbumStanding(tuple(works), doings, 1.0, {}))
+    statuses = tuple(RankStatus(number, f"rank {number}", *at) for number in range(8))
+    found = lines(AlbumStanding(tuple(works), statuses, 1.0, {}))
     assert len(found) == 9
     assert found[0].startswith("0 of 200 songs done, 1 in work, 0% of the tokens, 400 tokens/s, ")
 
@@ -189,9 +189,9 @@ def test_a_rank_s_environment_divides_the_memory(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_ranks_are_at_is_told_and_read_back(tmp_path: Path) -> None:
-    write_doing(tmp_path, Doing(1, "rank 1", "a song, level 2", "a song", 2, 3, 10, 0, 1.5))
+    write_rank_status(tmp_path, RankStatus(1, "rank 1", "a song, level 2", "a song", 2, 3, 10, 0, 1.5))
     (tmp_path / "rank_0.json").write_text("{half a fi")
-    (found,) = read_doings(tmp_path, 4)
+    (found,) = read_rank_statuses(tmp_path, 4)
     assert (found.rank, found.done, found.rate) == (1, 3, 1.5)
     assert found.when > 0
 

@@ -45,8 +45,8 @@ class Rank:
         return found if self.gpu is None else {**found, "CUDA_VISIBLE_DEVICES": self.gpu}
 
     @property
-    def words(self) -> str:
-        """The same for a person."""
+    def summary(self) -> str:
+        """One line of text that describes it."""
         with_what = f"{self.threads} thread{'s' if self.threads > 1 else ''}" if self.gpu is None else f"GPU {self.gpu}"
         return f"rank {self.number}, {self.host}, {with_what}"
 

@@ -16,7 +16,7 @@ STOP = "stop"  # there once rank 0 wants all to save and end
 
 
 @dataclass(frozen=True)
-class Doing:
+class RankStatus:
     """What a rank is at.
 
     task: in words, empty where it waits; done, total: its tokens, of which `stood` stood before; rate: a second;
@@ -36,18 +36,18 @@ class Doing:
     when: float = 0.0
 
 
-def write_doing(folder: Path, doing: Doing) -> None:
+def write_rank_status(folder: Path, status: RankStatus) -> None:
     """Write what a rank is at into its run's folder; a disk that does not take it is no reason to stop."""
-    with suppress(OSError), replacing(folder / f"rank_{doing.rank}.json", durable=False) as beside:
-        beside.write_text(json.dumps(asdict(doing) | {"when": time.time()}))
+    with suppress(OSError), replacing(folder / f"rank_{status.rank}.json", durable=False) as beside:
+        beside.write_text(json.dumps(asdict(status) | {"when": time.time()}))
 
 
-def read_doings(folder: Path, size: int) -> tuple[Doing, ...]:
+def read_rank_statuses(folder: Path, size: int) -> tuple[RankStatus, ...]:
     """Return what each of so many ranks of a run was at last, as far as it can be read."""
-    found = list[Doing]()
+    found = list[RankStatus]()
     for number in range(size):
         with suppress(OSError, ValueError, TypeError):
-            found.append(Doing(**json.loads((folder / f"rank_{number}.json").read_text())))
+            found.append(RankStatus(**json.loads((folder / f"rank_{number}.json").read_text())))
     return tuple(found)
 
 

@@ -28,15 +28,15 @@ TELL_EVERY = {True: 1.0, False: 15.0}  # seconds between two tellings, on a term
 def lines(standing: AlbumStanding) -> list[str]:
     """Return how an album stands: a line, and one for each rank that is at something."""
     done, failed = standing.count("finished"), standing.count("failed", "lost", "skipped", "stopped")
-    working = len({doing.song for doing in standing.busy})
+    working = len({status.song for status in standing.busy})
     parts = [f"{done} of {len(standing.works)} songs done", f"{working} in work"]
     parts += [f"{failed} not"] if failed else []
     parts += [f"{standing.share:.0%} of the tokens", f"{standing.rate:,.0f} tokens/s"]
     parts += [f"{duration(standing.left)} left"] if standing.left is not None else []
     found = [", ".join(parts)]
-    for doing in standing.busy:
-        share = f"{doing.done / doing.total:4.0%}" if doing.total else "  begins"
-        found.append(f"  {doing.words}: {doing.task} {share}, {doing.rate:,.0f} tokens/s")
+    for status in standing.busy:
+        share = f"{status.done / status.total:4.0%}" if status.total else "  begins"
+        found.append(f"  {status.words}: {status.task} {share}, {status.rate:,.0f} tokens/s")
     return found
 
 
@@ -110,7 +110,7 @@ class Told:
         """Write what others can read."""
         album = self.album
         found = as_json(album, standing.works, standing.seconds)
-        found |= {"ranks": [asdict(doing) for doing in standing.doings], "told": lines(standing)}
+        found |= {"ranks": [asdict(status) for status in standing.statuses], "told": lines(standing)}
         try:
             write_atomically(album.folder, "album.json", json.dumps(found, indent=1).encode())
             if page:
