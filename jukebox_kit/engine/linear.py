@@ -122,7 +122,7 @@ def packed(plain: PlainLinear, weights: str) -> Linear:
     if weights == "float32":
         return Float32Linear(plain) if plain.w.numel() >= LARGE and _onednn_packs() else plain
     if not can_pack(weights):
-        raise RequestError(f"this torch keeps no weights in {weights} on this kind of CPU; choose float32.")
+        raise RequestError(f"this version of torch does not support {weights} weights on this CPU; choose float32.")
     return Float16Linear(plain) if weights == "float16" else Int8Linear(plain)
 
 

@@ -171,7 +171,7 @@ class _Run:
                 (self.supervisor.folder / STOP).touch()
             for work in self.works:
                 if work.ready:
-                    work.end, work.why = "stopped", "the work was stopped before it came to this song."
+                    work.end, work.why = "stopped", "the run was stopped before it reached this song."
             return
         for task in shared_out(self.works, self.world.size - self.silent - len(self.running)):
             if self.at_home in self.running:
@@ -192,7 +192,7 @@ class _Run:
         return Outcome(task, "lost", f"its rank failed ({type(error).__name__}: {error}).")
 
     def _give_up(self, by_root: dict[Any, SongTask]) -> None:
-        """Wait no more for ranks of which nothing is heard, however long their own patience lasts."""
+        """Stop waiting for ranks that do not respond, however long their own patience lasts."""
         statuses = {status.task: status for status in read_rank_statuses(self.supervisor.folder, self.world.size)}
         now = time.monotonic()
         for future, task in list(self.running.items()):
@@ -203,13 +203,13 @@ class _Run:
             elif now - seen[1] > self.settings.patience + GRACE and future is not self.at_home:
                 del self.running[future]
                 self.silent += 1
-                why = f"nothing was heard of its rank for {now - seen[1]:.0f} seconds."
+                why = f"its rank has not responded for {now - seen[1]:.0f} seconds."
                 by_root[task.song].take(Outcome(task, "lost", why))
 
 
 @contextmanager
 def _stopped_politely(supervisor: Supervisor) -> Iterator[None]:
-    """Take Ctrl-C and SIGTERM as a wish to save and end."""
+    """Treat Ctrl-C and SIGTERM as a request to save and exit."""
     names = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(name, lambda *_: supervisor.stopping.set()) for name in names]
     try:

@@ -37,10 +37,10 @@ class Supervisor:
         self.pipe: Connection | None = None
 
     def do(self, task: Task) -> Outcome:
-        """Do a task; an outcome comes of it whatever happens to the worker."""
+        """Do a task; returns an outcome whatever happens to the worker."""
         began = time.monotonic()
         if self.stopping.is_set():
-            return Outcome(task, "stopped", "the work was stopped before it came to this.", self.rank.number)
+            return Outcome(task, "stopped", "the run was stopped before it reached this task.", self.rank.number)
         pipe = self._worker()
         try:
             pipe.send(task)
@@ -84,14 +84,12 @@ class Supervisor:
                 if (self.folder / STOP).exists():
                     self.stopping.set()
             if self.stopping.is_set() and not told:
-                self.process.terminate()  # which it takes as a wish to save and end
+                self.process.terminate()  # which it treats as a request to save and exit
                 told = True
             if time.monotonic() - heard > self.settings.patience:
                 self.process.kill()
                 self._bury()
-                return Outcome(
-                    task, "lost", f"nothing was heard of its process for {self.settings.patience:.0f} seconds."
-                )
+                return Outcome(task, "lost", f"its process has not responded for {self.settings.patience:.0f} seconds.")
             if not pipe.poll(LOOK):
                 continue
             found = pipe.recv()

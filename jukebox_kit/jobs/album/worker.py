@@ -54,7 +54,7 @@ class Worker:
     def do(self, task: Task) -> Outcome:
         """Do a task, whatever becomes of it."""
         began, self.made = time.monotonic(), 0
-        log.info("begins with %s", task.summary)
+        log.info("starts %s", task.summary)
         end, why = ended(task.song, lambda: self._work(task))
         seconds = time.monotonic() - began
         log.info("%s %s after %.1f s, %d tokens %s", task.summary, end, seconds, self.made, why)
@@ -81,7 +81,7 @@ class Worker:
             model = load_for(request.model, request.seconds, request.items, run, self.loaded)
         if model is not self.loaded:
             where = model.device if model.device.type == "cuda" else f"{torch.get_num_threads()} threads"
-            log.info("takes model %s, %s, on %s", model.definition.name, model.placement.weights, where)
+            log.info("loaded model %s, %s, on %s", model.definition.name, model.placement.weights, where)
         self.loaded = model
         return model
 
@@ -104,7 +104,7 @@ def _song(task: Task, model: Model) -> Song:
 
 
 def work(rank: Connection, settings: AlbumSettings, log_file: Path) -> None:
-    """Do what comes from the rank until nothing comes any more."""
+    """Do the tasks that the rank sends until it closes the connection."""
     os.setsid()  # Ctrl-C is the rank's, which passes it on
     with log_file.open("ab") as file:  # and what libraries print
         os.dup2(file.fileno(), 1)
