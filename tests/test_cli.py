@@ -223,7 +223,7 @@ def test_older_names_of_options_work_and_are_not_listed(run: Run, tiny: Path, tm
     kept = json.loads((tmp_path / "song" / "song.json").read_text())
     assert kept["runs"]["2"]["weights"] == "float16"
     assert kept["request"]["chunks"] == [1, 2]
-    assert run("bench", "--help").stdout.count("--weights") == 1, "bench has its own"
+    assert "--weights" not in run("bench", "--help").stdout
 
 
 @pytest.mark.parametrize("wrong", [{"save_every": -1.0}, {"preview_every": float("nan")}, {"batch_size": 0}])

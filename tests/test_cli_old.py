@@ -70,7 +70,7 @@ def test_everything_in_one_go_is_1_where_something_failed(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["import", TOP, "song"], "does not say which model, artist, genre and lyrics it was made with; give"),
+        (["import", TOP, "song"], "does not say which model, artist, genre and lyrics it was made with; pass"),
         (["import", "nowhere", "song"], "there is no file or folder nowhere"),
         (["import", TOP, "song", "--lyrics", "a", "--lyrics-file", "b"], "exclude each other"),
         (["import", TOP, "song", "--model", "2b", "--artist", "a", "--genre", "g"], "there is no model 2b"),

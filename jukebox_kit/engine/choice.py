@@ -1,11 +1,7 @@
-"""Sampling the tokens of a level: choosing each by its logits and the noise, window after window.
-
-Shapes: N songs (items), L tokens. A token not made yet is -1, so that any state of a level can be gone on from.
-"""
+"""How a token is chosen from its logits: temperature, then top-k or top-p, then Gumbel-max with the given noise."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,8 +9,6 @@ from jukebox_kit.errors import RequestError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -31,13 +31,13 @@ def read_recording(path: Path, sr: int, seconds: float | None = None) -> Audio:
         raise AudioError(f"there is no recording {path}.", field="prompt")
     audio, rate = _decode(path, seconds)
     if not audio.size or not np.isfinite(audio).all():
-        raise AudioError(f"{path} holds no usable audio; give a recording with sound in it.", field="prompt")
+        raise AudioError(f"{path} contains no usable audio; choose a recording with sound in it.", field="prompt")
     if rate != sr:
         import librosa  # slow to import, and needed for other rates only
 
         audio = cast(Any, librosa).resample(audio, orig_sr=rate, target_sr=sr)
     if float(np.abs(audio).max()) < SILENCE:
-        raise AudioError(f"{path} is silent; give a recording with sound in it.", field="prompt")
+        raise AudioError(f"{path} is silent; choose a recording with sound in it.", field="prompt")
     return np.clip(audio, -1.0, 1.0).astype(np.float32)
 
 
@@ -122,7 +122,7 @@ def save_audio(audio: Audio, path: str | Path, sr: int | None = None) -> Path:
     rate = sr or int(getattr(audio, "sr", 44100))
     known = {name.lower() for name in cast("dict[str, str]", soundfile.available_formats())} | {"mp3"}
     if path.suffix[1:].lower() not in known:
-        raise AudioError(f"{path.name} does not end in a format that can be written; use wav, flac, mp3 or ogg.")
+        raise AudioError(f"{path.name} has no supported audio file extension; use wav, flac, mp3 or ogg.")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         _encode(path, audio, rate)

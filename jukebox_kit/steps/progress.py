@@ -1,4 +1,4 @@
-"""The settings of a run, its progress, and the speed and time left that follow from it."""
+"""The settings of a run, its progress, and the speed and time left derived from it."""
 
 from __future__ import annotations
 

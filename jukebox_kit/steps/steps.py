@@ -150,7 +150,7 @@ def _planned(song: Song, level: int, model: Model, options: RunSettings) -> RunS
     """Check that a model is the song's, and return the options with as many items at once as the plan says."""
     song.check_model(model)
     plan = plan_step(song, level, model, options.batch_size)
-    model.together = plan.together
+    model.resident_levels = plan.together
     return replace(options, batch_size=plan.batch(level))
 
 

@@ -152,7 +152,7 @@ def test_weights_of_another_part_are_refused() -> None:
     plain = small_prior()
     state = recipe_state(plain)
     state.pop(next(name for name in state if name.endswith("c_fc.w")))
-    with pytest.raises(CheckpointError, match=r"does not take these weights: .*c_fc\.w is not in both"):
+    with pytest.raises(CheckpointError, match=r"cannot load these weights: .*c_fc\.w is not in both"):
         JukeboxPrior(plain.config, plain.vqvae, state, CPU, halved=False)
 
 

@@ -25,16 +25,16 @@ SETTINGS = {"fp16": True, "max_batch_size": 16, "chunk_size": 32}
 
 
 def export_2020(song: Song, folder: Path, model: Model | None = None) -> list[str]:
-    """Write the levels that have codes to an empty or new folder; return what a person should be told.
+    """Write the levels that have codes to an empty or new folder; return notes for the user.
 
     A level's file holds the codes of its level and those above, and of the levels below what was given to start with.
     Raises SongError where the folder holds something, or the song has no codes yet.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise SongError(f"{folder} holds something already; choose another folder for the export.")
+        raise SongError(f"{folder} is not empty; choose another folder for the export.")
     made = {level: _made(song, level) for level in LEVELS}
     if not made[TOP].shape[1]:
-        raise SongError(f"{song.root} has no codes yet; make some with: jukebox-kit resume {song.root}")
+        raise SongError(f"{song.root} has no codes yet; sample some with: jukebox-kit resume {song.root}")
     loaded, store = model or Model.load(song.request.model), LocalStore(folder)
     store.begin()
     labels = [_labels(song, level) for level in LEVELS]
@@ -75,8 +75,8 @@ def _uneven(song: Song, level: int) -> list[str]:
     if min(made) == max(made):
         return []
     return [
-        f"the items of level {level} are not equally far; all were cut to the shortest, {min(made)} tokens: finish "
-        f"the level for the rest."
+        f"the items of level {level} differ in length; all were cut to the shortest, {min(made)} tokens: finish "
+        f"the level to export the rest."
     ]
 
 

@@ -102,7 +102,7 @@ def _check(song: Song, item: int, prior: Prior) -> None:
             f"another model."
         )
     if not song.resolved.labels[TOP].tokens:
-        raise SongError(f"{song.root} has no lyrics to align; make a song with lyrics.")
+        raise SongError(f"{song.root} has no lyrics to align; create a song with lyrics.")
     if not 0 <= item < song.request.items:
         raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {item}.")
 
@@ -171,7 +171,7 @@ def try_alignments(song: Song, prior: Prior, between: Callable[[], None] | None 
         write_alignments(song, prior, between)
     except (RuntimeError, MemoryError) as error:  # torch's own errors of memory are of the first kind
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        log.warning("the lyrics of %s were not aligned (%s); the song is whole without that.", song.root, reason)
+        log.warning("the lyrics of %s were not aligned (%s); the song itself is not affected.", song.root, reason)
         error.__traceback__ = None  # it holds on to what filled the memory
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
