@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import jukebox_kit as jk
 from jukebox_kit.cli.app import app
 from jukebox_kit.song import edits
-from jukebox_kit.song.audio_files import audio_name, picture_name
+from jukebox_kit.song.files import audio_name, picture_name
 from jukebox_kit.song.lyrics.timing import Line
 from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.page.page import Page, PageItem, Sound, page_of, render, write_page

@@ -6,22 +6,8 @@ import hashlib
 
 from jukebox_kit.song.audio import audio_samples
 from jukebox_kit.song.codes import Codes
+from jukebox_kit.song.files import audio_name
 from jukebox_kit.song.song import Song
-
-
-def audio_name(level: int, item: int) -> str:
-    """Return the name of an item's audio file of a level in the song's folder."""
-    return f"level_{level}/item_{item}.wav"
-
-
-def picture_name(level: int, item: int) -> str:
-    """Return the name of the picture of that audio file."""
-    return f"level_{level}/item_{item}.png"
-
-
-def words_name(item: int) -> str:
-    """Return the name of the picture of which words an item's music attends to."""
-    return f"level_2/item_{item}.words.png"
 
 
 def mark_of(codes: Codes) -> str:

@@ -9,8 +9,8 @@ import soundfile
 from jukebox_kit.engine import Model
 from jukebox_kit.model import LEVELS, TOP
 from jukebox_kit.song.audio import Audio, wav_bytes
-from jukebox_kit.song.audio_files import audio_name, mark_of, picture_name, tokens_heard, words_name
-from jukebox_kit.song.files import SPECTROGRAM
+from jukebox_kit.song.audio_files import mark_of, tokens_heard
+from jukebox_kit.song.files import SPECTROGRAM, audio_name, picture_name, words_name
 from jukebox_kit.song.lyrics.alignment import ensure_alignments, read_alignment
 from jukebox_kit.song.page.page import write_page
 from jukebox_kit.song.pictures import heat_map_png, spectrogram_png, strip_png

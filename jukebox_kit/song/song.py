@@ -162,7 +162,7 @@ class Song:
         with self.store.lock():
             content = self.store.read(SONG)
             if content is None:
-                raise SongError(f"{self.root}/song.json is gone; put back a copy of it.")
+                raise SongError(f"{self.root / SONG} is gone; put back a copy of it.")
             self.manifest = Manifest.from_json(content, str(self.root))
             try:
                 self._state = SongState(self.store, self.manifest)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,9 @@ from jukebox_kit.engine import UNMADE, Model
 from jukebox_kit.errors import SongBusyError, SongError
 from jukebox_kit.model import TOP
 from jukebox_kit.song import (
+    SHARD_CODES,
+    SHARD_FACTS,
+    SHARD_NAME,
     Codes,
     EventKind,
     LevelCodes,
@@ -32,13 +34,13 @@ from jukebox_kit.song import (
     format_1_note,
     format_1_request,
     pack_codes,
+    shard_name,
+    shard_pattern,
     unpack_codes,
 )
 from jukebox_kit.song.store import Store, holder, open_store
 from jukebox_kit.steps.level_writer import LevelWriter, layout_now
 from jukebox_kit.steps.progress import RunSettings
-
-NAME = re.compile(r"level_(\d)_rows_(\d+)-(\d+)_([0-9a-f]+)")
 
 Done = TypeVar("Done")
 
@@ -55,17 +57,17 @@ class Shard:
 
     def codes(self, length: int) -> Codes:
         """Return the tokens so far, (rows, length)."""
-        content = self.store.read("codes.safetensors")
+        content = self.store.read(SHARD_CODES)
         if content is None:
             return LevelCodes.blank(len(self.rows), length).codes
-        found = unpack_codes(content, f"{self.store.root}/codes.safetensors").codes
+        found = unpack_codes(content, str(self.store.root / SHARD_CODES)).codes
         if found.shape != (len(self.rows), length):
             raise SongError(f"{self.store.root} holds another number of tokens than its song; delete that folder.")
         return found
 
     def facts(self) -> dict[str, Any]:
         """Return what is recorded of its making: `run`, what its bits depend on, and `notes`."""
-        content = self.store.read("share.json")
+        content = self.store.read(SHARD_FACTS)
         return {"run": None, "notes": []} if content is None else dict(json.loads(content))
 
 
@@ -85,7 +87,7 @@ class ShardWriter(LevelWriter):
         """See LevelWriter."""
         now = rows[self.own]
         if not np.array_equal(now, self.kept):
-            self.share.store.write("codes.safetensors", pack_codes(LevelCodes(now, (0,) * len(now))))
+            self.share.store.write(SHARD_CODES, pack_codes(LevelCodes(now, (0,) * len(now))))
             self.kept = now
 
     def preview(self) -> None:
@@ -104,7 +106,7 @@ class ShardWriter(LevelWriter):
         self._write(self.share.facts() | {"run": now})
 
     def _write(self, facts: dict[str, Any]) -> None:
-        self.share.store.write("share.json", json.dumps(facts, indent=1).encode())
+        self.share.store.write(SHARD_FACTS, json.dumps(facts, indent=1).encode())
 
 
 @contextmanager
@@ -123,7 +125,7 @@ def _begun(song: Song, level: int, rows: range) -> Shard:
     chunks = len(layout_now(song, level).starts)
     if not (rows and rows.step == 1 and rows.start >= 0 and rows.stop <= song.request.items * chunks):
         raise SongError(f"level {level} of {song.root} has rows 0 to {song.request.items * chunks - 1}, not {rows}.")
-    root = song.root / "shares" / f"level_{level}_rows_{rows.start}-{rows.stop - 1}_{_mark(song, level)}"
+    root = song.root / shard_name(level, rows, _mark(song, level))
     store = open_store(root)
     store.begin()
     return Shard(store, level, rows)
@@ -134,17 +136,17 @@ def merge_shards(song: Song, level: int) -> bool:
 
     The song is held. SongBusyError where somebody is at work on a share.
     """
-    paths, shares = sorted((song.root / "shares").glob(f"level_{level}_*")), list[Shard]()
+    paths, shares = sorted(song.root.glob(shard_pattern(level))), list[Shard]()
     if not paths:
         return False
     mark = _mark(song, level)
     for path in paths:
-        named = NAME.fullmatch(path.name)
+        name = SHARD_NAME.fullmatch(path.name)
         who = holder(path)
         if who is not None:
             raise SongBusyError(f"{path} is being worked on by {who}; wait for it or stop it.")
-        if named and named[4] == mark:
-            shares.append(Shard(open_store(path), level, range(int(named[2]), int(named[3]) + 1)))
+        if name and name["mark"] == mark:
+            shares.append(Shard(open_store(path), level, range(int(name["first"]), int(name["last"]) + 1)))
         else:
             _remove(path)
     if shares:
