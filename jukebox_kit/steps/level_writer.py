@@ -29,12 +29,12 @@ class LevelWriter:
     Its rows are the song's items, or the chunks of each in turn.
     """
 
-    def __init__(self, song: Song, level: int, options: RunSettings, model: Model) -> None:
-        self.song, self.level, self.options, self.model = song, level, options, model
-        self.found = song.level(level)
-        self.layout = layout_now(song, level, self.found)
-        self.given = self.layout.given(self.found)
-        self.work = torch.from_numpy(self.layout.rows(self.found).astype(np.int64)).to(model.device)
+    def __init__(self, song: Song, level: int, run: RunSettings, model: Model) -> None:
+        self.song, self.level, self.run, self.model = song, level, run, model
+        self.level_codes = song.level(level)
+        self.layout = layout_now(song, level, self.level_codes)
+        self.given = self.layout.given(self.level_codes)
+        self.work = torch.from_numpy(self.layout.rows(self.level_codes).astype(np.int64)).to(model.device)
         self.saved = self.reported = self.previewed = time.monotonic()
         self.wanted = [item * self.chunks + chunk for item in song.items(level) for chunk in range(self.chunks)]
         self.rows: tuple[int, ...] = ()
@@ -63,30 +63,30 @@ class LevelWriter:
 
     def batches(self) -> list[tuple[int, ...]]:
         """Return the rows to be sampled in batches; items that are whole are alike in how many tokens were given."""
-        found, size = list[tuple[int, ...]](), self.options.batch_size
+        found, size = list[tuple[int, ...]](), self.run.batch_size
         for _, alike in groupby(self.wanted, key=lambda row: self.given[row] if self.chunks == 1 else None):
             group = tuple(alike)
             found += [group[first : first + size] for first in range(0, len(group), size)]
         return found
 
-    def begin(self, rows: tuple[int, ...]) -> torch.Tensor:
+    def start_batch(self, rows: tuple[int, ...]) -> torch.Tensor:
         """Go to the next batch of rows; returns their tokens, to be filled in place."""
         self.rows, self.tokens = rows, self.work[list(rows)]
         return self.tokens
 
     def made(self, position: int) -> None:
         """Take note of a token, made or replayed, at a position of the current rows."""
-        check_stop(self.song, self.options)
+        check_stop(self.song, self.run)
         now = time.monotonic()
         if now - self.reported >= 1 / REPORTS_A_SECOND or position == self.work.shape[1] - 1:
             self.reported = now
-            if self.options.progress:
+            if self.run.progress:
                 before = self.wanted[: self.wanted.index(self.rows[0])]
                 done = self.layout.shown(before) + self.layout.shown(self.rows, position + 1)
-                self.options.progress(Progress(self.level, done, self.layout.shown(self.wanted), self.stood))
-        if now - self.saved >= self.options.save_every:
+                self.run.progress(Progress(self.level, done, self.layout.shown(self.wanted), self.stood))
+        if now - self.saved >= self.run.save_every:
             self.save()
-        if now - self.previewed >= self.options.preview_every:
+        if now - self.previewed >= self.run.preview_every:
             self.save()
             self.preview()
             self.previewed = time.monotonic()
@@ -99,10 +99,10 @@ class LevelWriter:
 
     def keep(self, rows: Codes) -> None:
         """Keep all rows, (rows, L), where they are not what is kept."""
-        if not np.array_equal(rows, self.layout.rows(self.found)):  # tokens that are only replayed stand already
-            found = self.layout.level(self.found, rows)
+        if not np.array_equal(rows, self.layout.rows(self.level_codes)):  # tokens that are only replayed stand already
+            found = self.layout.level(self.level_codes, rows)
             self.song.write_level(self.level, found)
-            self.found = found  # only now: a write that was interrupted is done again
+            self.level_codes = found  # only now: a write that was interrupted is done again
 
     def preview(self) -> None:
         """Write what can be heard so far."""
@@ -114,7 +114,7 @@ class LevelWriter:
 
     def note_run(self, now: dict[str, Any]) -> None:
         """Record what the bits of the tokens to come depend on, and where that differs from what stands already."""
-        song, level, found = self.song, self.level, self.found
+        song, level, found = self.song, self.level, self.level_codes
         before = song.manifest.runs.get(str(level))
         if before == now:
             return

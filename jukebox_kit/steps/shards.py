@@ -74,8 +74,8 @@ class Shard:
 class ShardWriter(LevelWriter):
     """Keeps the rows of a share alone, in its folder."""
 
-    def __init__(self, share: Shard, song: Song, level: int, options: RunSettings, model: Model) -> None:
-        super().__init__(song, level, options, model)
+    def __init__(self, share: Shard, song: Song, level: int, run: RunSettings, model: Model) -> None:
+        super().__init__(song, level, run, model)
         self.share, self.own = share, list(share.rows)
         self.wanted = [row for row in self.wanted if row in share.rows]
         self.kept = share.codes(self.work.shape[1])

@@ -76,7 +76,7 @@ class Finishing:
         def piece() -> str:
             model, options = self.session.loaded_for(song), self.session.options()
             level_2(song, model, options)
-            upsample(song, items, model=model, options=options)
+            upsample(song, items, model=model, run=options)
             if unassign:
                 colab.disconnect([song])
             return "All levels are done."
