@@ -160,7 +160,7 @@ def test_rows_that_a_level_has_not_are_refused(model: Model, tmp_path: Path, row
 
 
 def test_a_share_needs_the_level_above_whole(model: Model, tmp_path: Path) -> None:
-    with pytest.raises(SongError, match="needs level 2 whole"):
+    with pytest.raises(SongError, match="needs level 2 finished"):
         sample_shard(fresh(model, tmp_path / "song"), 1, range(0, 3), model)
 
 

@@ -1,6 +1,6 @@
 """Which characters of the lyrics the model attends to at each moment of a song, by its own alignment layer and head.
 
-`files.ALIGNMENT` holds it for every item, made when level 2 ends, while the top prior is there anyway. It
+level_2/alignment.safetensors holds it for every item, made when level 2 ends, while the top prior is there anyway. It
 can be made again from the codes. A frame's weights lie within one window of the lyrics, so that part alone is kept:
 `item_0.weights` (frames, kept characters) float16, and `item_0.first` (frames,), which character the first of them is.
 """

@@ -140,7 +140,7 @@ class DriveStore:
         if self._files is None:
             there = _whole(self.mount)
             songs = {s.song for s in longest_chain(there)[:1]}
-            here = [s for s in _whole(self._journal) if not songs or s.song in songs] if self._begun() else []
+            here = [s for s in _whole(self._journal) if not songs or s.song in songs] if self._journal_is_ours() else []
             self._chain = longest_chain([*there, *here])
             if not self._chain and (there or here):
                 raise SongError(
@@ -154,7 +154,7 @@ class DriveStore:
             self._files = replayed(self._chain) if self._chain else self._plain()
         return self._files
 
-    def _begun(self) -> bool:
+    def _journal_is_ours(self) -> bool:
         """Return whether the journal is this song's: after the folder was removed or emptied it is another's."""
         if not self._own_journal:
             return True
