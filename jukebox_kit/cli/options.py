@@ -109,6 +109,7 @@ def work(song: Song, last: int, do: Callable[[RunSettings], object], run: RunSet
     from dataclasses import replace
 
     from jukebox_kit.cli.progress import Bars
+    from jukebox_kit.song import PAGE, SPECTROGRAM, audio_name
 
     for note in song.resolved.notes:
         typer.echo(f"note: {note}", err=True)
@@ -118,9 +119,9 @@ def work(song: Song, last: int, do: Callable[[RunSettings], object], run: RunSet
     except KeyboardInterrupt:
         stopped(f"jukebox-kit resume {song.root}")
     for item in song.items(last):
-        typer.echo(song.root / f"level_{last}" / f"item_{item}.wav")
-    typer.echo(song.root / "spectrogram.png")
-    typer.echo(song.root / "index.html")
+        typer.echo(song.root / audio_name(last, item))
+    typer.echo(song.root / SPECTROGRAM)
+    typer.echo(song.root / PAGE)
 
 
 def stopped(command: str) -> None:

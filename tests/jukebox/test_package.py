@@ -112,7 +112,7 @@ def test_a_song_of_one_seed_is_the_same_song(ordered: Path, tmp_path: Path) -> N
             return len(asked) > 90
 
         with pytest.raises(StoppedError):  # in level 1, where it goes on
-            jk.sample(song, model=model, options=jk.RunSettings(stop=stop))
+            jk.sample(song, model=model, run=jk.RunSettings(stop=stop))
         made.append(jk.sample(Song.open(song.root), model=model))
     for level in LEVELS:
         assert np.array_equal(made[0].codes(level), made[1].codes(level))
