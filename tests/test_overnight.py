@@ -222,7 +222,7 @@ def test_a_stop_ends_all_at_once_and_loses_nothing(begin: Callable[..., Song], t
     stopped = work(tmp_path, model, options=jk.RunSettings(stop=lambda: next(asked) > tokens * 1.5))
     assert [(o.song.name, o.end) for o in stopped.outcomes] == [("a", "finished"), ("b", "stopped"), ("c", "stopped")]
     assert "Everything is saved" in stopped.outcomes[1].why
-    assert "before it came to this song" in stopped.outcomes[2].why
+    assert "before it reached this song" in stopped.outcomes[2].why
     assert sum(s.done for s in Song.open(tmp_path / "songs" / "b").status()) == pytest.approx(tokens / 2, abs=5)
     assert [o.end for o in work(tmp_path, model).outcomes] == ["finished", "finished"]
     for name in "abc":

@@ -347,5 +347,5 @@ def test_a_heat_map_takes_lyrics_as_they_are() -> None:
     for frames, weight in ((1, 0.0), (500, 1.0)):
         weights = np.full((frames, characters), weight / characters, np.float32)
         assert heat_map_png(weights, 8.0, lines, "item 0, $ & <").startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="do not make the"):
+    with pytest.raises(ValueError, match="do not match the"):
         heat_map_png(weights, 8.0, lines[:2], "item 0")

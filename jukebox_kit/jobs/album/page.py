@@ -96,7 +96,7 @@ def _read(path: Path, models: dict[str, ModelDefinition]) -> Row:
     stage: Stage = "in progress" if any(shares.values()) else "not started"
     if all(share == 1 for share in shares.values()) and not silent:
         stage = "done"
-    why = f"The audio of level {', '.join(map(str, silent))} is not written yet." if silent else ""
+    why = f"The audio of level {', '.join(map(str, silent))} has not been written yet." if silent else ""
     if holder(path) is not None:
         stage, why = "in progress", "Another process was working on it when this page was written."
     seconds = song.resolved.samples / song.sr
