@@ -1,25 +1,35 @@
 """Everything this package raises on purpose. Each message is one sentence that says what to do next.
 
+An error about one setting, such as a field of `Request` or of `RunSettings`, names it in `field`, so that a form, a
+YAML file and the command line can each point at the place where the user entered it.
+
 JukeboxKitError
- ├─ RequestError        what was asked for cannot be done as asked
+ ├─ RequestError        a request, an option or an argument that cannot be used
  ├─ ConfigurationError  a YAML file or a hyperparameter is wrong
- ├─ CheckpointError     a weights file is missing, damaged, unsafe, or belongs to another part
+ ├─ CheckpointError     a weights file is missing, damaged, unsafe, or belongs to another component
  ├─ LabelError          a name, a lyric or a length that the model cannot take
  ├─ AudioError          a recording that cannot be read or used
  └─ SongError           a song folder that cannot be opened, written or continued
      ├─ SongBusyError   another process is working on the song
-     └─ StoppedError    a person asked for it; everything is saved
+     └─ StoppedError    the user stopped it; everything is saved
 """
 
 from __future__ import annotations
 
 
 class JukeboxKitError(Exception):
-    """Base of all errors that a user can mend."""
+    """Base of all errors that a user can fix.
+
+    field: the name in Python of the setting that the error is about, such as "top_k"; None if it is about no setting.
+    """
+
+    def __init__(self, *args: object, field: str | None = None) -> None:
+        super().__init__(*args)
+        self.field = field
 
 
 class RequestError(JukeboxKitError):
-    """What was asked for cannot be done as asked."""
+    """A request, an option or an argument that cannot be used."""
 
 
 class ConfigurationError(JukeboxKitError):
@@ -27,7 +37,7 @@ class ConfigurationError(JukeboxKitError):
 
 
 class CheckpointError(JukeboxKitError):
-    """A weights file is missing, damaged, unsafe, or belongs to another part."""
+    """A weights file is missing, damaged, unsafe, or belongs to another component."""
 
 
 class LabelError(JukeboxKitError):
@@ -47,4 +57,4 @@ class SongBusyError(SongError):
 
 
 class StoppedError(SongError):
-    """A person asked for it; everything is saved, and the song goes on where it was."""
+    """The user stopped it; everything is saved, and the song resumes where it was."""

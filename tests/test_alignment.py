@@ -22,6 +22,7 @@ from jukebox_kit.model.labels import label_rows
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.edits import extend, undo
+from jukebox_kit.song.files import ALIGNMENT, is_kept
 from jukebox_kit.song.lyrics import alignment as al
 from jukebox_kit.song.lyrics.alignment import (
     Alignment,
@@ -33,7 +34,6 @@ from jukebox_kit.song.lyrics.alignment import (
 )
 from jukebox_kit.song.lyrics.timing import Line, line_spans
 from jukebox_kit.song.song import Song
-from jukebox_kit.song.store.drive import is_kept
 
 REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "lyrics": "la la la", "seed": 3}
 SIZE = 12  # tokens a frame of the tiny model: 0.096 seconds
@@ -156,7 +156,7 @@ def test_level_2_ends_with_its_alignment_and_no_other_step_makes_one(tmp_path: P
         assert kept is not None
         assert (kept.text, kept.frame_seconds) == (made.text, made.frame_seconds)
         assert np.array_equal(kept.weights, made.weights.astype(np.float16))
-    file = song.root / al.NAME
+    file = song.root / ALIGNMENT
     before = file.stat().st_mtime_ns
     jk.level_1(jk.level_2(song, loaded), loaded)
     ensure_alignments(song)
@@ -168,7 +168,7 @@ def test_a_stale_or_damaged_alignment_is_never_used(tmp_path: Path, loaded: Mode
     ensure_alignments(song, loaded)
     first = read_alignment(song, 1)
     assert first is not None
-    kept = (song.root / al.NAME).read_bytes()
+    kept = (song.root / ALIGNMENT).read_bytes()
     codes = song.codes(2).copy()
     codes[1, 100] ^= 1
     song.write_level(2, LevelCodes(codes, (0, 0)))
@@ -183,9 +183,9 @@ def test_a_stale_or_damaged_alignment_is_never_used(tmp_path: Path, loaded: Mode
     assert read_alignment(song, 0) is None
     undo(song)
     assert read_alignment(song, 0) is not None
-    now = (song.root / al.NAME).read_bytes()
+    now = (song.root / ALIGNMENT).read_bytes()
     for damaged in (kept, now[:-7], now[:5], b"", now[:-9] + bytes([now[-9] ^ 64]) + now[-8:]):
-        (song.root / al.NAME).write_bytes(damaged)
+        (song.root / ALIGNMENT).write_bytes(damaged)
         assert read_alignment(song, 1) is None
     ensure_alignments(song, loaded)
     assert read_alignment(song, 1) is not None
@@ -195,12 +195,12 @@ def test_it_is_no_part_of_what_a_mount_must_keep(
     tmp_path: Path, tiny: Path, loaded: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert is_kept("level_2/codes.safetensors")
-    assert not is_kept(al.NAME)
+    assert not is_kept(ALIGNMENT)
     monkeypatch.setenv("JUKEBOX_KIT_STORE", "segments")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     song = jk.level_2(Song.create(tmp_path / "song", loaded, model=tiny, seconds=0.3, **REQUEST), loaded)
     assert read_alignment(Song.open(song.root), 0) is not None
-    (song.root / al.NAME).unlink()
+    (song.root / ALIGNMENT).unlink()
     assert read_alignment(Song.open(song.root), 0) is None
     assert not any(b"alignment" in file.read_bytes() for file in (song.root / "segments").iterdir())
 
@@ -225,7 +225,7 @@ def test_a_song_is_whole_without_it(
     assert (song.root / "level_2" / "item_0.wav").exists()
     assert "were not aligned" in caplog.text
     assert "Tried" not in caplog.text
-    assert not (song.root / al.NAME).exists()
+    assert not (song.root / ALIGNMENT).exists()
     monkeypatch.undo()
     ensure_alignments(song, loaded)
     assert read_alignment(song, 0) is not None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jukebox_kit.song import files
 from tests.conftest import TESTS
 
 ROOT = TESTS.parent
@@ -112,3 +113,54 @@ def test_the_library_does_not_print() -> None:
     for path in SOURCES:
         calls = [n for n in ast.walk(parsed(path)) if isinstance(n, ast.Call)]
         assert not any(isinstance(c.func, ast.Name) and c.func.id == "print" for c in calls), path.name
+
+
+FOLDERS = {files.VERSIONS, files.EXPORTS, files.SEGMENTS, files.SHARDS}  # also plain words: names only within a path
+NAMES = {files.SONG, files.PAGE, files.SPECTROGRAM, files.PROMPT, files.LOCK, files.SHARD_CODES, files.SHARD_FACTS}
+
+
+def paths(tree: ast.Module) -> Iterator[str]:
+    """Yield the string constants that may be paths, {} standing for what an f-string puts in; no docstrings."""
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
+    parts |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(str(v.value) if isinstance(v, ast.Constant) else "{}" for v in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
+            text = node.value
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and isinstance(node.right, ast.Constant):
+            text = f"/{node.right.value!s}"
+        else:
+            continue
+        if " " not in text:
+            yield text
+
+
+def spells_a_name(text: str) -> bool:
+    """Return whether a path names a file or folder of a song."""
+    parts = text.split("/")
+    return (
+        not NAMES.isdisjoint(parts)
+        or text.startswith(files.LEASE_PREFIX)
+        or (len(parts) > 1 and not FOLDERS.isdisjoint(parts))
+        or re.search(r"level_(\d|\{\})(/item_\{\}\.|/codes\.|/alignment\.|_rows_)", text) is not None
+    )
+
+
+NOT_SONGS = PACKAGE / "model"  # knows of no songs; its folders of checkpoints have a lock of their own
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in SOURCES if path != PACKAGE / "song" / "files.py" and not path.is_relative_to(NOT_SONGS)],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_names_of_files_in_a_song_are_spelled_in_one_place(path: Path) -> None:
+    assert [text for text in paths(parsed(path)) if spells_a_name(text)] == []
+
+
+@pytest.mark.parametrize(
+    "source", ['root / "shares"', 'f"{root}/song.json"', '"index.html"', 'f"level_{n}/item_{m}.png"', '".lease-a"']
+)
+def test_a_spelled_name_is_seen(source: str) -> None:
+    assert any(spells_a_name(text) for text in paths(ast.parse(f"x = {source}")))

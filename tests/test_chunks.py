@@ -164,7 +164,7 @@ def test_each_piece_is_a_song_of_its_own_there(pieced: Song, whole: Song, model:
         other,
         until=1,
         model=Model.load(model.source, "cpu", engine="plain"),
-        options=jk.RunSettings(batch_size=1),
+        run=jk.RunSettings(batch_size=1),
         chunks=3,
     )
     assert same(other.level(1), found)
@@ -185,7 +185,7 @@ def stopped(song: Song, model: Model, tokens: int, level: int = 1, batch: int = 
     asked = iter(range(tokens))
     options = jk.RunSettings(batch_size=batch, stop=lambda: next(asked, None) is None)
     with pytest.raises(StoppedError):
-        jk.upsample(song, until=level, model=model, options=options, chunks=3)
+        jk.upsample(song, until=level, model=model, run=options, chunks=3)
     return Song.open(song.root)
 
 
@@ -243,7 +243,7 @@ def test_status_and_progress_tell_what_is_made(
     song, seen = copy(base, tmp_path / "song"), list[jk.Progress]()
     options = jk.RunSettings(progress=seen.append, stop=lambda: len(seen) == 60)
     with pytest.raises(StoppedError):
-        jk.upsample(song, until=1, model=model, options=options, chunks=3)
+        jk.upsample(song, until=1, model=model, run=options, chunks=3)
     status = Song.open(song.root).status()[1]
     assert seen[-1] == jk.Progress(1, status.done - 6, status.total), "the last token was not reported any more"
     found = song.level(1)
@@ -252,7 +252,7 @@ def test_status_and_progress_tell_what_is_made(
     state = page_of(song).state[1]
     assert state.share == status.done / status.total
     assert standings(tmp_path)[0].left[1] == status.total - status.done
-    jk.upsample(song, until=1, model=model, options=jk.RunSettings(progress=seen.append))
+    jk.upsample(song, until=1, model=model, run=jk.RunSettings(progress=seen.append))
     after = [p.done for p in seen[60:]]
     assert after == sorted(after)
     assert after[-1] == status.total == 2 * TOTAL
@@ -457,5 +457,5 @@ def test_the_shell_takes_chunks(
     capsys.readouterr()
     assert shell(monkeypatch, "upsample", song.root, "--chunks", "0") == 1
     assert (
-        capsys.readouterr().err == "jukebox-kit: chunks must be from 1 to 64, one number or two for levels 0 and 1.\n"
+        capsys.readouterr().err == "jukebox-kit: --chunks must be from 1 to 64, one number or two for levels 0 and 1.\n"
     )

@@ -70,7 +70,7 @@ def test_everything_in_one_go_is_1_where_something_failed(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["import", TOP, "song"], "does not say which model, artist, genre and lyrics it was made with; give"),
+        (["import", TOP, "song"], "does not say which model, artist, genre and lyrics it was made with; pass"),
         (["import", "nowhere", "song"], "there is no file or folder nowhere"),
         (["import", TOP, "song", "--lyrics", "a", "--lyrics-file", "b"], "exclude each other"),
         (["import", TOP, "song", "--model", "2b", "--artist", "a", "--genre", "g"], "there is no model 2b"),
@@ -82,7 +82,10 @@ def test_everything_in_one_go_is_1_where_something_failed(
         (["export", "nowhere", "run", "--as", "2020", "--stereo"], "require --format; omit them or --as"),
         (["export", "nowhere", "run", "--as", "2020", "--loudness", "-14"], "require --format; omit them"),
         (["export", "nowhere", "--format", "mp3"], "nowhere is not a song folder"),
-        (["export", "nowhere", "--format", "mp3", "--items", "0,x"], "items takes whole numbers, separated by commas"),
+        (
+            ["export", "nowhere", "--format", "mp3", "--items", "0,x"],
+            "--items takes whole numbers, separated by commas",
+        ),
         (["export", "nowhere", "--format", "mp3", "--level", "0"], "there is no 0; level takes level_2, level_1"),
     ],
 )

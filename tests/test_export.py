@@ -110,14 +110,14 @@ def test_items_that_are_not_equally_far_are_cut_and_that_is_said(mini: Path, tmp
     found.codes[0, found.given[0] : found.given[0] + 50] = 1
     song.write_level(1, found)
     (note,) = export_2020(song, tmp_path / "run")
-    assert "the items of level 1 are not equally far; all were cut to the shortest, 200 tokens" in note
+    assert "the items of level 1 differ in length; all were cut to the shortest, 200 tokens" in note
 
 
 def test_refusals(mini: Path, tiny: Path, tmp_path: Path) -> None:
     song = one(OLD_RUN, tmp_path / "song", mini)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
-    with pytest.raises(SongError, match="holds something already; choose another folder"):
+    with pytest.raises(SongError, match="is not empty; choose another folder"):
         export_2020(song, tmp_path / "full")
     with pytest.raises(SongError, match="has no codes yet"):
         export_2020(Song.create(tmp_path / "new", model=tiny, seconds=0.3), tmp_path / "run")

@@ -124,7 +124,7 @@ def test_a_co_composer_file_and_more_seconds(mini: Path, tmp_path: Path) -> None
     outcome = imported(path, tmp_path / "song", mini, seconds=0.3, total_seconds=100)[0]
     song = outcome.song
     assert song is not None
-    assert "copies of one, as after a pick" in outcome.notes[0]
+    assert "are identical, as after choosing one" in outcome.notes[0]
     assert song.manifest.came_from["kind"] == "co-composer"
     assert song.resolved.labels[2].total == 4410000
     assert status(song)[0] == (264, 3 * 103)
@@ -237,7 +237,7 @@ def test_a_whole_drive_in_one_go(mini: Path, tmp_path: Path) -> None:
         assert sum(f"{name}.pth.tar" in sentence for sentence in failed) == 1
     again = imported(drive, tmp_path / "songs", mini)
     assert [o.failed for o in again if not o.song] == failed
-    assert all("was imported before, and is left as it is" in o.notes[0] for o in again if o.song)
+    assert all("was imported before and is unchanged" in o.notes[0] for o in again if o.song)
 
 
 @pytest.mark.parametrize(
@@ -264,18 +264,18 @@ def test_what_is_no_old_file_is_refused_in_a_sentence(
 EMPTY = torch.zeros(1, 0, dtype=torch.int64)
 TOP = torch.arange(20)[None]
 ODD: dict[str, tuple[object, str]] = {
-    "two levels": ([EMPTY, TOP], "no list of three levels"),
-    "no tensors": ([1, 2, 3], "no table of codes"),
-    "one row": ([EMPTY, EMPTY, TOP[0]], "no table of codes"),
-    "no codes": ([EMPTY, EMPTY, EMPTY], "no codes of level 2"),
-    "floats": ([EMPTY, EMPTY, TOP.float()], "numbers that are no codes"),
-    "too high": ([EMPTY, EMPTY, TOP * 100], r"has a code 1900, and mini knows 0 to 63"),
-    "wraps to a code in int16": ([EMPTY, EMPTY, TOP * 65536], r"has a code 1245184, and mini"),
-    "negative": ([EMPTY, TOP - 1, TOP], r"level 1 .* has a code -1, and mini"),
+    "two levels": ([EMPTY, TOP], "a list of three levels"),
+    "no tensors": ([1, 2, 3], "is not a table of codes"),
+    "one row": ([EMPTY, EMPTY, TOP[0]], "is not a table of codes"),
+    "no codes": ([EMPTY, EMPTY, EMPTY], "no level 2 codes"),
+    "floats": ([EMPTY, EMPTY, TOP.float()], "numbers that are not codes"),
+    "too high": ([EMPTY, EMPTY, TOP * 100], r"contains code 1900, but mini has 0 to 63"),
+    "wraps to a code in int16": ([EMPTY, EMPTY, TOP * 65536], r"contains code 1245184, but mini"),
+    "negative": ([EMPTY, TOP - 1, TOP], r"level 1 .* contains code -1, but mini"),
     "rows": ([EMPTY, TOP.repeat(2, 1), TOP.repeat(3, 1)], "2 items at one level and 3 at another"),
     "huge": ([EMPTY, EMPTY, torch.zeros(1, 1, dtype=torch.int64).expand(1000, 10**9)], "more than any song has"),
-    "weights": ({"model": {"w": TOP}}, "holds a model's weights, not a song"),
-    "else": ({"step": 1}, "holds something else than a song"),
+    "weights": ({"model": {"w": TOP}}, "contains a model's weights, not a song"),
+    "else": ({"step": 1}, "is not a song; pass a file"),
 }
 
 
@@ -314,7 +314,7 @@ def test_what_the_files_do_not_say_is_asked_for(mini: Path, tmp_path: Path) -> N
     path = OLD_FORMATS / "zs-top-level-final.t"
     (outcome,) = import_songs(path, tmp_path / "song", ImportOverrides(artist="a"))
     assert "does not say which model, genre and lyrics it was made with" in outcome.failed
-    assert outcome.failed.endswith("give --model, --genre and --lyrics or --lyrics-file.")
+    assert outcome.failed.endswith("pass --model, --genre and --lyrics or --lyrics-file.")
     asked: list[str] = []
 
     def ask(what: str, where: Path) -> str:
@@ -341,8 +341,8 @@ def test_labels_tell_the_model(tmp_path: Path) -> None:
 def test_lengths_that_do_not_fit_are_refused_with_what_does(mini: Path, tmp_path: Path) -> None:
     path = OLD_FORMATS / "zs-top-level-final.t"
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"seconds": 0.2}, "holds 0.256 seconds; give at least as many"),
-        ({"seconds": float("nan")}, "holds 0.256 seconds"),
+        ({"seconds": 0.2}, "is 0.256 seconds long; pass at least as many"),
+        ({"seconds": float("nan")}, "is 0.256 seconds long"),
         ({"total_seconds": 20}, "choose at least 60 and under 600 seconds"),
         ({"seconds": 0.3, "total_seconds": 0.28}, "choose at least 60"),
     ]
@@ -355,11 +355,11 @@ def test_lengths_that_do_not_fit_are_refused_with_what_does(mini: Path, tmp_path
 def test_a_target_with_another_song_and_places_with_nothing(mini: Path, tmp_path: Path) -> None:
     one(OLD_FORMATS / "zs-top-level-final.t", tmp_path / "song", mini)
     (outcome,) = imported(OLD_RUN, tmp_path / "song", mini)
-    assert "holds another song already; choose another folder" in outcome.failed
+    assert "already contains another song; choose another folder" in outcome.failed
     for place, sentence in (
         (tmp_path / "nowhere", "there is no file or folder"),
-        (TESTS / "manifest", "holds no songs of other programs"),
-        (tmp_path / "song", "is a song of this toolkit already"),
+        (TESTS / "manifest", "contains no songs of other programs"),
+        (tmp_path / "song", "is already a song of this toolkit"),
     ):
         with pytest.raises(SongError, match=sentence):
             imported(place, tmp_path / "other", mini)

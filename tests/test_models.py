@@ -125,7 +125,7 @@ def test_no_gpu_is_a_sentence() -> None:
 
 @pytest.mark.parametrize("device", ["mps", "xpu", "meta", "abacus", "mps:0", "cpu:x"])
 def test_an_unsupported_device_is_one_sentence(device: str) -> None:
-    with pytest.raises(RequestError, match=f"device {device} is not supported; choose cpu, cuda or cuda:N, or leave"):
+    with pytest.raises(RequestError, match=f"device {device} is not supported; choose cpu, cuda or cuda:N, or omit"):
         Model.load("demo", device)
 
 

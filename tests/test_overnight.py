@@ -88,7 +88,7 @@ def test_where_songs_stand(begin: Callable[..., Song], tmp_path: Path) -> None:
     assert found["a"].left[2] == int(0.2 * 16000) // 128 * 2
     assert found["b"].model == found["a"].model != ""
     assert found["c"].begun.startswith("20")
-    assert found["d"].why == "the audio of level 1 is not written yet."
+    assert found["d"].why == "the audio of level 1 has not been written yet."
     assert "is damaged; put back a copy of it" in found["e"].why
     assert "cannot be read (IndexError" in found["f"].why
     assert found["g"].why.startswith(f"process {os.getpid()} on")
@@ -106,7 +106,7 @@ def test_orders() -> None:
     assert names(order([c, b, a], "name")) == ["a", "b", "c"]
     assert names(order([a, b, c], "oldest")) == ["c", "a", "b"]
     assert names(order([replace(a, left=b.left), b])) == ["a", "b"], "of those alike the first by name"
-    with pytest.raises(RequestError, match="there is no order newest; order takes soonest, name, oldest"):
+    with pytest.raises(RequestError, match="unknown order newest; choose soonest, name, oldest"):
         order([a], "newest")
 
 
@@ -161,8 +161,8 @@ def test_failing_songs_do_not_stop_the_others(
     why = {o.song.name: o.why for o in report.ended("failed")}
     assert "song.json is damaged" in why["b"]
     assert "failed unexpectedly (ZeroDivisionError: by night)" in why["c"]
-    assert "there is not memory enough" in why["d"]
-    assert "there is not memory enough" in why["e"]
+    assert "not enough memory" in why["d"]
+    assert "not enough memory" in why["e"]
     assert "OSError: gone" in why["f"]
     assert "ZeroDivisionError: by night" in caplog.text
     assert len(loads) == 3, "once, and again where memory had run out, as the next song needs it"
@@ -222,7 +222,7 @@ def test_a_stop_ends_all_at_once_and_loses_nothing(begin: Callable[..., Song], t
     stopped = work(tmp_path, model, options=jk.RunSettings(stop=lambda: next(asked) > tokens * 1.5))
     assert [(o.song.name, o.end) for o in stopped.outcomes] == [("a", "finished"), ("b", "stopped"), ("c", "stopped")]
     assert "Everything is saved" in stopped.outcomes[1].why
-    assert "before it came to this song" in stopped.outcomes[2].why
+    assert "before it reached this song" in stopped.outcomes[2].why
     assert sum(s.done for s in Song.open(tmp_path / "songs" / "b").status()) == pytest.approx(tokens / 2, abs=5)
     assert [o.end for o in work(tmp_path, model).outcomes] == ["finished", "finished"]
     for name in "abc":
@@ -281,7 +281,7 @@ def test_overnight_in_the_shell(
     for folder, options, sentence in (
         (tmp_path / "empty", [], "holds no songs; pass the folder that contains them"),
         (tmp_path / "nowhere", [], "there is no folder"),
-        (songs, ["--order", "newest"], "there is no order newest"),
+        (songs, ["--order", "newest"], "unknown order newest"),
         (songs, ["--until", "level_7"], "there is no level_7"),
     ):
         assert shell(monkeypatch, "overnight", folder, *options) == 1

@@ -134,7 +134,7 @@ def test_a_cpu_that_cannot_pack_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     ("fields", "words"),
     [
         ({"weights": "int4"}, "float32, float16, int8, not int4"),
-        ({"engine": "quick"}, "no engine quick; choose fast"),
+        ({"engine": "quick"}, "unknown engine quick; choose fast"),
         ({"engine": "graph"}, "graph needs a GPU"),
         ({"engine": "fused"}, "fused needs a GPU"),
         ({"device": "abacus"}, "device abacus is not supported"),

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import jukebox_kit as jk
 from jukebox_kit.cli.app import app
 from jukebox_kit.song import edits
-from jukebox_kit.song.audio_files import audio_name, picture_name
+from jukebox_kit.song.files import audio_name, picture_name
 from jukebox_kit.song.lyrics.timing import Line
 from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.page.page import Page, PageItem, Sound, page_of, render, write_page
@@ -120,7 +120,7 @@ def test_a_growing_level_is_shown_as_far_as_it_can_be_heard(
 
     stop = RunSettings(progress=progress, preview_every=0.02, stop=lambda: len(stopped) > 120)
     with pytest.raises(jk.JukeboxKitError, match="Everything is saved"):
-        jk.level_1(song, options=stop)
+        jk.level_1(song, run=stop)
     page = page_of(Song.open(song.root))
     assert levels_of(page) == [[1, 2], [1, 2]]
     level_1, level_2 = page.items[0].sounds
@@ -347,5 +347,5 @@ def test_a_heat_map_takes_lyrics_as_they_are() -> None:
     for frames, weight in ((1, 0.0), (500, 1.0)):
         weights = np.full((frames, characters), weight / characters, np.float32)
         assert heat_map_png(weights, 8.0, lines, "item 0, $ & <").startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="do not make the"):
+    with pytest.raises(ValueError, match="do not match the"):
         heat_map_png(weights, 8.0, lines[:2], "item 0")

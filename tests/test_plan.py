@@ -175,7 +175,7 @@ def test_steps_follow_the_plan(tiny: Path, tmp_path: Path, monkeypatch: pytest.M
     only(monkeypatch, "float32", 2, (0, 1))
     jk.sample(song, model=model)
     assert batches == [2, 1] * 3
-    assert model.held == ("level_0", "level_1", "vqvae")
+    assert model.loaded == ("level_0", "level_1", "vqvae")
     assert {run["batch"] for run in song.manifest.runs.values()} == {2}
 
 

@@ -69,7 +69,7 @@ def test_song_json_tells_request_and_what_became_of_it(whole: Song) -> None:
 def test_batch_splits_and_engines_make_the_same_song(whole: Song, tiny: Path, tmp_path: Path, batch: int) -> None:
     song = Song.create(tmp_path / "song", model=tiny, items=2, **REQUEST)
     jk.level_2(song, jk.Model.load(tiny, engine="plain"), jk.RunSettings(batch_size=batch))
-    jk.level_1(song, options=jk.RunSettings(batch_size=batch))
+    jk.level_1(song, run=jk.RunSettings(batch_size=batch))
     assert np.array_equal(song.codes(2), whole.codes(2))
     assert np.array_equal(song.codes(1), whole.codes(1))
 
@@ -86,7 +86,7 @@ def test_who_asks_for_a_stop_gets_it_at_the_next_token_with_everything_saved(
         return len(asked) >= tokens
 
     with pytest.raises(StoppedError, match="Everything is saved"):
-        jk.level_2(song, options=jk.RunSettings(stop=stop))
+        jk.level_2(song, run=jk.RunSettings(stop=stop))
     assert song.level(2).made == (tokens, tokens)
     assert same_codes(jk.sample(Song.open(song.root)), whole)
 
@@ -105,7 +105,7 @@ def test_an_interrupt_in_the_middle_of_a_save_loses_nothing(
 
     monkeypatch.setattr(song, "write_level", interrupt_once)
     with pytest.raises(KeyboardInterrupt):
-        jk.level_2(song, options=jk.RunSettings(save_every=0.0))
+        jk.level_2(song, run=jk.RunSettings(save_every=0.0))
     assert song.level(2).made == (interrupted[0],) * 2
     assert interrupted[0] > 0
     assert same_codes(jk.sample(Song.open(song.root)), whole)
@@ -126,7 +126,7 @@ def test_an_exception_in_the_middle_keeps_what_is_made(
             raise ThrownError
 
     with pytest.raises(ThrownError):
-        jk.sample(song, options=jk.RunSettings(progress=stop))
+        jk.sample(song, run=jk.RunSettings(progress=stop))
     half = song.status()[1]
     assert half.total // 3 < half.done < half.total
     assert same_codes(jk.sample(Song.open(song.root)), whole)
@@ -144,7 +144,7 @@ def test_previews_can_be_heard_on_the_way_and_give_way_to_the_whole(
             raise ThrownError
 
     with pytest.raises(ThrownError):
-        jk.level_1(song, options=jk.RunSettings(progress=stop, preview_every=0.01))
+        jk.level_1(song, run=jk.RunSettings(progress=stop, preview_every=0.01))
     preview = soundfile.info(song.root / "level_1" / "item_1.wav").frames
     assert 0 < preview < song.resolved.samples
     song.write_level(1, whole.level(1))  # as if it had been stopped after the last token and before the audio

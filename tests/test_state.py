@@ -57,10 +57,10 @@ def test_so_does_a_step_that_is_resumed(song: Song, monkeypatch: pytest.MonkeyPa
         return len(asked) >= 30
 
     with pytest.raises(StoppedError):
-        level_1(song, options=jk.RunSettings(stop=stop))
+        level_1(song, run=jk.RunSettings(stop=stop))
     resumed = Song.open(song.root)
     reads = count_reads(resumed, monkeypatch)
-    level_1(resumed, options=jk.RunSettings(save_every=0.0))
+    level_1(resumed, run=jk.RunSettings(save_every=0.0))
     assert max(reads.values()) <= 2, reads
 
 

@@ -90,7 +90,7 @@ def test_warming_up_leaves_nothing_behind(order: str) -> None:
 
 def test_a_step_that_cannot_be_captured_names_the_switch() -> None:
     prior = small_prior()
-    with pytest.raises(RequestError, match="--engine fused, or cached") as raised:
+    with pytest.raises(RequestError, match="--engine fused or --engine cached") as raised:
         loop_of(prior, 1, SamplingParams()).capture()
     assert raised.value.__cause__ is not None
 

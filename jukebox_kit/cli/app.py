@@ -101,8 +101,14 @@ def main() -> None:
     try:
         app()
     except JukeboxKitError as error:
-        typer.echo(f"jukebox-kit: {error}", err=True)
+        typer.echo(f"jukebox-kit: {sentence_of(error)}", err=True)
         sys.exit(1)
+
+
+def sentence_of(error: JukeboxKitError) -> str:
+    """Return an error's message; a field that it begins with is written as the option: `--top-k must be …`."""
+    sentence, option = str(error), (error.field or "").replace("_", "-")
+    return f"--{sentence}" if option and sentence.startswith(f"{option} ") else sentence
 
 
 def _terminated(_number: int, _frame: object) -> None:

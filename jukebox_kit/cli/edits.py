@@ -159,14 +159,14 @@ def page(
     folders: Annotated[list[Path], typer.Argument(help="Song folders, or folders of song folders.")],
 ) -> None:
     """Write the pages of songs, index.html, from their current state."""
-    from jukebox_kit.song import Song, find_songs
-    from jukebox_kit.song.page import NAME, write_page
+    from jukebox_kit.song import PAGE, Song, find_songs
+    from jukebox_kit.song.page import write_page
 
     for folder in find_songs(folders):
         song = Song.open(folder)
         with song.locked():
             write_page(song)
-        typer.echo(folder / NAME)
+        typer.echo(folder / PAGE)
 
 
 def _changes(

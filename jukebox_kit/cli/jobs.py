@@ -69,13 +69,14 @@ def _make(read: Album, settings: AlbumSettings, ranks: World, as_json: bool) -> 
     """Sample an album; returns the exit code, the same on all ranks."""
     from jukebox_kit.jobs.album import Told, album_made, table
     from jukebox_kit.jobs.album import as_json as plain
+    from jukebox_kit.song import PAGE
 
     began = time.monotonic()
     with album_made(read, settings, ranks, Told(read)) as works:
         if works is not None:
             found = plain(read, works, time.monotonic() - began) | {"ranks": ranks.size}
             typer.echo(json.dumps(found, indent=1) if as_json else "\n".join(table(works)))
-            typer.echo(read.folder / "index.html", err=True)
+            typer.echo(read.folder / PAGE, err=True)
         code = _code(works or ())
     return code if ranks.mpi is None else int(ranks.mpi.bcast(code))
 

@@ -109,6 +109,7 @@ def work(song: Song, last: int, do: Callable[[RunSettings], object], run: RunSet
     from dataclasses import replace
 
     from jukebox_kit.cli.progress import Bars
+    from jukebox_kit.song import PAGE, SPECTROGRAM, audio_name
 
     for note in song.resolved.notes:
         typer.echo(f"note: {note}", err=True)
@@ -118,9 +119,9 @@ def work(song: Song, last: int, do: Callable[[RunSettings], object], run: RunSet
     except KeyboardInterrupt:
         stopped(f"jukebox-kit resume {song.root}")
     for item in song.items(last):
-        typer.echo(song.root / f"level_{last}" / f"item_{item}.wav")
-    typer.echo(song.root / "spectrogram.png")
-    typer.echo(song.root / "index.html")
+        typer.echo(song.root / audio_name(last, item))
+    typer.echo(song.root / SPECTROGRAM)
+    typer.echo(song.root / PAGE)
 
 
 def stopped(command: str) -> None:
@@ -152,7 +153,7 @@ def numbers(name: str, text: str, counts: tuple[int, ...]) -> tuple[float, ...]:
         values = ()
     if len(values) not in counts:
         wanted = "three numbers for levels 0,1,2" if counts == (3,) else "one number, or three for levels 0,1,2"
-        raise RequestError(f"{name} takes {wanted}, separated by commas, not {text!r}.")
+        raise RequestError(f"{name} takes {wanted}, separated by commas, not {text!r}.", field=name.replace("-", "_"))
     return values
 
 
@@ -161,7 +162,7 @@ def whole_numbers(name: str, text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise RequestError(f"{name} takes whole numbers, separated by commas, not {text!r}.") from None
+        raise RequestError(f"{name} takes whole numbers, separated by commas, not {text!r}.", field=name) from None
 
 
 def chunks_of(text: str | None) -> tuple[int, ...] | None:

@@ -1,11 +1,7 @@
-"""Sampling the tokens of a level: choosing each by its logits and the noise, window after window.
-
-Shapes: N songs (items), L tokens. A token not made yet is -1, so that any state of a level can be gone on from.
-"""
+"""How a token is chosen from its logits: temperature, then top-k or top-p, then Gumbel-max with the given noise."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,8 +9,6 @@ from jukebox_kit.errors import RequestError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,13 +21,15 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
-            raise RequestError(f"temperature must be above 0, not {self.temperature:g}; 0.98 is usual.")
+            raise RequestError(
+                f"temperature must be above 0, not {self.temperature:g}; 0.98 is usual.", field="temperature"
+            )
         if self.top_k is not None and self.top_p is not None:
-            raise RequestError("top-k and top-p exclude each other; give one of them.")
+            raise RequestError("top-k cannot be combined with top-p; give one of them.", field="top_k")
         if self.top_k is not None and self.top_k < 1:
-            raise RequestError(f"top-k must be at least 1, not {self.top_k}.")
+            raise RequestError(f"top-k must be at least 1, not {self.top_k}.", field="top_k")
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise RequestError(f"top-p must be above 0 and at most 1, not {self.top_p:g}.")
+            raise RequestError(f"top-p must be above 0 and at most 1, not {self.top_p:g}.", field="top_p")
 
     @property
     def only_temperature(self) -> bool:

@@ -1,7 +1,4 @@
-"""Sampling the tokens of a level: choosing each by its logits and the noise, window after window.
-
-Shapes: N songs (items), L tokens. A token not made yet is -1, so that any state of a level can be gone on from.
-"""
+"""Chooses the decoder and the token loop that fit a prior, a batch and a placement."""
 
 from __future__ import annotations
 
@@ -38,7 +35,9 @@ def make_decoder(prior: Prior, songs: int, placement: Placement, depth: int | No
             return (SmallDecoder if small(prior) else LargeDecoder)(prior, songs, depth)
         except Exception as error:  # a compiler may fail in any way, and plain operations are there
             short = " ".join(str(error).split())[:200]
-            log.warning("a part's step could not be compiled (%s: %s)", type(error).__name__, short)
+            log.warning(
+                "the step could not be compiled (%s: %s); using plain operations instead", type(error).__name__, short
+            )
     decoder = CachedDecoder(prior, songs, depth=depth)
     if placement.fused:
         fuse(decoder)

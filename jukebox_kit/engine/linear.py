@@ -1,8 +1,8 @@
-"""Linear layers in the forms that a device multiplies fastest.
+"""Linear layers stored in the layouts that a device multiplies fastest: transposed, packed and int8.
 
 Transposed: the weights of one output are contiguous, as the fused kernels need. torch multiplies them as fast as the
-released form, so prefill and plain operations use them too, and so does int8 without a packed form. Packed: prepacked
-for oneDNN or FBGEMM on a CPU, including int8.
+released layout, so prefill and plain operations use them too, and so does int8 without a packed layout. Packed:
+prepacked for oneDNN or FBGEMM on a CPU, including int8.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def packed(plain: PlainLinear, weights: str) -> Linear:
     if weights == "float32":
         return Float32Linear(plain) if plain.w.numel() >= LARGE and _onednn_packs() else plain
     if not can_pack(weights):
-        raise RequestError(f"this torch keeps no weights in {weights} on this kind of CPU; choose float32.")
+        raise RequestError(f"this version of torch does not support {weights} weights on this CPU; choose float32.")
     return Float16Linear(plain) if weights == "float16" else Int8Linear(plain)
 
 

@@ -1,11 +1,10 @@
-"""Sampling the tokens of a level: choosing each by its logits and the noise, window after window.
+"""The token loop: chooses, feeds and reads out the tokens of a batch, window by window.
 
-Shapes: N songs (items), L tokens. A token not made yet is -1, so that any state of a level can be gone on from.
+Shapes: N rows of the batch. A token not sampled yet is -1, so that sampling can resume from any state of a level.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,8 +17,6 @@ from jukebox_kit.engine.decoder import CachedDecoder, Decoder
 from jukebox_kit.engine.noise import Noise
 from jukebox_kit.engine.windows import UNMADE
 from jukebox_kit.model import Conditioning
-
-log = logging.getLogger(__name__)
 
 READ_OUT = 16  # tokens of each song that a GPU makes before they are read
 

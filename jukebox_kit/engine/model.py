@@ -36,14 +36,14 @@ Part = TypeVar("Part", bound=nn.Module)
 class Model:
     """One model on one device.
 
-    `together`: the levels whose priors stay loaded beside each other. Of all others one is held at a time, as they are
-    used one after another.
+    resident_levels: the levels whose priors stay loaded at the same time. The others are used one after another, so
+    only one of them is loaded at a time.
     """
 
     def __init__(self, source: str, definition: ModelDefinition, placement: Placement) -> None:
         self.source, self.definition, self.placement, self.device = source, definition, placement, placement.device
-        self.together: tuple[int, ...] = ()
-        self._held: dict[int, Prior] = {}
+        self.resident_levels: tuple[int, ...] = ()
+        self._priors: dict[int, Prior] = {}
 
     @classmethod
     def load(
@@ -75,26 +75,26 @@ class Model:
         return self.prior(len(self.definition.priors) - 1)
 
     def prior(self, level: int) -> Prior:
-        """Return a level's prior, letting go of those that are not to be held together with it."""
-        for other in set(self._held) - {level}:
-            if not {other, level} <= set(self.together):
-                del self._held[other]
+        """Return a level's prior, unloading those that need not stay loaded beside it."""
+        for other in set(self._priors) - {level}:
+            if not {other, level} <= set(self.resident_levels):
+                del self._priors[other]
                 if self.device.type == "cuda":
-                    torch.cuda.empty_cache()  # its maps' blocks fit no other part's
-        if level not in self._held:
-            self._held[level] = self._loaded(blank_prior(self.definition, level), PARTS[level + 1])
-        return self._held[level]
+                    torch.cuda.empty_cache()  # the freed blocks fit no other prior's layers
+        if level not in self._priors:
+            self._priors[level] = self._loaded(blank_prior(self.definition, level), PARTS[level + 1])
+        return self._priors[level]
 
     def let_go(self) -> None:
-        """Hold no prior any more."""
-        self._held.clear()
+        """Unload all priors."""
+        self._priors.clear()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     @property
-    def held(self) -> tuple[str, ...]:
-        """The parts that are loaded, of PARTS."""
-        return tuple(PARTS[level + 1] for level in sorted(self._held)) + (PARTS[:1] if "vqvae" in vars(self) else ())
+    def loaded(self) -> tuple[str, ...]:
+        """The components that are loaded, of PARTS."""
+        return tuple(PARTS[level + 1] for level in sorted(self._priors)) + (PARTS[:1] if "vqvae" in vars(self) else ())
 
     def fingerprints(self) -> dict[str, str]:
         """Return a fingerprint of each part's file."""

@@ -1,7 +1,8 @@
-"""The sampling noise: a pure function of (seed, level, item, position, code), so that a song can be picked up anywhere.
+"""The sampling noise: a pure function of (seed, level, item, position, code), so that sampling can resume anywhere.
 
-Philox4x32-10 with the constants of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011). In 64-bit
-integer arithmetic of torch, which gives the same bits on every device.
+Philox4x32-10 with the constants of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011), in 64-bit
+integer arithmetic of torch, which gives the same bits on every device. Also the tables and kernel that supply the noise
+to the token loop, position by position.
 """
 
 from __future__ import annotations

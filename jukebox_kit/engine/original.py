@@ -34,7 +34,7 @@ def package() -> str:
     found = next((name for name in PACKAGES if importlib.util.find_spec(name)), None)
     if found is None:
         raise RequestError(
-            'the engine jukebox is the jukebox package, which is not installed: pip install "jukebox_kit[jukebox]".'
+            'the engine jukebox needs the jukebox package, which is not installed: pip install "jukebox_kit[jukebox]".'
         )
     return found
 
@@ -77,7 +77,7 @@ class JukeboxPrior(Prior):
     ) -> None:
         """Make it of weights by their released names; halved: computes its transformer in float16."""
         if not isinstance(config.attn_order, int):
-            raise ConfigurationError("the jukebox package has no order of attention patterns by name; use 2, 10 or 12.")
+            raise ConfigurationError("the jukebox package has no named attention orders; use 2, 10 or 12.")
         with torch.device("meta"):
             super().__init__(config, vqvae)
         for name in list(self._modules):
@@ -218,4 +218,4 @@ def _take(part: nn.Module, state: dict[str, Tensor]) -> None:
     missing = [name for name in found.missing_keys if not name.endswith("x_out.weight")]  # tied to the embedding
     if missing or found.unexpected_keys:
         odd = (missing or list(found.unexpected_keys))[0]
-        raise CheckpointError(f"the jukebox package does not take these weights: {odd} is not in both.")
+        raise CheckpointError(f"the jukebox package cannot load these weights: {odd} is not in both.")

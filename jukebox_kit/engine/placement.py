@@ -1,4 +1,4 @@
-"""Where and how a model runs: its device, the precision of its weights, and its engine."""
+"""Where and how a model runs: its device, weight precision and engine, and the number of CPU threads."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from jukebox_kit.model import PriorConfig
 WEIGHTS = ("float32", "float16", "int8")
 
 ENGINES = {
-    "fast": "all that the device can",
+    "fast": "everything the device supports",
     "cached": "buffers of fixed size, plain operations",
     "graph": "on a GPU, a step as one CUDA graph of plain operations",
     "fused": "on a GPU, fused kernels without a graph",
-    "plain": "the full forward for every token; slow, the truth",
-    "jukebox": "on a GPU, the jukebox package's, to compare with",
+    "plain": "the full forward pass for every token; slow, the reference",
+    "jukebox": "on a GPU, the original jukebox package, for comparison",
 }
 
 GPU_ONLY = {
@@ -40,13 +40,13 @@ class Placement:
 
     def __post_init__(self) -> None:
         if self.weights not in WEIGHTS:
-            raise RequestError(f"weights are kept as {', '.join(WEIGHTS)}, not {self.weights}.")
+            raise RequestError(f"the precision must be one of {', '.join(WEIGHTS)}, not {self.weights}.")
         if self.engine not in ENGINES:
-            raise RequestError(f"there is no engine {self.engine}; choose {', '.join(ENGINES)}.")
+            raise RequestError(f"unknown engine {self.engine}; choose {', '.join(ENGINES)}.")
         if self.engine in GPU_ONLY and self.device.type != "cuda":
             raise RequestError(GPU_ONLY[self.engine])
         if self.engine == "jukebox" and self.weights == "int8":
-            raise RequestError("the jukebox package keeps weights as float32 or float16, not int8.")
+            raise RequestError("the jukebox package supports float32 and float16 weights, not int8.")
 
     @classmethod
     def of(
@@ -63,7 +63,7 @@ class Placement:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype that maps compute in where their weights are not packed."""
+        """The dtype in which linear layers compute if their weights are not packed."""
         if self.weights == "int8":
             return torch.float32 if self.on_cpu else torch.float16
         return torch.float16 if self.weights == "float16" else torch.float32
@@ -103,9 +103,9 @@ def usable_device(name: str | torch.device | None) -> torch.device:
     with suppress(RuntimeError):  # torch does not know the name
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device is None or device.type not in ("cpu", "cuda"):
-        raise RequestError(f"the device {name} is not supported; choose cpu, cuda or cuda:N, or leave it out.")
+        raise RequestError(f"the device {name} is not supported; choose cpu, cuda or cuda:N, or omit it.")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise RequestError("there is no GPU that torch can use; leave the device out or choose cpu.")
+        raise RequestError("there is no GPU that torch can use; omit the device or choose cpu.")
     if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
         known = ", ".join(f"cuda:{number}" for number in range(torch.cuda.device_count()))
         raise RequestError(f"there is no GPU {device}; this machine has {known}.")
@@ -117,7 +117,7 @@ SMALL_LINEAR = 2**18  # weights of a linear layer
 
 @contextmanager
 def threads_for(config: PriorConfig) -> Iterator[None]:
-    """Use one thread where the maps are so small that handing work to a second one takes longer than the work."""
+    """Use one thread if the linear layers are so small that sharing the work would take longer than doing it."""
     before = torch.get_num_threads()
     if config.prior_width**2 < SMALL_LINEAR:
         torch.set_num_threads(1)

@@ -1,11 +1,11 @@
-"""Sampling the tokens of a level: choosing each by its logits and the noise, window after window.
+"""Samples a level of a batch: its windows in order, each conditioned on its labels and upper codes.
 
-Shapes: N songs (items), L tokens. A token not made yet is -1, so that any state of a level can be gone on from.
+Shapes: N rows of the batch, L tokens. A token not sampled yet is -1, so that sampling can resume from any state of a
+level.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,8 +18,6 @@ from jukebox_kit.engine.loop import Rows, TokenLoop, _unwatched
 from jukebox_kit.engine.placement import Placement
 from jukebox_kit.engine.windows import UNMADE, LevelPlan
 from jukebox_kit.model import Labels, Prior, label_rows
-
-log = logging.getLogger(__name__)
 
 ON_CPU = Placement(torch.device("cpu"))
 

@@ -92,7 +92,7 @@ def order(
     another order.
     """
     if by not in ORDERS:
-        raise RequestError(f"there is no order {by}; order takes {', '.join(ORDERS)}.")
+        raise RequestError(f"unknown order {by}; choose {', '.join(ORDERS)}.")
     costs = seconds_per_token or dict.fromkeys(LEVELS, 1.0)
 
     def rank(standing: Standing) -> tuple[float, str, str]:
@@ -120,9 +120,9 @@ def bring_old(
     return tuple(told)
 
 
-def by_plan(song: Song, held: Model | None) -> Model:
-    """Return the model for a song by the plan of memory: `held`, the one loaded already, where it serves."""
-    return load_planned(song, loaded=held)
+def by_plan(song: Song, loaded: Model | None) -> Model:
+    """Return the model for a song by the memory planner: `loaded`, the one loaded already, if it fits."""
+    return load_planned(song, loaded=loaded)
 
 
 def work_through(
@@ -152,7 +152,7 @@ def work_through(
 
 
 def ended(path: Path, work: Callable[[], object]) -> tuple[Ended, str]:
-    """Do some work on a song, whatever becomes of it; returns how it ended, and where it did not finish, why."""
+    """Run some work on a song and catch its errors; returns how it ended, and why if it did not finish."""
     try:
         work()
     except StoppedError as error:
@@ -162,29 +162,29 @@ def ended(path: Path, work: Callable[[], object]) -> tuple[Ended, str]:
     except JukeboxKitError as error:
         return "failed", str(error)
     except (MemoryError, torch.OutOfMemoryError):
-        return "failed", f"there is not memory enough for {path}; free some, or use a smaller model."
-    except Exception as error:  # whatever it is, the other songs are not to wait until morning for nothing
+        return "failed", f"not enough memory for {path}; free some, or use a smaller model."
+    except Exception as error:  # one unexpected failure must not stop the remaining songs
         log.debug("%s", path, exc_info=True)
         what = f"{type(error).__name__}: {error}"
         log.error("%s failed unexpectedly: %s", path, what)
-        return "failed", f"{path} failed unexpectedly ({what}); what is saved of it stands: resume it by itself."
+        return "failed", f"{path} failed unexpectedly ({what}); its saved progress is kept; resume it separately."
     return "finished", ""
 
 
 class _Night:
-    """The work on many songs: the model held between them, and what became of each."""
+    """The work on many songs: the model kept loaded between them, and the outcome of each."""
 
     def __init__(self, load: Loader, options: RunSettings, told: Callable[[Outcome], None], until: int) -> None:
         self.load, self.options, self.told, self.until = load, options, told, until
         self.outcomes: list[Outcome] = []
-        self.held: Model | None = None
+        self.loaded: Model | None = None
         self.stopped = False
 
     def did(self, path: Path, last: bool) -> bool:
         """Work on a song and tell what became of it; False where it is busy and this is not the last try."""
         if self.stopped or (self.options.stop is not None and self.options.stop()):
             self.stopped = True
-            self._end(Outcome(path, "stopped", "the work was stopped before it came to this song."))
+            self._end(Outcome(path, "stopped", "the run was stopped before it reached this song."))
             return True
         began, since = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), time.monotonic()
         self.told(Outcome(path, "working", began=began))
@@ -200,10 +200,10 @@ class _Night:
         def work() -> None:
             song = Song.open(path)
             try:
-                self.held = self.load(song, self.held)
-                sample(song, self.until, self.held, self.options)
+                self.loaded = self.load(song, self.loaded)
+                sample(song, self.until, self.loaded, self.options)
             except (MemoryError, torch.OutOfMemoryError):
-                self.held = None  # the next song begins with all the memory there is
+                self.loaded = None  # so that the next song starts with all memory free
                 raise
 
         return ended(path, work)
@@ -218,7 +218,7 @@ def _standing(path: Path, until: int) -> Standing:
         return _stands(Song.open(path), path, until)
     except JukeboxKitError as error:
         return Standing(path, "unreadable", why=str(error))
-    except Exception as error:  # a folder that somebody filled by hand is not to hide the others
+    except Exception as error:  # one bad folder must not hide the others
         return Standing(path, "unreadable", why=f"{path} cannot be read ({type(error).__name__}: {error}).")
 
 
@@ -230,8 +230,8 @@ def _stands(song: Song, path: Path, until: int) -> Standing:
     made = tuple(found[level].done / len(song.items(level)) * hops[level] / sr for level in LEVELS)
     total = (song.resolved.samples / sr,) * len(LEVELS)
     state: Literal["done", "unfinished", "busy"] = "unfinished" if any(left[until:]) or silent else "done"
-    why = f"the audio of level {', '.join(silent)} is not written yet." if silent else ""
+    why = f"the audio of level {', '.join(silent)} has not been written yet." if silent else ""
     who = holder(path)
     if who is not None:
-        state, why = "busy", f"{who} works on it."
+        state, why = "busy", f"{who} is working on it."
     return Standing(path, state, song.request.model, made, total, left, song.manifest.history[0].when, why)

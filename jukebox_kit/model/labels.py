@@ -199,11 +199,12 @@ def label_rows(
     return torch.tensor(rows, dtype=torch.long, device=device)
 
 
-def check_total(total_seconds: float, config: PriorConfig) -> None:
-    """Raise LabelError where a song's total length is outside what a top prior knows."""
+def check_total(total_seconds: float, config: PriorConfig, field: str = "total_seconds") -> None:
+    """Raise LabelError, about `field`, if a song's total length is outside the range that a top prior knows."""
     low, high = config.min_duration, config.max_duration
     if low is not None and high is not None and not low <= total_seconds < high:
         raise LabelError(
             f"a total length of {total_seconds:g} seconds is outside this model's range: choose at least {low:g} and "
-            f"under {high:g} seconds."
+            f"under {high:g} seconds.",
+            field=field,
         )

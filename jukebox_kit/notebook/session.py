@@ -11,7 +11,7 @@ from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.model import TOP
 from jukebox_kit.notebook.background import State, Worker, worker
-from jukebox_kit.song import Song, find_songs
+from jukebox_kit.song import SONG, Song, find_songs
 from jukebox_kit.steps import RunSettings, load_for, load_planned
 
 PREVIEW_EVERY = 60.0  # seconds; somebody sits there and listens
@@ -114,6 +114,6 @@ def begun_below(song: Song) -> bool:
 
 def _changed_at(folder: Path) -> float:
     try:
-        return (folder / "song.json").stat().st_mtime
+        return (folder / SONG).stat().st_mtime
     except OSError:
         return 0.0

@@ -4,7 +4,6 @@ from .audio import audio_bytes as audio_bytes
 from .audio import read_recording as read_recording
 from .audio import save_audio as save_audio
 from .audio import wav_bytes as wav_bytes
-from .audio_files import audio_name as audio_name
 from .audio_files import tokens_heard as tokens_heard
 from .chunks import Layout as Layout
 from .chunks import chunks_at as chunks_at
@@ -28,6 +27,15 @@ from .edits import visit as visit
 from .export import FORMATS as FORMATS
 from .export import best_audio as best_audio
 from .export import export_audio as export_audio
+from .files import PAGE as PAGE
+from .files import SHARD_CODES as SHARD_CODES
+from .files import SHARD_FACTS as SHARD_FACTS
+from .files import SHARD_NAME as SHARD_NAME
+from .files import SONG as SONG
+from .files import SPECTROGRAM as SPECTROGRAM
+from .files import audio_name as audio_name
+from .files import shard_name as shard_name
+from .files import shard_pattern as shard_pattern
 from .format_1 import format_1_note as format_1_note
 from .format_1 import format_1_request as format_1_request
 from .history import EventKind as EventKind

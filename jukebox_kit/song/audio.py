@@ -24,20 +24,20 @@ PIECE = 2**16  # samples handed to an encoder at once: that of ogg overflows the
 def read_recording(path: Path, sr: int, seconds: float | None = None) -> Audio:
     """Return the first `seconds` of a recording as mono at rate `sr`, (samples,) float32 in [-1, 1].
 
-    Any format and rate that soundfile or librosa reads; channels are averaged. AudioError where the file is missing,
-    unreadable, empty or silent.
+    Any format and rate that soundfile or librosa reads; channels are averaged. AudioError, about the field `prompt`,
+    if the file is missing, unreadable, empty or silent.
     """
     if not path.is_file():
-        raise AudioError(f"there is no recording {path}.")
+        raise AudioError(f"there is no recording {path}.", field="prompt")
     audio, rate = _decode(path, seconds)
     if not audio.size or not np.isfinite(audio).all():
-        raise AudioError(f"{path} holds no usable audio; give a recording with sound in it.")
+        raise AudioError(f"{path} contains no usable audio; choose a recording with sound in it.", field="prompt")
     if rate != sr:
         import librosa  # slow to import, and needed for other rates only
 
         audio = cast(Any, librosa).resample(audio, orig_sr=rate, target_sr=sr)
     if float(np.abs(audio).max()) < SILENCE:
-        raise AudioError(f"{path} is silent; give a recording with sound in it.")
+        raise AudioError(f"{path} is silent; choose a recording with sound in it.", field="prompt")
     return np.clip(audio, -1.0, 1.0).astype(np.float32)
 
 
@@ -61,7 +61,8 @@ def _decode_by_librosa(path: Path, seconds: float | None) -> tuple[Audio, int]:
             audio, rate = cast(Any, librosa).load(path, sr=None, mono=True, duration=seconds)
     except Exception as error:  # librosa's readers raise whatever theirs do
         raise AudioError(
-            f"{path} cannot be read as audio ({type(error).__name__}); convert it to WAV, FLAC or MP3."
+            f"{path} cannot be read as audio ({type(error).__name__}); convert it to WAV, FLAC or MP3.",
+            field="prompt",
         ) from None
     return np.asarray(audio, np.float32), int(rate)
 
@@ -121,7 +122,7 @@ def save_audio(audio: Audio, path: str | Path, sr: int | None = None) -> Path:
     rate = sr or int(getattr(audio, "sr", 44100))
     known = {name.lower() for name in cast("dict[str, str]", soundfile.available_formats())} | {"mp3"}
     if path.suffix[1:].lower() not in known:
-        raise AudioError(f"{path.name} does not end in a format that can be written; use wav, flac, mp3 or ogg.")
+        raise AudioError(f"{path.name} has no supported audio file extension; use wav, flac, mp3 or ogg.")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         _encode(path, audio, rate)

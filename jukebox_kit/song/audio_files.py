@@ -1,4 +1,4 @@
-"""Which codes an audio file plays: kept in song.json beside it, so that none is taken for what it no longer is."""
+"""Which codes an audio file was decoded from: recorded in song.json, so that an outdated file is recognised."""
 
 from __future__ import annotations
 
@@ -6,33 +6,19 @@ import hashlib
 
 from jukebox_kit.song.audio import audio_samples
 from jukebox_kit.song.codes import Codes
+from jukebox_kit.song.files import audio_name
 from jukebox_kit.song.song import Song
 
 
-def audio_name(level: int, item: int) -> str:
-    """Return the name of an item's audio file of a level in the song's folder."""
-    return f"level_{level}/item_{item}.wav"
-
-
-def picture_name(level: int, item: int) -> str:
-    """Return the name of the picture of that audio file."""
-    return f"level_{level}/item_{item}.png"
-
-
-def words_name(item: int) -> str:
-    """Return the name of the picture of which words an item's music attends to."""
-    return f"level_2/item_{item}.words.png"
-
-
 def mark_of(codes: Codes) -> str:
-    """Return what song.json keeps of the codes (tokens,) that an audio file was decoded from."""
+    """Return what song.json records of the codes (tokens,) that an audio file was decoded from."""
     return f"{len(codes)} {hashlib.sha256(codes.tobytes()).hexdigest()}"
 
 
 def tokens_heard(song: Song, level: int, item: int, made: Codes) -> int:
-    """Return how many of an item's codes, made (tokens,) so far, its audio file of that level plays, from the start.
+    """Return how many of an item's codes so far, `made` (tokens,), its audio file of that level plays from the start.
 
-    0 where there is no such file, where it is not whole, or where it plays other codes: those from before an edit.
+    0 if there is no such file, it is incomplete, or it plays other codes, such as those from before an edit.
     """
     name = audio_name(level, item)
     mark = song.manifest.sounds.get(name, "")

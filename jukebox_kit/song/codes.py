@@ -41,10 +41,10 @@ class Join:
 
 @dataclass(frozen=True, eq=False)
 class LevelCodes:
-    """A level's codes, (items, tokens) int16, UNMADE where none is made yet.
+    """A level's codes, (items, tokens) int16, UNMADE where none is sampled yet.
 
-    given: for each item how many tokens were not sampled by the level's present plan (a prompt, an import, what stood
-    before an edit): they are the model's context and are never sampled again. joins: where chunks meet, in order;
+    given: for each item how many tokens were not sampled by the level's present plan (a prompt, an import, what was
+    there before an edit): they are the model's context and are never sampled again. joins: where chunks meet, in order;
     others: there the tokens that the level does not show, shaped as the codes, UNMADE elsewhere. While chunks grow,
     codes are unmade between them: what can be read from the left is `made`.
     """
@@ -66,7 +66,7 @@ class LevelCodes:
 
     @classmethod
     def blank(cls, items: int, tokens: int) -> LevelCodes:
-        """Return a level of which nothing is made."""
+        """Return a level of which nothing is sampled."""
         return cls(np.full((items, tokens), UNMADE, np.int16), (0,) * items)
 
     @classmethod
@@ -76,7 +76,7 @@ class LevelCodes:
 
     @property
     def made(self) -> tuple[int, ...]:
-        """For each item how many tokens from its start are made."""
+        """For each item how many tokens from its start are sampled or given."""
         unmade = self.codes == UNMADE
         return tuple(int(row.argmax()) if row.any() else row.size for row in unmade)
 

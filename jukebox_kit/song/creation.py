@@ -1,4 +1,4 @@
-"""What a song begins with: a free folder or one with the same request, a prompt, or codes that were made elsewhere."""
+"""Checks before a song is created, and what it starts from: a prompt, or codes that were sampled elsewhere."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 
 def check_free(store: Store) -> None:
-    """Raise SongError where a new song may not be made in a folder; what a creation cut short left there may go."""
+    """Raise SongError if a folder cannot take a new song; what an interrupted creation left there is no obstacle."""
     root = store.root
     if store.read(SONG) is not None:
         raise SongError(f"{root} holds a song already; choose another folder.")
-    there = [path.name for path in root.iterdir()] if root.is_dir() else []
-    if not all(name in OWN_NAMES or name.startswith(OWN_PREFIXES) for name in there):
+    names = [path.name for path in root.iterdir()] if root.is_dir() else []
+    if not all(name in OWN_NAMES or name.startswith(OWN_PREFIXES) for name in names):
         raise SongError(f"{root} holds something that is not a song; choose another folder.")
     for level in range(3):
         name = codes_name(level)
         content = store.read(name)
-        found = None if content is None else unpack_codes(content, f"{root}/{name}")
-        if found is not None and found.sampled:
+        codes = None if content is None else unpack_codes(content, f"{root}/{name}")
+        if codes is not None and codes.sampled:
             raise SongError(f"{root} holds codes but no song.json; put that file back, or choose another folder.")
 
 
 def check_same(root: Path, holds: Request, asked: Request) -> None:
-    """Raise SongError where the song that a folder holds was asked for otherwise."""
+    """Raise SongError if the song in a folder has another request."""
     before, now = dataclasses.asdict(holds), dataclasses.asdict(asked)
     changed = [name for name in before if before[name] != now[name]]
     if changed:
@@ -47,7 +47,7 @@ def check_same(root: Path, holds: Request, asked: Request) -> None:
 
 
 def check_codes(codes: Codes, level: int, asked: Request, resolved: Resolved, definition: ModelDefinition) -> None:
-    """Raise SongError for codes (items, tokens) that are none of the model or do not fit into the request."""
+    """Raise SongError for codes (items, tokens) that are not of this model or do not fit the request."""
     plan, bins = resolved.plans[level], definition.vqvae.l_bins
     if codes.ndim != 2 or len(codes) != asked.items or codes.shape[1] > plan.total:
         raise SongError(
@@ -59,21 +59,24 @@ def check_codes(codes: Codes, level: int, asked: Request, resolved: Resolved, de
 
 
 def read_prompt(asked: Request, resolved: Resolved, model: Model) -> Audio:
-    """Return the prompt cut to whole tokens of the top level; AudioError where it leaves nothing to sample."""
+    """Return the prompt cut to whole tokens of the top level; AudioError if it leaves nothing to sample."""
     assert asked.prompt is not None
     vqvae = model.definition.vqvae
     audio = read_recording(Path(asked.prompt), vqvae.sr, asked.prompt_seconds)
     samples = len(audio) // vqvae.hops[-1] * vqvae.hops[-1]
     if not samples:
-        raise AudioError(f"{asked.prompt} is shorter than one token, {vqvae.hops[-1] / vqvae.sr:.3f} seconds.")
+        raise AudioError(
+            f"{asked.prompt} is shorter than one token, {vqvae.hops[-1] / vqvae.sr:.3f} seconds.", field="prompt"
+        )
     if samples >= resolved.samples:
         raise AudioError(
             f"the prompt of {samples / vqvae.sr:.2f} seconds leaves nothing of {asked.seconds:g} seconds to sample; "
-            f"ask for more seconds, or cut the prompt with prompt-seconds."
+            f"ask for more seconds, or cut the prompt with prompt-seconds.",
+            field="prompt",
         )
     return audio[:samples]
 
 
 def write_given(store: Store, level: int, codes: LevelCodes, resolved: Resolved) -> None:
-    """Keep codes as the given beginning of a level."""
+    """Save codes as the given start of a level."""
     store.write(codes_name(level), pack_codes(codes.resized(resolved.plans[level].total)))

@@ -1,4 +1,4 @@
-"""A song's audio for the world: in the usual formats, at a loudness, in stereo, or as stems for a studio program."""
+"""Export of a song's audio: in the usual formats, at a loudness, in stereo, or as stems for a studio program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jukebox_kit.song.store.local import LocalStore
 
 FORMATS = ("wav", "flac", "mp3", "ogg", "stems")
 
-FADE = 0.05  # seconds in which one level gives way to the next
+FADE = 0.05  # seconds over which one level is cross-faded into the next
 
 CEILING = 10 ** (-1 / 20)  # the peak that a gain may reach, -1 dBFS
 
@@ -32,7 +32,7 @@ PAN = np.sqrt(0.5)  # the middle in both channels, at equal power
 
 @dataclass(frozen=True)
 class Exported:
-    """The files that were written, and what a person should be told, one sentence each."""
+    """The files that were written, and notes for the user, one sentence each."""
 
     paths: tuple[Path, ...]
     notes: tuple[str, ...] = ()
@@ -41,8 +41,8 @@ class Exported:
 def best_audio(song: Song, item: int, model: Model | None = None) -> Audio:
     """Return an item's audio at the best level that each moment has so far, (samples,) float32, not clipped.
 
-    Level 0 as far as it is made, then level 1, then level 2; where one ends it is cross-faded into the next over 50 ms
-    at equal power. Empty where nothing is made. It reads the codes, so it is right while a level grows.
+    Level 0 as far as it is sampled, then level 1, then level 2; where one ends it is cross-faded into the next over
+    50 ms at equal power. Empty if nothing is sampled. It reads the codes, so it is correct while a level grows.
     """
     loaded = model or Model.load(song.request.model)
     best = np.zeros(0, np.float32)
@@ -66,12 +66,12 @@ def export_audio(
 
     target: a folder, `exports` in the song's own if left out. format: wav, flac, mp3, ogg, or stems: 24-bit WAV files
     of every item and level, all as long as the song, to be laid over each other. items: those chosen, all that have
-    something made if left out. level: one alone in place of the best at each moment. normalise: integrated loudness
-    (BS.1770) in LUFS; a gain that would bring a peak above -1 dBFS is limited to that, and the notes say so. stereo:
-    three items as left, centre and right.
+    anything sampled if left out. level: a single level in place of the best at each moment. normalise: integrated
+    loudness (BS.1770) in LUFS; a gain that would bring a peak above -1 dBFS is limited to that, and the notes say so.
+    stereo: three items as left, centre and right.
 
-    Raises RequestError for what does not go together, SongError where nothing is made yet or the place will not do,
-    AudioError where a format cannot be written.
+    Raises RequestError for options that exclude each other, SongError if nothing is sampled yet or the target cannot be
+    used, AudioError if a format cannot be written.
     """
     if format not in FORMATS:
         raise RequestError(f"there is no format {format}; format takes {', '.join(FORMATS)}.")
@@ -106,10 +106,10 @@ def loudness(audio: Audio, sr: int) -> float | None:
     """
     if not len(audio):
         return None
-    # Half a sample less than there is, as the meter refuses a block that is longer than the audio by a rounding.
+    # Half a sample less, as the meter refuses a block that is longer than the audio by a rounding error.
     meter = pyloudnorm.Meter(sr, block_size=min(BLOCK, (len(audio) - 0.5) / sr))
-    found = float(meter.integrated_loudness(np.asarray(audio, np.float64)))
-    return found if np.isfinite(found) else None
+    lufs = float(meter.integrated_loudness(np.asarray(audio, np.float64)))
+    return lufs if np.isfinite(lufs) else None
 
 
 def _made(song: Song, level: int, item: int) -> int:
@@ -118,7 +118,7 @@ def _made(song: Song, level: int, item: int) -> int:
 
 
 def _joined(first: Audio, longer: Audio, fade: int) -> Audio:
-    """Return `first` going on as `longer`, which has the same beginning; both (samples,)."""
+    """Return `first` continued by `longer`, which starts at the same moment; both (samples,)."""
     end = len(first)
     start = max(0, end - fade)
     angle = (np.arange(end - start, dtype=np.float32) + 0.5) / max(1, end - start) * (np.pi / 2)
@@ -127,21 +127,21 @@ def _joined(first: Audio, longer: Audio, fade: int) -> Audio:
 
 
 def _chosen(song: Song, items: tuple[int, ...] | None, level: int | None) -> tuple[int, ...]:
-    """Return the items to write; SongError where there are none such, or nothing of them is made."""
+    """Return the items to write; SongError if one does not exist or has nothing sampled."""
     if level is not None and level not in LEVELS:
         raise RequestError(f"there is no level {level}; the levels are 0, 1 and 2.")
     levels = LEVELS if level is None else (level,)
-    there = tuple(i for i in range(song.request.items) if any(song.level(one).made[i] for one in levels))
-    wanted = there if items is None else tuple(dict.fromkeys(items))
-    wrong = [item for item in wanted if not 0 <= item < song.request.items]
+    sampled = tuple(i for i in range(song.request.items) if any(song.level(one).made[i] for one in levels))
+    chosen = sampled if items is None else tuple(dict.fromkeys(items))
+    wrong = [item for item in chosen if not 0 <= item < song.request.items]
     if wrong or items == ():
         raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {wrong or 'none'}; choose of those.")
-    lacking = [item for item in wanted if item not in there]
-    if lacking or not wanted:
+    lacking = [item for item in chosen if item not in sampled]
+    if lacking or not chosen:
         what = f"item {lacking[0]} of {song.root}" if lacking else f"{song.root}"
         where = "" if level is None else f" at level {level}"
         raise SongError(f"{what} has nothing made{where} yet; make it with: jukebox-kit resume {song.root}")
-    return wanted
+    return chosen
 
 
 def _writer(song: Song, target: str | Path | None) -> Callable[[str, bytes], Path]:
@@ -173,7 +173,7 @@ def _stems(
             if not _made(song, one, item):
                 continue
             audio = song.audio(one, item, model)
-            whole = np.pad(audio, (0, song.resolved.samples - len(audio)))  # all end together, made or not
+            whole = np.pad(audio, (0, song.resolved.samples - len(audio)))  # all stems have the same length
             tags = _tags(song, f"{song.root.absolute().name}, item {item}, level {one}")
             yield write(f"item_{item}_level_{one}.wav", audio_bytes(whole, song.sr, "wav", "PCM_24", tags))
 
@@ -189,28 +189,28 @@ def _panned(three: list[Audio]) -> Audio:
     return np.stack([left + PAN * centre, right + PAN * centre], 1).astype(np.float32)
 
 
-def _settled(audio: Audio, sr: int, wanted: float | None, mixed: bool) -> tuple[Audio, str]:
-    """Return audio at its loudness, never above full scale, and what should be said of that."""
+def _settled(audio: Audio, sr: int, target: float | None, mixed: bool) -> tuple[Audio, str]:
+    """Return audio at its loudness, never above full scale, and a note on what was changed, or an empty one."""
     peak = float(np.abs(audio).max(initial=0.0))
-    if wanted is None:
+    if target is None:
         # A single item above full scale is clipped, as its file in the song's folder is; a sum is turned down.
         if not mixed or peak <= 1:
             return np.clip(audio, -1.0, 1.0), ""
         return audio / peak, f"was turned down by {20 * np.log10(peak):.1f} dB, so that the sum does not clip."
-    found = loudness(audio, sr)
-    if found is None:
+    measured = loudness(audio, sr)
+    if measured is None:
         return np.clip(audio, -1.0, 1.0), "is too quiet for its loudness to be measured, and is left as it is."
-    gain = 10 ** ((wanted - found) / 20)
+    gain = 10 ** ((target - measured) / 20)
     if gain * peak <= CEILING:
         return (audio * gain).astype(np.float32), ""
     limited = CEILING / peak
-    reached = found + 20 * np.log10(limited)
-    note = f"is at {reached:.1f} LUFS, not {wanted:g}: louder, its peaks would be above -1 dBFS."
+    reached = measured + 20 * np.log10(limited)
+    note = f"is at {reached:.1f} LUFS, not {target:g}: louder, its peaks would be above -1 dBFS."
     return (audio * limited).astype(np.float32), note
 
 
 def _tags(song: Song, title: str) -> dict[str, str]:
-    """Return what a file says of itself; it says as well that nobody of that name plays in it."""
+    """Return a file's tags, which say as well that the named artist does not play in it."""
     asked = song.request
     model = song.definition.name
     artist = "Jukebox" if asked.artist == "unknown" else f"Jukebox in the style of {asked.artist}"

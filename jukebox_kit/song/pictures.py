@@ -73,7 +73,7 @@ def heat_map_png(weights: NDArray[np.float32], seconds: float, lines: Sequence[s
 
     frames, characters = weights.shape
     if not frames or sum(len(line) + 1 for line in lines) - 1 != characters:
-        raise ValueError(f"{len(lines)} lines do not make the {characters} characters of {frames} frames")
+        raise ValueError(f"{len(lines)} lines do not match the {characters} characters of {frames} frames")
     starts = np.cumsum([0, *(len(line) + 1 for line in lines)])
     named = [(int(start), line) for start, line in zip(starts[:-1], lines, strict=True) if line.strip()]
     named = named[:: math.ceil(len(named) / 60) or 1]  # more names than that would lie over each other

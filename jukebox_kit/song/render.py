@@ -1,4 +1,4 @@
-"""What can be heard and seen of a level: its audio files, their pictures, and the song's page."""
+"""A level's audio files, their pictures, and the song's page."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import soundfile
 from jukebox_kit.engine import Model
 from jukebox_kit.model import LEVELS, TOP
 from jukebox_kit.song.audio import Audio, wav_bytes
-from jukebox_kit.song.audio_files import audio_name, mark_of, picture_name, tokens_heard, words_name
-from jukebox_kit.song.files import SPECTROGRAM
+from jukebox_kit.song.audio_files import mark_of, tokens_heard
+from jukebox_kit.song.files import SPECTROGRAM, audio_name, picture_name, words_name
 from jukebox_kit.song.lyrics.alignment import ensure_alignments, read_alignment
 from jukebox_kit.song.page.page import write_page
 from jukebox_kit.song.pictures import heat_map_png, spectrogram_png, strip_png
@@ -18,13 +18,13 @@ from jukebox_kit.song.song import Song
 
 
 def finish_sounds(song: Song, level: int, model: Model) -> None:
-    """Write what can be heard and seen of a level that is made, where a step was stopped before it had."""
+    """Write what is missing of a sampled level's audio, pictures and page, and publish the song's files."""
     write_sounds(song, level, model)
     song.store.publish()
 
 
 def sounds_stand(song: Song, level: int) -> bool:
-    """Return whether the audio files of a level are whole and those of its codes."""
+    """Return whether the audio files of a level are complete and match its codes."""
     codes = song.codes(level)
     return all(tokens_heard(song, level, item, codes[item]) == codes.shape[1] for item in song.items(level))
 
@@ -32,7 +32,7 @@ def sounds_stand(song: Song, level: int) -> bool:
 def write_sounds(song: Song, level: int, model: Model) -> None:
     """Write every item's audio of a level so far with its picture, the picture of the levels, and the page.
 
-    What is there already, of the codes as they are, is left as it is.
+    Files that match the present codes are left as they are.
     """
     found, marks = song.level(level), dict(song.manifest.sounds)
     for item in song.items(level):
@@ -54,7 +54,7 @@ def write_sounds(song: Song, level: int, model: Model) -> None:
 
 
 def add_words(song: Song, model: Model) -> None:
-    """Work out when the lyrics are sung where that is not known, as after an undo or an import; the page then tells.
+    """Find out when the lyrics are sung if that is unknown, as after an undo or an import, and show it on the page.
 
     Loads the top prior. Raises as `ensure_alignments` does.
     """
@@ -83,7 +83,7 @@ def _write_words(song: Song, changed: set[str]) -> None:
 
 
 def _write_spectrogram(song: Song, item: int) -> None:
-    """Write the picture of an item's levels, of those whose audio is that of the codes as they are."""
+    """Write the picture of an item's levels, of those whose audio matches the present codes."""
     found = {level: song.level(level) for level in LEVELS}
     made = {level: codes.codes[item, : codes.made[item]] for level, codes in found.items()}
     levels = {level: _read(song, level, item) for level in LEVELS if tokens_heard(song, level, item, made[level])}

@@ -44,19 +44,24 @@ class Request:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.seconds) and self.seconds > 0):
-            raise RequestError(f"seconds must be above 0, not {self.seconds:g}; 8 is a good start.")
+            raise RequestError(f"seconds must be above 0, not {self.seconds:g}; 8 is a good start.", field="seconds")
         if not 1 <= self.items <= MAX_ITEMS:
-            raise RequestError(f"items must be from 1 to {MAX_ITEMS}, not {self.items}.")
+            raise RequestError(f"items must be from 1 to {MAX_ITEMS}, not {self.items}.", field="items")
         if not 0 <= self.seed < 2**64:
-            raise RequestError(f"seed must be a whole number from 0 to 2^64 - 1, not {self.seed}.")
+            raise RequestError(f"seed must be a whole number from 0 to 2^64 - 1, not {self.seed}.", field="seed")
         if self.prompt_seconds is not None and not self.prompt_seconds > 0:
-            raise RequestError(f"prompt-seconds must be above 0, not {self.prompt_seconds:g}.")
+            raise RequestError(f"prompt-seconds must be above 0, not {self.prompt_seconds:g}.", field="prompt_seconds")
         if self.prompt is None and self.prompt_seconds is not None:
-            raise RequestError("prompt-seconds needs a prompt; give a recording as well.")
+            raise RequestError("prompt-seconds needs a prompt; give a recording as well.", field="prompt_seconds")
         if not all(0 < fraction <= 1 for fraction in self.hop_fraction or ()):
-            raise RequestError("hop-fraction must be above 0 and at most 1 at each level; 0.5,0.5,0.125 is usual.")
+            raise RequestError(
+                "hop-fraction must be above 0 and at most 1 at each level; 0.5,0.5,0.125 is usual.",
+                field="hop_fraction",
+            )
         if len(self.chunks) != 2 or not all(1 <= count <= MAX_CHUNKS for count in self.chunks):
-            raise RequestError(f"chunks must be from 1 to {MAX_CHUNKS}, one number or two for levels 0 and 1.")
+            raise RequestError(
+                f"chunks must be from 1 to {MAX_CHUNKS}, one number or two for levels 0 and 1.", field="chunks"
+            )
         for temperature in self.temperature or (1.0,):
             SamplingParams(temperature, self.top_k, self.top_p)
 
@@ -107,15 +112,17 @@ def resolve(request: Request, definition: ModelDefinition, tables: dict[str, Tab
     samples = int(request.seconds * vqvae.sr) // hop * hop
     if not samples:
         raise RequestError(
-            f"{request.seconds:g} seconds are less than one token; ask for at least {hop / vqvae.sr:.3f}."
+            f"{request.seconds:g} seconds are less than one token; ask for at least {hop / vqvae.sr:.3f}.",
+            field="seconds",
         )
     default = max(request.seconds, definition.sampling.total_seconds)
     total_seconds = default if request.total_seconds is None else request.total_seconds
-    check_total(total_seconds, top)
+    check_total(total_seconds, top, "seconds" if request.total_seconds is None else "total_seconds")
     if total_seconds < request.seconds:
         raise LabelError(
             f"the total length, {total_seconds:g} seconds, is less than the {request.seconds:g} seconds to make; give "
-            f"at least as much, or leave it out."
+            f"at least as much, or leave it out.",
+            field="total_seconds",
         )
     notes: list[str] = []
     labels: list[Labels] = []
@@ -140,9 +147,9 @@ def _piece_notes(request: Request, plans: tuple[LevelPlan, ...], vqvae: VQVAECon
 
 
 def _refuse_unknown(artist: Found, genre: Found) -> None:
-    for found in (artist, genre):
+    for field, found in (("artist", artist), ("genre", genre)):
         if "unknown" in found.used and found.notes:
-            raise LabelError(found.notes[0])
+            raise LabelError(found.notes[0], field=field)
 
 
 def _lyric_notes(lyrics: str, definition: ModelDefinition) -> list[str]:

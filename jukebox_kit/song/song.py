@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LevelStatus:
-    """How far a level is, in tokens of all items together that are to be made."""
+    """How far a level is, in tokens of all items that are to be sampled."""
 
     level: int
     done: int
@@ -51,11 +51,11 @@ class LevelStatus:
 
 
 class Song:
-    """A song folder. Make one with `create`, come back to one with `open`."""
+    """A song folder. Make one with `create`, return to one with `open`."""
 
     def __init__(self, store: Store, manifest: Manifest) -> None:
         self.store, self.manifest = store, manifest
-        self.loaded: Model | None = None  # the model of the last step that was not given one
+        self.loaded: Model | None = None  # the model of the last step called without one
         self._state: SongState | None = None  # while the song is locked
 
     @classmethod
@@ -67,15 +67,15 @@ class Song:
         model again.
         """
         root, asked = Path(folder), normalise_request(request)
-        store = _store_at(root)
+        store = _store_for(root)
         if store.read(SONG) is not None:
-            return cls.open(root)._same(asked)
+            return cls.open(root)._if_same(asked)
         model, resolved = _prepared(store, asked, loaded)
         prompt = None if asked.prompt is None else read_prompt(asked, resolved, model)
         store.begin()
         with store.lock():
             if store.read(SONG) is not None:  # another process was quicker
-                return cls.open(root)._same(asked)
+                return cls.open(root)._if_same(asked)
             if prompt is not None:
                 import torch  # slow to import, and songs are read without it
 
@@ -84,7 +84,7 @@ class Song:
                 for level, codes in enumerate(model.vqvae.encode(audio)):
                     rows = codes.cpu().numpy().astype(np.int16).repeat(asked.items, 0)
                     write_given(store, level, LevelCodes.whole(rows), resolved)
-            return cls._begun(store, Manifest.new(asked, resolved, model))
+            return cls._save_new(store, Manifest.new(asked, resolved, model))
 
     @classmethod
     def adopt(
@@ -102,7 +102,7 @@ class Song:
         fit into the request.
         """
         root, asked = Path(folder), normalise_request(request)
-        store = _store_at(root)
+        store = _store_for(root)
         model, resolved = _prepared(store, asked, loaded)
         for level, found in codes.items():
             check_codes(found.codes, level, asked, resolved, model.definition)
@@ -111,7 +111,7 @@ class Song:
             check_free(store)
             for level, found in codes.items():
                 write_given(store, level, found, resolved)
-            return cls._begun(store, Manifest.new(asked, resolved, model, came_from))
+            return cls._save_new(store, Manifest.new(asked, resolved, model, came_from))
 
     @classmethod
     def open(cls, folder: str | Path) -> Song:
@@ -162,7 +162,7 @@ class Song:
         with self.store.lock():
             content = self.store.read(SONG)
             if content is None:
-                raise SongError(f"{self.root}/song.json is gone; put back a copy of it.")
+                raise SongError(f"{self.root / SONG} is gone; put back a copy of it.")
             self.manifest = Manifest.from_json(content, str(self.root))
             try:
                 self._state = SongState(self.store, self.manifest)
@@ -173,7 +173,7 @@ class Song:
                 self._state = None
 
     def settle(self) -> None:
-        """Bring the files of the version that song.json names to their own names; the end of an edit, repeatable."""
+        """Copy the version that song.json names to the song's own files: the end of an edit, which can be repeated."""
         for level in LEVELS:
             self.write_level(level, self.level(level))
         self.keep(dataclasses.replace(self.manifest, settling=None))
@@ -183,24 +183,24 @@ class Song:
         return self.state.level(level)
 
     def codes(self, level: int) -> Codes:
-        """Return a level's codes, (items, tokens) int16, -1 where none is made yet."""
+        """Return a level's codes, (items, tokens) int16, -1 where none is sampled yet."""
         return self.level(level).codes
 
     def write_level(self, level: int, codes: LevelCodes) -> None:
-        """Keep a level's codes."""
+        """Save a level's codes."""
         self.store.write(codes_name(level), pack_codes(codes))
         if self._state is not None:
             self._state = self._state.with_level(level, codes)
 
     def keep(self, manifest: Manifest) -> None:
-        """Keep what song.json is to hold."""
+        """Save song.json."""
         self.store.write(SONG, manifest.to_json())
         self.manifest = manifest
         if self._state is not None:
             self._state = self._state.with_manifest(manifest)
 
     def items(self, level: int) -> tuple[int, ...]:
-        """Return the items that a level is made of: all of them at the top, below it those chosen for upsampling."""
+        """Return the items that a level has: all at the top, below it those chosen for upsampling."""
         return self.state.items(level)
 
     def status(self) -> tuple[LevelStatus, ...]:
@@ -245,9 +245,9 @@ class Song:
         return manifest.noted("chunks_set", level_0=counts[0], level_1=counts[1])
 
     def check_model(self, model: Model) -> None:
-        """Raise SongError where a part's file is not the one that the song was made with."""
-        found = model.fingerprints()
-        changed = [part for part, mark in self.manifest.checkpoints.items() if found[part] != mark]
+        """Raise SongError if a component's file is not the one that the song was made with."""
+        now = model.fingerprints()
+        changed = [part for part, mark in self.manifest.checkpoints.items() if now[part] != mark]
         if changed:
             raise SongError(
                 f"{self.root} was made with other {', '.join(changed)} weights than those on this machine; put those "
@@ -255,14 +255,14 @@ class Song:
             )
 
     @classmethod
-    def _begun(cls, store: Store, manifest: Manifest) -> Song:
-        """Write song.json, last of all: a folder without it is no song yet, and a creation cut short is begun again."""
+    def _save_new(cls, store: Store, manifest: Manifest) -> Song:
+        """Write song.json last: without it a folder is not a song yet, and an interrupted creation starts again."""
         song = cls(store, manifest)
         song.keep(manifest)
         store.publish()
         return song
 
-    def _same(self, asked: Request) -> Song:
+    def _if_same(self, asked: Request) -> Song:
         check_same(self.root, self.request, asked)
         return self
 
@@ -279,7 +279,7 @@ def find_songs(folders: list[Path]) -> list[Path]:
 
 
 def is_song(folder: Path) -> bool:
-    """Return whether a folder holds a song, as far as a look tells."""
+    """Return whether a folder seems to hold a song; its files are not read."""
     return (folder / SONG).exists() or (folder / SEGMENTS).is_dir()
 
 
@@ -294,7 +294,7 @@ def _prepared(store: Store, asked: Request, loaded: Model | None) -> tuple[Model
     return model, resolved
 
 
-def _store_at(root: Path) -> Store:
+def _store_for(root: Path) -> Store:
     if root.exists() and not root.is_dir():
         raise SongError(f"{root} is a file; choose a folder for the song.")
     return open_store(root)

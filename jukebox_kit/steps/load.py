@@ -129,4 +129,4 @@ def loaded_bytes(model: Model | None) -> int:
     """Return the bytes that the loaded components of a model take, as its definition gives them."""
     if model is None:
         return 0
-    return sum(weights_bytes(model.definition, part, model.placement) for part in model.held)
+    return sum(weights_bytes(model.definition, part, model.placement) for part in model.loaded)

@@ -1,4 +1,4 @@
-"""The settings of a run, its progress, and the speed and time left that follow from it."""
+"""The settings of a run, its progress, and the speed and time left derived from it."""
 
 from __future__ import annotations
 
@@ -110,9 +110,9 @@ class RunSettings:
         for name in ("save_every", "preview_every"):
             seconds = getattr(self, name)
             if not (math.isfinite(seconds) and seconds >= 0):
-                raise RequestError(f"{name.replace('_', '-')} must be 0 or more seconds, not {seconds:g}.")
+                raise RequestError(f"{name.replace('_', '-')} must be 0 or more seconds, not {seconds:g}.", field=name)
         if self.batch_size < 1:
-            raise RequestError(f"batch-size must be at least 1, not {self.batch_size}.")
+            raise RequestError(f"batch-size must be at least 1, not {self.batch_size}.", field="batch_size")
 
 
 def check_stop(song: Song, run: RunSettings) -> None:

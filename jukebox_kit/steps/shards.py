@@ -1,15 +1,14 @@
-"""Rows of a level made beside each other, by several processes at once; the level takes them in when its turn comes.
+"""Shards: rows of a level sampled by several processes at once, which the level's own step merges.
 
-A share lies in its song's folder, `shares/level_1_rows_0-3_MARK`, with codes and a lease of its own, so that a song has
-one worker and each share of it one. The mark says what its tokens follow from: of a song that was edited since, or that
-goes on from other codes above, a share is worth nothing and is thrown away.
+A shard is a folder in its song's folder, `shares/level_1_rows_0-3_MARK`, with codes and a lease of its own, so that the
+song has one worker and so has each shard. The mark is a hash of all that its tokens depend on: the shards of a song
+that was edited since, or whose upper level has changed, are deleted.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,9 @@ from jukebox_kit.engine import UNMADE, Model
 from jukebox_kit.errors import SongBusyError, SongError
 from jukebox_kit.model import TOP
 from jukebox_kit.song import (
+    SHARD_CODES,
+    SHARD_FACTS,
+    SHARD_NAME,
     Codes,
     EventKind,
     LevelCodes,
@@ -32,17 +34,17 @@ from jukebox_kit.song import (
     format_1_note,
     format_1_request,
     pack_codes,
+    shard_name,
+    shard_pattern,
     unpack_codes,
 )
 from jukebox_kit.song.store import Store, holder, open_store
 from jukebox_kit.steps.level_writer import LevelWriter, layout_now
 from jukebox_kit.steps.progress import RunSettings
 
-NAME = re.compile(r"level_(\d)_rows_(\d+)-(\d+)_([0-9a-f]+)")
-
 Done = TypeVar("Done")
 
-PATIENCE = 60.0  # seconds in which others who begin their shares let go of the song
+PATIENCE = 60.0  # seconds to wait for processes that lock the song while they start their shards
 
 
 @dataclass(frozen=True)
@@ -55,128 +57,128 @@ class Shard:
 
     def codes(self, length: int) -> Codes:
         """Return the tokens so far, (rows, length)."""
-        content = self.store.read("codes.safetensors")
+        content = self.store.read(SHARD_CODES)
         if content is None:
             return LevelCodes.blank(len(self.rows), length).codes
-        found = unpack_codes(content, f"{self.store.root}/codes.safetensors").codes
-        if found.shape != (len(self.rows), length):
+        codes = unpack_codes(content, str(self.store.root / SHARD_CODES)).codes
+        if codes.shape != (len(self.rows), length):
             raise SongError(f"{self.store.root} holds another number of tokens than its song; delete that folder.")
-        return found
+        return codes
 
     def facts(self) -> dict[str, Any]:
-        """Return what is recorded of its making: `run`, what its bits depend on, and `notes`."""
-        content = self.store.read("share.json")
+        """Return what was recorded while it was sampled: `run`, what its bits depend on, and `notes`."""
+        content = self.store.read(SHARD_FACTS)
         return {"run": None, "notes": []} if content is None else dict(json.loads(content))
 
 
 class ShardWriter(LevelWriter):
-    """Keeps the rows of a share alone, in its folder."""
+    """Saves the rows of a shard alone, in its folder."""
 
-    def __init__(self, share: Shard, song: Song, level: int, options: RunSettings, model: Model) -> None:
-        super().__init__(song, level, options, model)
-        self.share, self.own = share, list(share.rows)
-        self.wanted = [row for row in self.wanted if row in share.rows]
-        self.kept = share.codes(self.work.shape[1])
+    def __init__(self, shard: Shard, song: Song, level: int, run: RunSettings, model: Model) -> None:
+        super().__init__(song, level, run, model)
+        self.shard, self.own = shard, list(shard.rows)
+        self.target_rows = [row for row in self.target_rows if row in shard.rows]
+        self.kept = shard.codes(self.work.shape[1])
         kept = torch.from_numpy(self.kept.astype(np.int64)).to(self.work.device)
         self.work[self.own] = torch.where(kept == UNMADE, self.work[self.own], kept)
-        self.stood = self.standing()
+        self.tokens_before = self.count_tokens()
 
     def keep(self, rows: Codes) -> None:
         """See LevelWriter."""
         now = rows[self.own]
         if not np.array_equal(now, self.kept):
-            self.share.store.write("codes.safetensors", pack_codes(LevelCodes(now, (0,) * len(now))))
+            self.shard.store.write(SHARD_CODES, pack_codes(LevelCodes(now, (0,) * len(now))))
             self.kept = now
 
     def preview(self) -> None:
-        """See LevelWriter; what others make is not known here."""
+        """See LevelWriter; the other rows are not known here."""
 
     def note(self, kind: EventKind, **facts: object) -> None:
         """See LevelWriter."""
-        found = self.share.facts()
-        self._write(found | {"notes": [*found["notes"], {"kind": kind, **facts}]})
+        saved = self.shard.facts()
+        self._write(saved | {"notes": [*saved["notes"], {"kind": kind, **facts}]})
 
     def note_run(self, now: dict[str, Any]) -> None:
         """See LevelWriter."""
-        found = self.share.facts()
-        if found["run"] not in (None, now):
-            self.note("resumed_elsewhere", before=found["run"])
-        self._write(self.share.facts() | {"run": now})
+        saved = self.shard.facts()
+        if saved["run"] not in (None, now):
+            self.note("resumed_elsewhere", before=saved["run"])
+        self._write(self.shard.facts() | {"run": now})
 
     def _write(self, facts: dict[str, Any]) -> None:
-        self.share.store.write("share.json", json.dumps(facts, indent=1).encode())
+        self.shard.store.write(SHARD_FACTS, json.dumps(facts, indent=1).encode())
 
 
 @contextmanager
 def held_shard(song: Song, level: int, rows: range) -> Iterator[Shard]:
-    """Hold some rows of a level, which nobody else then works on; SongBusyError where somebody does.
+    """Lock some rows of a level; SongBusyError if another process works on them.
 
-    The song itself is held for a moment, in which nobody can be at work on it as a whole.
+    The song itself is locked for a moment, so that no step on the whole song is running.
     """
     with ExitStack() as held:
         with _held_in_turn(song):
-            held.enter_context((share := _begun(song, level, rows)).store.lock())
-        yield share
+            held.enter_context((shard := _start_shard(song, level, rows)).store.lock())
+        yield shard
 
 
-def _begun(song: Song, level: int, rows: range) -> Shard:
+def _start_shard(song: Song, level: int, rows: range) -> Shard:
     chunks = len(layout_now(song, level).starts)
     if not (rows and rows.step == 1 and rows.start >= 0 and rows.stop <= song.request.items * chunks):
         raise SongError(f"level {level} of {song.root} has rows 0 to {song.request.items * chunks - 1}, not {rows}.")
-    root = song.root / "shares" / f"level_{level}_rows_{rows.start}-{rows.stop - 1}_{_mark(song, level)}"
+    root = song.root / shard_name(level, rows, _mark(song, level))
     store = open_store(root)
     store.begin()
     return Shard(store, level, rows)
 
 
 def merge_shards(song: Song, level: int) -> bool:
-    """Put into a level what its shares made, and do away with them; False where there are none.
+    """Merge a level's shards into it and delete them; False if there are none.
 
-    The song is held. SongBusyError where somebody is at work on a share.
+    Call it with the song locked. SongBusyError if a shard is being worked on.
     """
-    paths, shares = sorted((song.root / "shares").glob(f"level_{level}_*")), list[Shard]()
+    paths, shards = sorted(song.root.glob(shard_pattern(level))), list[Shard]()
     if not paths:
         return False
     mark = _mark(song, level)
     for path in paths:
-        named = NAME.fullmatch(path.name)
+        name = SHARD_NAME.fullmatch(path.name)
         who = holder(path)
         if who is not None:
             raise SongBusyError(f"{path} is being worked on by {who}; wait for it or stop it.")
-        if named and named[4] == mark:
-            shares.append(Shard(open_store(path), level, range(int(named[2]), int(named[3]) + 1)))
+        if name and name["mark"] == mark:
+            shards.append(Shard(open_store(path), level, range(int(name["first"]), int(name["last"]) + 1)))
         else:
             _remove(path)
-    if shares:
+    if shards:
         found, layout = song.level(level), layout_now(song, level)
         rows = layout.rows(found)
-        for share in shares:
-            own, made = list(share.rows), share.codes(rows.shape[1])
+        for shard in shards:
+            own, made = list(shard.rows), shard.codes(rows.shape[1])
             rows[own] = np.where(rows[own] == UNMADE, made, rows[own])
         song.write_level(level, layout.level(found, rows))
-        _note(song, level, shares)
-    for share in shares:
-        _remove(share.store.root)
-    return bool(shares)
+        _note(song, level, shards)
+    for shard in shards:
+        _remove(shard.store.root)
+    return bool(shards)
 
 
-def _note(song: Song, level: int, shares: list[Shard]) -> None:
-    """Record in the song's history how its shares were made."""
+def _note(song: Song, level: int, shards: list[Shard]) -> None:
+    """Record in the song's history how its shards were sampled."""
     manifest = song.manifest
     runs: dict[str, Any] = dict(manifest.runs)
-    for share in shares:
-        facts = share.facts()
-        where: dict[str, Any] = {"level": level, "first_row": share.rows.start, "last_row": share.rows.stop - 1}
+    for shard in shards:
+        facts = shard.facts()
+        where: dict[str, Any] = {"level": level, "first_row": shard.rows.start, "last_row": shard.rows.stop - 1}
         manifest = manifest.noted("shard_merged", **where, run=facts["run"])
         for note in facts["notes"]:
-            event = note | where if "kind" in note else format_1_note(note, level, share.rows)
+            event = note | where if "kind" in note else format_1_note(note, level, shard.rows)
             manifest = manifest.noted(**event)
         runs[str(level)] = facts["run"] or runs.get(str(level))
     song.keep(replace(manifest, runs=runs))
 
 
 def _mark(song: Song, level: int) -> str:
-    """Return what stands for all that a level's tokens follow from."""
+    """Return a short hash of all that a level's tokens depend on."""
     found, layout = song.level(level), layout_now(song, level)
     given = np.where(np.arange(layout.total) < np.array(found.given)[:, None], found.codes, UNMADE)
     facts = [
@@ -195,14 +197,14 @@ def _mark(song: Song, level: int) -> str:
 
 @contextmanager
 def _held_in_turn(song: Song) -> Iterator[None]:
-    """Hold a song that others hold for moments only."""
+    """Lock a song that others lock for moments only."""
     with ExitStack() as held:
         patiently(lambda: held.enter_context(song.locked()))
         yield
 
 
 def patiently(do: Callable[[], Done]) -> Done:
-    """Return what comes of doing something with a song that others hold for moments; SongBusyError where for longer."""
+    """Return the result of `do` on a song that others lock for moments; SongBusyError if they hold it longer."""
     until = time.monotonic() + PATIENCE
     while True:
         try:
@@ -215,5 +217,5 @@ def patiently(do: Callable[[], Done]) -> Done:
 
 def _remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
-    with suppress(OSError):  # others may be in there
+    with suppress(OSError):  # it may hold other shards
         path.parent.rmdir()

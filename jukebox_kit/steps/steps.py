@@ -1,4 +1,4 @@
-"""The three steps of a song, level_2 → level_1 → level_0: each saves on the way and goes on from what is saved."""
+"""The three steps of a song, level_2 → level_1 → level_0: each saves as it works and resumes from what is saved."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 
 def run_facts(model: Model, batch: int, own: bool) -> dict[str, Any]:
-    """Return what the bits of sampled tokens depend on beside the song and its checkpoints.
+    """Return what the bits of sampled tokens depend on besides the song and its checkpoints.
 
-    own: whether kernels and compiled code of our own are really used, which the device decides.
+    own: whether this package's kernels and compiled code are really used, which the device decides.
     """
     on_gpu = model.device.type == "cuda"
     device = torch.cuda.get_device_name(model.device) if on_gpu else torch.backends.cpu.get_cpu_capability()
@@ -40,34 +40,34 @@ def run_facts(model: Model, batch: int, own: bool) -> dict[str, Any]:
     }
 
 
-def sample(song: Song, until: int = 0, model: Model | None = None, options: RunSettings | None = None) -> Song:
-    """Do what is left of a song, level 2 first, down to level `until`. Returns the song."""
-    loaded = model or _own_model(song, options)
+def sample(song: Song, until: int = 0, model: Model | None = None, run: RunSettings | None = None) -> Song:
+    """Sample what is missing of a song, from level 2 down to level `until`. Returns the song."""
+    loaded = model or _model_for(song, run)
     for level in DOWNWARD:
         if level >= until:
-            _step(song, level, loaded, options or RunSettings())
+            _step(song, level, loaded, run or RunSettings())
     return song
 
 
-def level_2(song: Song, model: Model | None = None, options: RunSettings | None = None) -> Song:
-    """Sample the top level, or what is left of it."""
-    return _step(song, 2, model or _own_model(song, options), options or RunSettings())
+def level_2(song: Song, model: Model | None = None, run: RunSettings | None = None) -> Song:
+    """Sample what is missing of the top level."""
+    return _step(song, 2, model or _model_for(song, run), run or RunSettings())
 
 
-def level_1(song: Song, model: Model | None = None, options: RunSettings | None = None) -> Song:
-    """Upsample level 2's codes to level 1; SongError where those are not finished."""
-    return _step(song, 1, model or _own_model(song, options), options or RunSettings())
+def level_1(song: Song, model: Model | None = None, run: RunSettings | None = None) -> Song:
+    """Upsample level 2's codes to level 1; SongError if level 2 is not finished."""
+    return _step(song, 1, model or _model_for(song, run), run or RunSettings())
 
 
-def level_0(song: Song, model: Model | None = None, options: RunSettings | None = None) -> Song:
-    """Upsample level 1's codes to level 0; SongError where those are not finished."""
-    return _step(song, 0, model or _own_model(song, options), options or RunSettings())
+def level_0(song: Song, model: Model | None = None, run: RunSettings | None = None) -> Song:
+    """Upsample level 1's codes to level 0; SongError if level 1 is not finished."""
+    return _step(song, 0, model or _model_for(song, run), run or RunSettings())
 
 
 def generate(model: str | Model = "demo", **request: Any) -> SampledAudio:
-    """Sample a song of one item through all levels in a folder that is not kept; fields as in `Request`.
+    """Sample a song of one item through all levels in a temporary folder; fields as in `Request`.
 
-    Returns its audio, (samples,) float32, with its rate as `.sr`.
+    Returns its audio, (samples,) float32, with its sample rate as `.sr`.
     """
     import tempfile
 
@@ -86,79 +86,82 @@ def upsample(
     items: tuple[int, ...] | None = None,
     until: int = 0,
     model: Model | None = None,
-    options: RunSettings | None = None,
+    run: RunSettings | None = None,
     chunks: int | tuple[int, ...] | None = None,
 ) -> Song:
-    """Upsample chosen items, or all, down to level `until`; `resume` keeps to the choice. Returns the song.
+    """Upsample the chosen items, or all, down to level `until`; later steps keep the choice. Returns the song.
 
-    chunks: how many are made at once of each level, or of levels 0 and 1, as the song's request says if left out.
-    SongError where a level is begun otherwise.
+    chunks: how many chunks of an item are sampled at once, one number or one each for levels 0 and 1; by default as
+    in the song's request. Raises SongError if a level was started with another number.
     """
     wrong = [item for item in items or () if not 0 <= item < song.request.items]
     if wrong or items == ():
         raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {wrong or 'none'}; choose of those.")
-    loaded = model or _own_model(song, options)
+    loaded = model or _model_for(song, run)
     with song.locked():
         manifest = song.manifest if chunks is None else song.in_chunks(chunks, loaded)
         song.keep(replace(manifest, upsample=None if items is None else tuple(sorted(set(items)))))
     for level in (1, 0):
         if level >= until:
-            _step(song, level, loaded, options or RunSettings())
+            _step(song, level, loaded, run or RunSettings())
     return song
 
 
 def sample_shard(
-    song: Song, level: int, rows: range, model: Model | None = None, options: RunSettings | None = None
+    song: Song, level: int, rows: range, model: Model | None = None, run: RunSettings | None = None
 ) -> None:
-    """Make some rows of a level, items or chunks of items in turn, beside others who make other rows of it.
+    """Sample some rows of a level (items, or each item's chunks in turn) while other processes sample other rows.
 
-    They are kept in the song's folder by themselves until the level's own step takes them in; stopped and gone on with
-    as songs are. SongBusyError where somebody works on the song or on these rows; other errors as in `level_1`.
+    They are saved as a shard in the song's folder until the level's own step merges them, and can be stopped and
+    resumed as songs can. SongBusyError if the song or these rows are being worked on; other errors as in `level_1`.
     """
-    loaded = model or _own_model(song, options)
-    with held_shard(song, level, rows) as share:
-        writer = ShardWriter(share, song, level, _planned(song, level, loaded, options or RunSettings()), loaded)
+    loaded = model or _model_for(song, run)
+    with held_shard(song, level, rows) as shard:
+        writer = ShardWriter(shard, song, level, _fit_to_memory(song, level, loaded, run or RunSettings()), loaded)
         _sample_rows(writer, _upper_codes(song, level, loaded))
 
 
-def _step(song: Song, level: int, model: Model, options: RunSettings) -> Song:
+def _step(song: Song, level: int, model: Model, run: RunSettings) -> Song:
     """Sample what is missing of one level, then write its audio, pictures and page."""
-    with song.locked():
-        taken = merge_shards(song, level)
-        if not song.state.finished(level):
-            writer = LevelWriter(song, level, _planned(song, level, model, options), model)
-            above = _upper_codes(song, level, model)
-            if writer.chunks > 1 and not writer.found.sampled:
-                song.keep(song.manifest.noted("started_in_chunks", level=level, chunks=writer.chunks))
-            _sample_rows(writer, above)
-        elif not taken:
-            finish_sounds(song, level, model)
-            return song
-        if level == TOP:  # while the top prior is there
-            try_alignments(song, model.prior(level), lambda: check_stop(song, options))
+    with song.locked() as state:
+        merged = merge_shards(song, level)
+        finished = (song.state if merged else state).finished(level)
+        if not finished:
+            _sample_missing(song, level, model, run)
+        if level == TOP and (merged or not finished):  # while the top prior is loaded
+            try_alignments(song, model.prior(level), lambda: check_stop(song, run))
         finish_sounds(song, level, model)
     return song
 
 
-def _own_model(song: Song, options: RunSettings | None) -> Model:
+def _sample_missing(song: Song, level: int, model: Model, run: RunSettings) -> None:
+    writer = LevelWriter(song, level, _fit_to_memory(song, level, model, run), model)
+    upper_codes = _upper_codes(song, level, model)
+    if writer.chunks > 1 and not writer.level_codes.sampled:
+        song.keep(song.manifest.noted("started_in_chunks", level=level, chunks=writer.chunks))
+    _sample_rows(writer, upper_codes)
+
+
+def _model_for(song: Song, run: RunSettings | None) -> Model:
     """Return the model for a step that was called without one; the song keeps it for the next such step."""
-    song.loaded = load_planned(song, options, song.loaded)
+    song.loaded = load_planned(song, run, song.loaded)
     return song.loaded
 
 
-def _planned(song: Song, level: int, model: Model, options: RunSettings) -> RunSettings:
-    """Check that a model is the song's, and return the options with as many items at once as the plan says."""
+def _fit_to_memory(song: Song, level: int, model: Model, run: RunSettings) -> RunSettings:
+    """Check that a model is the song's, and return the settings with the batch size of the memory plan."""
     song.check_model(model)
-    plan = plan_step(song, level, model, options.batch_size)
-    model.together = plan.together
-    return replace(options, batch_size=plan.batch(level))
+    plan = plan_step(song, level, model, run.batch_size)
+    model.resident_levels = plan.together
+    return replace(run, batch_size=plan.batch(level))
 
 
-def _sample_rows(writer: LevelWriter, above: torch.Tensor | None) -> None:
+def _sample_rows(writer: LevelWriter, upper_codes: torch.Tensor | None) -> None:
+    """Sample all rows of a level in batches; one that does not fit into memory is halved."""
     queue = writer.batches()
     while queue:
         rows = queue.pop(0)
-        if not _sampled(writer, rows, above):
+        if not _sampled(writer, rows, upper_codes):
             if len(rows) == 1:
                 raise SongError(
                     f"there is not memory enough for one {writer.what} of {writer.song.root}; free some, or use a "
@@ -168,15 +171,15 @@ def _sample_rows(writer: LevelWriter, above: torch.Tensor | None) -> None:
             writer.note("out_of_memory", batch=len(rows), unit=writer.what)
 
 
-def _sampled(writer: LevelWriter, rows: tuple[int, ...], above: torch.Tensor | None) -> bool:
-    """Sample some rows of a level to their end; False where memory did not suffice, with what was made saved."""
+def _sampled(writer: LevelWriter, rows: tuple[int, ...], upper_codes: torch.Tensor | None) -> bool:
+    """Sample some rows of a level to their end; False if memory ran out, with what was sampled saved."""
     song, level, layout = writer.song, writer.level, writer.layout
     items = tuple(row // writer.chunks for row in rows)
     job = LevelJob(
         layout.plan(song.resolved.plans[level]),
         items,
         (song.resolved.labels[level],) * len(rows),
-        None if above is None else above[list(items)],
+        None if upper_codes is None else upper_codes[list(items)],
         song.request.seed,
         song.request.sampling_params(level, song.definition),
         writer.model.placement,
@@ -184,18 +187,18 @@ def _sampled(writer: LevelWriter, rows: tuple[int, ...], above: torch.Tensor | N
         tuple(layout.starts[row % writer.chunks] for row in rows),
     )
     prior = writer.model.prior(level)
-    tokens = writer.begin(rows)
+    tokens = writer.start_batch(rows)
     mismatches: list[int] | None = None
     try:
         with threads_for(prior.config):
             loop = job_loop(prior, job, tokens.device)
-            writer.note_run(run_facts(writer.model, writer.options.batch_size, loop.decoder.own))
+            writer.note_run(run_facts(writer.model, writer.run.batch_size, loop.decoder.own))
             mismatches = sample_level(prior, job, tokens, writer.made, loop)
     except (torch.OutOfMemoryError, MemoryError) as error:
-        log.warning("out of memory with %d items at once", len(rows))
+        log.warning("out of memory with a batch size of %d", len(rows))
         error.__traceback__ = None  # it holds on to what filled the memory
     finally:
-        writer.save()  # Ctrl-C, out of memory, anything: what is made is kept
+        writer.save()  # Ctrl-C, out of memory, anything: what was sampled is saved
     if mismatches is None and torch.cuda.is_available():
         torch.cuda.empty_cache()
     if mismatches:

@@ -14,7 +14,7 @@ from jukebox_kit.errors import RequestError
 from jukebox_kit.jobs.album import launcher as ranks
 from jukebox_kit.jobs.album.album import load_album
 from jukebox_kit.jobs.album.launcher import Rank, started, world
-from jukebox_kit.jobs.album.rank_status import Doing, read_doings, write_doing
+from jukebox_kit.jobs.album.rank_status import RankStatus, read_rank_statuses, write_rank_status
 from jukebox_kit.jobs.album.report import as_json, lines, planned, table
 from jukebox_kit.jobs.album.run import AlbumStanding
 from jukebox_kit.jobs.album.schedule import Outcome, SongTask, Task, shared_out, song_tasks
@@ -44,10 +44,10 @@ def test_two_hundred_songs_are_planned_and_read_well(works: list[SongTask], tmp_
     told = run("album", tmp_path / "many.yaml", "--folder", tmp_path / "songs", "--dry-run").stdout.splitlines()
     assert told[-1].startswith("read and planned in ")
     at = ("a song, level 0", "a song", 0, 10, 100, 0, 50.0)
-    doings = tuple(Doing(number, f"rank {number}", *at) for number in range(8))
-    found = lines(AlbumStanding(tuple(works), doings, 1.0, {}))
+    statuses = tuple(RankStatus(number, f"rank {number}", *at) for number in range(8))
+    found = lines(AlbumStanding(tuple(works), statuses, 1.0, {}))
     assert len(found) == 9
-    assert found[0].startswith("0 of 200 songs done, 1 in work, 0% of the tokens, 400 tokens/s, ")
+    assert found[0].startswith("0 of 200 songs done, 1 in progress, 0% of the tokens, 400 tokens/s, ")
 
 
 @given(free=st.integers(1, 12), rows=st.lists(st.integers(1, 5), min_size=1, max_size=6))
@@ -110,17 +110,17 @@ def test_what_is_left_is_known_before_anything_is_begun_and_after(tiny: Path, tm
     path.write_text(f"{defaults}\nsongs: [{{name: a}}, {{name: b, items: 2}}]")
     folder = tmp_path / "songs"
     plan = run("album", path, "--folder", folder, "--dry-run")
-    assert "tokens to make: level_2 225  level_1 900  level_0 3,600" in plan.stdout
+    assert "tokens to sample: level_2 225  level_1 900  level_0 3,600" in plan.stdout
     assert not folder.exists()
     done = json.loads(run("album", path, "--folder", folder, "--until", "level_1", "--json").stdout)
     assert [song["tokens"] for song in done["songs"]] == [375, 750]
     plan = run("album", path, "--folder", folder, "--dry-run")
-    assert "tokens to make: level_2 0  level_1 0  level_0 3,600" in plan.stdout
+    assert "tokens to sample: level_2 0  level_1 0  level_0 3,600" in plan.stdout
     done = json.loads(run("album", path, "--folder", folder, "--json").stdout)
     assert [song["tokens"] for song in done["songs"]] == [1200, 2400]
     kept = json.loads((folder / "album.json").read_text())
     assert [song["end"] for song in kept["songs"]] == ["finished", "finished"]
-    assert kept["told"][0].startswith("2 of 2 songs done, 0 in work, 100% of the tokens")
+    assert kept["told"][0].startswith("2 of 2 songs done, 0 in progress, 100% of the tokens")
     assert (folder / "index.html").read_text().count("level_0/item_0.wav") >= 2
 
 
@@ -189,9 +189,9 @@ def test_a_rank_s_environment_divides_the_memory(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_ranks_are_at_is_told_and_read_back(tmp_path: Path) -> None:
-    write_doing(tmp_path, Doing(1, "rank 1", "a song, level 2", "a song", 2, 3, 10, 0, 1.5))
+    write_rank_status(tmp_path, RankStatus(1, "rank 1", "a song, level 2", "a song", 2, 3, 10, 0, 1.5))
     (tmp_path / "rank_0.json").write_text("{half a fi")
-    (found,) = read_doings(tmp_path, 4)
+    (found,) = read_rank_statuses(tmp_path, 4)
     assert (found.rank, found.done, found.rate) == (1, 3, 1.5)
     assert found.when > 0
 
@@ -199,8 +199,8 @@ def test_what_ranks_are_at_is_told_and_read_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        (("--weights", "int4"), "weights are kept as float32, float16, int8, not int4"),
-        (("--engine", "warp"), "there is no engine warp"),
+        (("--weights", "int4"), "the precision must be one of float32, float16, int8, not int4"),
+        (("--engine", "warp"), "unknown engine warp"),
         (("--engine", "graph", "--device", "cpu"), "needs a GPU"),
         (("--until", "level_9"), "there is no level_9"),
     ],

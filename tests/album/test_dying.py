@@ -88,7 +88,7 @@ def test_a_worker_that_hangs_is_given_up(long: tuple[Path, Path], tmp_path: Path
         os.kill(int(str(doing(folder, 1)["process"])), signal.SIGSTOP)
         out, said = process.communicate(timeout=120)
     assert process.returncode == 1, said
-    assert re.search(rf"{hung} +lost .* nothing was heard of its process for 12 seconds", out)
+    assert re.search(rf"{hung} +lost .* its process has not responded for 12 seconds", out)
     assert "2 finished, 1 lost" in out
 
 

@@ -73,7 +73,7 @@ def test_every_fault_is_named_with_its_line(write: Write) -> None:
         (16, "name stands in line 12 already; take one away."),
         (17, "0.0001 seconds are less than one token; ask for at least 0.008."),
         (18, "the name X is that of the song in line 17 already; give it another."),
-        (19, "top-k and top-p exclude each other; give one of them."),
+        (19, "top-k cannot be combined with top-p; give one of them."),
         (22, "there is no model dem; did you mean demo, or give the path of a model's YAML file."),
         (24, "a sweep of seed takes a list of values, not an empty list."),
         (25, "a sweep of genre takes a list of values, not 'waltz'."),

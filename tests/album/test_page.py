@@ -162,7 +162,7 @@ def test_only_audio_of_the_codes_as_they_are_can_be_played(made: Path, tmp_path:
     row = read(write_album_page(tmp_path, "An album", "", [song])).all("li", **{"class": "song"})[0]
     assert [audio.attributes["src"] for audio in row.all("audio")] == [f"song/level_1/item_{i}.wav" for i in (0, 1)]
     assert row.attributes["data-state"] == "in progress"
-    assert "The audio of level 0 is not written yet." in row.words
+    assert "The audio of level 0 has not been written yet." in row.words
 
 
 def test_only_what_was_chosen_for_upsampling_is_heard_at_level_0(made: Path, tiny: Path, tmp_path: Path) -> None:

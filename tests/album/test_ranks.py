@@ -49,7 +49,7 @@ def checked(out: str, folder: Path, ranks: int) -> None:
     assert sum(song["tokens"] for song in done["songs"]) == tokens_in(folder)
     logs = [path.read_text() for path in folder.glob("logs/*/rank_*.log")]
     assert len(logs) == ranks  # each took part, and loaded its model once
-    assert [log.count("takes model demo") for log in logs] == [1] * ranks
+    assert [log.count("loaded model demo") for log in logs] == [1] * ranks
 
 
 @pytest.mark.parametrize("ranks", [2, 3])

@@ -112,7 +112,7 @@ def test_a_song_of_one_seed_is_the_same_song(ordered: Path, tmp_path: Path) -> N
             return len(asked) > 90
 
         with pytest.raises(StoppedError):  # in level 1, where it goes on
-            jk.sample(song, model=model, options=jk.RunSettings(stop=stop))
+            jk.sample(song, model=model, run=jk.RunSettings(stop=stop))
         made.append(jk.sample(Song.open(song.root), model=model))
     for level in LEVELS:
         assert np.array_equal(made[0].codes(level), made[1].codes(level))
@@ -152,7 +152,7 @@ def test_weights_of_another_part_are_refused() -> None:
     plain = small_prior()
     state = recipe_state(plain)
     state.pop(next(name for name in state if name.endswith("c_fc.w")))
-    with pytest.raises(CheckpointError, match=r"does not take these weights: .*c_fc\.w is not in both"):
+    with pytest.raises(CheckpointError, match=r"cannot load these weights: .*c_fc\.w is not in both"):
         JukeboxPrior(plain.config, plain.vqvae, state, CPU, halved=False)
 
 

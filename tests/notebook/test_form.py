@@ -86,6 +86,18 @@ def test_what_is_wrong_is_said_at_its_field_and_nothing_is_given(
     assert form.good is not None
 
 
+def test_several_wrong_values_are_shown_at_once(form: Form) -> None:
+    wrong = {"seconds": "-1", "items": "x", "seed": "-2", "lower": "1", "filter": "top-k", "limit": "0"}
+    for name, value in wrong.items():
+        form.fields[name].widget.value = value
+    assert said(form, "seconds").startswith("seconds must be above 0")
+    assert said(form, "items").startswith("'x' is not a whole number")
+    assert said(form, "seed").startswith("seed must be a whole number")
+    assert said(form, "lower").startswith("Enter two temperatures")
+    assert said(form, "limit").startswith("top-k must be at least 1")
+    assert said(form, "total_seconds") == ""
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "sentence"),
     [

@@ -51,7 +51,7 @@ def test_a_stop_ends_a_song_where_it_is_with_everything_saved(tiny: Path, tmp_pa
     worker.watch(lambda state: worker.stop() if state.progress is not None and state.phase == "running" else None)
 
     def piece(worker: Worker) -> str:
-        jk.sample(song, options=worker.options())
+        jk.sample(song, run=worker.options())
         return "Done."
 
     worker.start("a song", piece, tmp_path)

@@ -71,17 +71,21 @@ WORKED_OUT: list[tuple[str, dict[str, object]]] = [
     ("answers another range", {"drop": 4000, "shift": 5, "times": 2}),
 ]
 GIVEN_UP: list[tuple[str, dict[str, object], str]] = [
-    ("404", {"answer": 404}, "it answers 404 Not Found"),
-    ("500", {"answer": 500}, "it answers 500 Internal Server Error"),
-    ("HTML", {"change": lambda _: HTML}, "what it sends is no checkpoint but begins with b'<!DOCTYPE html><html><bo"),
-    ("nothing", {"change": lambda _: b""}, "begins with b''"),
-    ("announces too little", {"lie": -1000}, "what came cannot be used: .* is not a whole checkpoint"),
+    ("404", {"answer": 404}, "it answered 404 Not Found"),
+    ("500", {"answer": 500}, "it answered 500 Internal Server Error"),
+    (
+        "HTML",
+        {"change": lambda _: HTML},
+        "what it sends is not a checkpoint but starts with b'<!DOCTYPE html><html><bo",
+    ),
+    ("nothing", {"change": lambda _: b""}, "starts with b''"),
+    ("announces too little", {"lie": -1000}, "the download cannot be used: .* is not a whole checkpoint"),
     ("truncated", {"change": lambda content: content[:-1000]}, "is not a whole checkpoint"),
-    ("wrong bytes", {"change": flipped}, "the checksums inside it are not those of its content"),
-    ("other than promised", {"headers": {"Content-MD5": md5(b"")}}, "not what its server says it sent"),
+    ("wrong bytes", {"change": flipped}, "its internal checksums do not match its content"),
+    ("other than promised", {"headers": {"Content-MD5": md5(b"")}}, "does not match the server's checksum"),
     ("drops at the same place", {"drop": 9000, "ranges": False}, r"the connection ended after 9000 of \d+ bytes"),
-    ("stalls for ever", {"stall": 9000, "ranges": False}, "nothing came for 0.2 seconds"),
-    ("compressed", {"headers": {"Content-Encoding": "gzip"}}, "an encoding that was not asked for"),
+    ("stalls for ever", {"stall": 9000, "ranges": False}, "no data arrived for 0.2 seconds"),
+    ("compressed", {"headers": {"Content-Encoding": "gzip"}}, "an encoding that was not requested"),
     ("hostile", {"change": lambda _: hostile()}, "asks for posix.system"),
     ("another part", {"change": lambda _: checkpoint({"w": torch.zeros(3)})}, "another part"),
 ]
@@ -112,7 +116,7 @@ def test_what_cannot_be_worked_out_comes_from_the_next_place_or_ends_in_a_senten
     world.converted().unlink()
     world.misbehave("two", **manner)
     with pytest.raises(
-        CheckpointError, match=rf"{SPOILT} could not be got \(.*/one/{SPOILT}: .*{why}.*\); run it again"
+        CheckpointError, match=rf"{SPOILT} could not be downloaded \(.*/one/{SPOILT}: .*{why}.*\); run it again"
     ):
         world.get()
     left = {p.name for p in (world.target / "tiny").iterdir() if p.name.startswith("level_2")}
@@ -174,11 +178,11 @@ def test_a_third_party_s_word_is_held_against_what_comes(world: World) -> None:
     world.release = dataclasses.replace(
         world.release, files={**world.release.files, SPOILT: KnownFile(len(content) + 1, "0" * 64)}
     )
-    with pytest.raises(CheckpointError, match=rf"has {len(content)} bytes where {len(content) + 1} are expected"):
+    with pytest.raises(CheckpointError, match=rf"has {len(content)} bytes instead of the expected {len(content) + 1}"):
         world.get()
     assert not (world.target / f"{SPOILT}.part").exists()
     world.release = dataclasses.replace(world.release, files={**world.release.files, SPOILT: KnownFile(None, "0" * 64)})
-    with pytest.raises(CheckpointError, match=rf"has sha256 {sha256}, not 0{{64}} .*--accept-sha256 {sha256}"):
+    with pytest.raises(CheckpointError, match=rf"has sha256 {sha256}, not 0{{64}}, .*--accept-sha256 {sha256}"):
         world.get()
     assert not world.converted().exists()
     world.get(accepted=frozenset({sha256}))
@@ -190,7 +194,7 @@ def test_what_was_seen_first_is_held_against_what_comes_later(world: World) -> N
     world.converted().unlink()
     other = checkpoint(world.weights["level_2"], more=1)
     world.server.files |= {f"/one/{SPOILT}": other, f"/two/{SPOILT}": other}
-    with pytest.raises(CheckpointError, match="had when it was first seen here"):
+    with pytest.raises(CheckpointError, match="it had when first seen here"):
         world.get()
     world.get(accepted=frozenset({hashlib.sha256(other).hexdigest()}))
     assert world.intact()
@@ -213,7 +217,7 @@ def test_maps_are_float16_unless_kept_and_a_gpu_sees_the_same_numbers(world: Wor
     assert {n for n, v in stored.items() if v.dtype is torch.float16} == linear_names(blank)
     assert all(v.dtype is torch.float32 for v in load_file(world.converted("vqvae")).values())
     half = Model.load(world.yaml, "cpu", "float16", "cached").top.state_dict()
-    with pytest.raises(RequestError, match="is here with maps in float16; delete it"):
+    with pytest.raises(RequestError, match="has float16 linear layers; delete it"):
         world.get(keep_float32=True)
     shutil.rmtree(world.target)
     world.get(keep_float32=True)
@@ -246,7 +250,7 @@ def test_a_damaged_file_in_a_cache_is_replaced_but_not_touched(world: World, tmp
     broken.write_bytes(b"PK\x03\x04")
     world.get()
     assert world.intact()
-    assert any("get it again. Getting another." in line for line in world.said)
+    assert any("get it again. Downloading another copy." in line for line in world.said)
     assert broken.read_bytes() == b"PK\x03\x04"
 
 
@@ -272,13 +276,15 @@ def test_a_full_disk_is_a_sentence_and_what_came_is_gone_on_with(world: World, m
 
 
 def test_one_process_at_a_time(world: World) -> None:
-    with alone(world.target), pytest.raises(CheckpointError, match="another process is getting files to"):
+    with alone(world.target), pytest.raises(CheckpointError, match="another process is downloading files to"):
         world.get()
 
 
 def test_a_wrong_table_is_refused(world: World) -> None:
     world.server.files["/ids/genres.txt"] = b"unknown;0\n"
-    with pytest.raises(CheckpointError, match=r"genres.txt could not be got \(.*what came is another file\)"):
+    with pytest.raises(
+        CheckpointError, match=r"genres.txt could not be downloaded \(.*the download is a different file\)"
+    ):
         world.get()
     assert not (world.target / "genres.txt").exists()
     assert world.converted().exists()
@@ -302,7 +308,7 @@ def test_check_records_at_first_sight_and_finds_a_changed_byte(world: World) -> 
     world.converted().write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     (world.target / "genres.txt").write_bytes(b"")
     wrong = {c.file: c.why for c in check(world.yaml, world.release) if c.state == "wrong"}
-    assert "where " in wrong[SPOILT]
+    assert ", not " in wrong[SPOILT]
     assert "not the release's table" in wrong["genres.txt"]
     world.converted("vqvae").write_bytes(b"")
     world.converted("level_0").unlink()

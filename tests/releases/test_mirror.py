@@ -116,7 +116,7 @@ def test_one_pickle_from_a_content_network(world: World) -> None:
     assert [wanted for path, wanted in world.server.asked if path == "/network/blob"][1] == "bytes=40000-"
     world.converted().unlink()
     world.server.manners[f"{MAIN}/pytorch_model.bin"].headers = {"X-Linked-ETag": f'"{"0" * 64}"'}
-    with pytest.raises(CheckpointError, match="not what its server says it sent"):
+    with pytest.raises(CheckpointError, match="does not match the server's checksum"):
         world.get()
 
 
@@ -155,7 +155,7 @@ def test_many_files_of_which_only_the_needed_ones_are_asked_for(world: World, in
 @pytest.mark.parametrize(
     ("index", "why"),
     [
-        (b"<html>", "is no index of weights"),
+        (b"<html>", "is not an index of weights"),
         (b'{"weight_map": {"vqvae.x": "a.bin"}}', "has nothing under priors.2"),
         (
             json.dumps({"weight_map": {f"{p}.x": "../a.bin" for p in HOLDS}}).encode(),
@@ -182,7 +182,7 @@ def test_a_mirror_of_another_model_is_refused_and_what_came_is_removed(world: Wo
     elif spoil == "lacking":
         del state[name]
     world.server.files[f"{MAIN}/pytorch_model.bin"] = pickled(state if spoil != "no tensors" else {"a": torch.ones(1)})
-    with pytest.raises(CheckpointError, match=r"what came cannot be used: .* is the checkpoint of another part"):
+    with pytest.raises(CheckpointError, match=r"the download cannot be used: .* is the checkpoint of another part"):
         world.get()
     assert not list(world.target.rglob("*.bin*"))
     assert not world.converted().exists()

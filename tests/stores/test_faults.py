@@ -101,7 +101,7 @@ def test_a_disk_that_becomes_read_only(
     song = Song.create(disk / "song", model=tiny, **REQUEST)
     close = at_half_of_level_1(lambda: subprocess.run(["mount", "-o", "remount,ro", disk], check=True), monkeypatch)
     with pytest.raises(SongError, match="the disk is read-only; make it writable"):
-        jk.sample(song, options=jk.RunSettings(progress=close, save_every=0.0))
+        jk.sample(song, run=jk.RunSettings(progress=close, save_every=0.0))
     refused = run("resume", song.root)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
@@ -138,7 +138,7 @@ def test_a_disk_that_refuses_a_save(
     with monkeypatch.context() as disk:
         halfway = at_half_of_level_1(lambda: refuse(number, disk), disk)
         with pytest.raises(SongError) as stopped:
-            jk.sample(song, options=jk.RunSettings(progress=halfway, save_every=0.0))
+            jk.sample(song, run=jk.RunSettings(progress=halfway, save_every=0.0))
     assert re.fullmatch(rf"/\S+ could not be written: {reason}\.", str(stopped.value))
     found = Song.open(song.root)
     made = found.codes(1) >= 0
@@ -157,7 +157,7 @@ def test_a_folder_taken_away_in_the_middle(
     song = Song.create(tmp_path / "song", model=tiny, **REQUEST)
     away = at_half_of_level_1(lambda: song.root.rename(tmp_path / "aside"), monkeypatch)
     with pytest.raises(SongError, match="the folder is gone; bring it back"):
-        jk.sample(song, options=jk.RunSettings(progress=away, save_every=0.0))
+        jk.sample(song, run=jk.RunSettings(progress=away, save_every=0.0))
     assert not song.root.exists(), "nothing was begun again in its place"
     (tmp_path / "aside").rename(song.root)
     assert_same(jk.sample(Song.open(song.root)), whole)
@@ -220,8 +220,8 @@ def test_what_bits_depend_on_is_recorded_where_it_changes(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        jk.sample(song, options=jk.RunSettings(progress=at_half_of_level_1(stop, monkeypatch)))
-    jk.sample(Song.open(song.root), options=jk.RunSettings(batch_size=1))
+        jk.sample(song, run=jk.RunSettings(progress=at_half_of_level_1(stop, monkeypatch)))
+    jk.sample(Song.open(song.root), run=jk.RunSettings(batch_size=1))
     seams = [event for event in Song.open(song.root).manifest.history if event.kind == "resumed_elsewhere"]
     assert [seam.facts["changed"] for seam in seams] == [{"batch": [2, 1]}]
     assert_same(song, whole)

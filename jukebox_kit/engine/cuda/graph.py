@@ -44,7 +44,7 @@ def captured(step: Callable[[], None], rewind: Callable[[], None], device: torch
             if isinstance(cause, torch.OutOfMemoryError):
                 raise cause from None
         raise RequestError(
-            f"a step could not be captured as a CUDA graph ({' '.join(str(error).split())[:200]}); go on without, by "
-            f"--engine fused, or cached."
+            f"a step could not be captured as a CUDA graph ({' '.join(str(error).split())[:200]}); continue without "
+            f"one by passing --engine fused or --engine cached."
         ) from error
     return graph.replay

@@ -36,7 +36,9 @@ def fuse(decoder: CachedDecoder) -> bool:
         device, songs = decoder.position.device, len(decoder.last)
         fused = FusedOperations.of(device) if device.type == "cuda" else FusedOperations(device)
         if songs > FEW and not fused.multiplies(decoder.layers[0].attn.c_attn.computes):
-            log.info("no fused kernels: without matrix units they are slower than torch from %d songs on", FEW + 1)
+            log.info(
+                "no fused kernels: without matrix units they are slower than torch for batches of %d or more", FEW + 1
+            )
             return False
         apart = difference(decoder, fused)
     except torch.OutOfMemoryError:
@@ -44,14 +46,14 @@ def fuse(decoder: CachedDecoder) -> bool:
     except Exception as error:  # a compiler may fail in any way, and plain operations are there
         short = " ".join(str(error).split())[:200]
         log.warning(
-            "the fused kernels fail on this GPU (%s: %s); going on with plain operations", type(error).__name__, short
+            "the fused kernels fail on this GPU (%s: %s); using plain operations instead", type(error).__name__, short
         )
         return False
     tolerance = TOLERANCES[decoder.layers[0].attn.c_attn.computes]
     if not apart <= tolerance:  # nan is not <=
         log.warning(
-            "the fused kernels differ from the plain operations on this GPU by %.1e of the largest logit; going on "
-            "with plain operations",
+            "the fused kernels differ from the plain operations on this GPU by %.1e of the largest logit; "
+            "using plain operations instead",
             apart,
         )
         return False
@@ -66,8 +68,12 @@ def unfit(decoder: CachedDecoder) -> str:
     device = decoder.position.device
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < OLDEST:
         return "this GPU is older than sm_75"
-    maps = [to for layer in decoder.layers for to in (layer.attn.c_attn, layer.attn.c_proj, *layer.mlp.children())]
-    return "" if all(isinstance(to, TransposedLinear) for to in maps) else "the maps are not turned for them"
+    linears = [to for layer in decoder.layers for to in (layer.attn.c_attn, layer.attn.c_proj, *layer.mlp.children())]
+    return (
+        ""
+        if all(isinstance(to, TransposedLinear) for to in linears)
+        else "the linear layers are not transposed for them"
+    )
 
 
 @torch.no_grad()

@@ -45,8 +45,8 @@ class Rank:
         return found if self.gpu is None else {**found, "CUDA_VISIBLE_DEVICES": self.gpu}
 
     @property
-    def words(self) -> str:
-        """The same for a person."""
+    def summary(self) -> str:
+        """One line of text that describes it."""
         with_what = f"{self.threads} thread{'s' if self.threads > 1 else ''}" if self.gpu is None else f"GPU {self.gpu}"
         return f"rank {self.number}, {self.host}, {with_what}"
 
@@ -97,7 +97,7 @@ def world(device: str | None) -> Iterator[World]:
         if number:
             raise SystemExit(1)
         raise RequestError(
-            f"{size} processes were started, and each would make the same album: without mpi4py they do not know of "
+            f"{size} processes were started, and each would sample the same album: without mpi4py they cannot see "
             f'each other; pip install "jukebox_kit[mpi]", or start jukebox-kit without a launcher.'
         )
     from mpi4py import MPI
@@ -107,8 +107,8 @@ def world(device: str | None) -> Iterator[World]:
         if number:
             raise SystemExit(1)
         raise RequestError(
-            f"{size} processes were started, but mpi4py sees {everyone.size}: it was made for another MPI than this "
-            f"launcher's; start them with that one's, or install mpi4py for this one."
+            f"{size} processes were started, but mpi4py sees {everyone.size}: it was built for a different MPI from "
+            f"this launcher's; use the matching launcher, or reinstall mpi4py for this one."
         )
     here = everyone.Split_type(MPI.COMM_TYPE_SHARED)
     rank = _shared_out(here.allgather(cores), here.rank, everyone.rank, gpus(device))

@@ -10,8 +10,9 @@ from typing import Any
 from unidecode import unidecode
 
 from jukebox_kit.jobs.album.fields import Fields
+from jukebox_kit.song import PAGE
 
-OWN_NAMES = ("index.html", "album.json", "logs")
+OWN_NAMES = (PAGE, "album.json", "logs")
 
 """What an album keeps beside its songs."""
 

@@ -19,11 +19,9 @@ from jukebox_kit._files import make_folder, read_file, write_atomically
 from jukebox_kit.errors import JukeboxKitError, SongError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition
-from jukebox_kit.song import Song, audio_name, is_song, tokens_heard
-from jukebox_kit.song.page import NAME, LevelState, describe_share, render_page
+from jukebox_kit.song import PAGE, SPECTROGRAM, Song, audio_name, is_song, tokens_heard
+from jukebox_kit.song.page import LevelState, describe_share, render_page
 from jukebox_kit.song.store import holder
-
-PICTURE = "spectrogram.png"
 
 Stage = Literal["done", "in progress", "not started", "unreadable"]
 
@@ -70,9 +68,9 @@ def write_album_page(
     # A file name may hold bytes that are not text; links to it are ASCII and still work.
     content = _render(folder, title, about, rows, facts).encode("utf-8", "replace")
     make_folder(folder)
-    if read_file(folder / NAME) != content:
-        write_atomically(folder, NAME, content)
-    return folder / NAME
+    if read_file(folder / PAGE) != content:
+        write_atomically(folder, PAGE, content)
+    return folder / PAGE
 
 
 def _row(path: Path, models: dict[str, ModelDefinition]) -> Row:
@@ -98,7 +96,7 @@ def _read(path: Path, models: dict[str, ModelDefinition]) -> Row:
     stage: Stage = "in progress" if any(shares.values()) else "not started"
     if all(share == 1 for share in shares.values()) and not silent:
         stage = "done"
-    why = f"The audio of level {', '.join(map(str, silent))} is not written yet." if silent else ""
+    why = f"The audio of level {', '.join(map(str, silent))} has not been written yet." if silent else ""
     if holder(path) is not None:
         stage, why = "in progress", "Another process was working on it when this page was written."
     seconds = song.resolved.samples / song.sr
@@ -171,8 +169,8 @@ def _row_values(folder: Path, row: Row) -> dict[str, object]:
         "facts": [fact for fact in (row.artist, row.genre, *row.facts) if fact],
         "state": row.state,
         "why": row.why,
-        "page": _link_to_file(folder, row.song / NAME),
-        "picture": _link_to_file(folder, row.song / PICTURE),
+        "page": _link_to_file(folder, row.song / PAGE),
+        "picture": _link_to_file(folder, row.song / SPECTROGRAM),
         "players": [
             {"item": one.item, "level": one.level, "source": _link(folder, row.song / audio_name(one.level, one.item))}
             for one in row.best

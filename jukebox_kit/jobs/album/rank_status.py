@@ -1,4 +1,4 @@
-"""What each rank of a run is at, as files in the run's folder: others see it there, and so does a person."""
+"""The status of each rank of a run, as files in the run's folder, readable by other processes and by you."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ STOP = "stop"  # there once rank 0 wants all to save and end
 
 
 @dataclass(frozen=True)
-class Doing:
-    """What a rank is at.
+class RankStatus:
+    """What a rank is doing.
 
-    task: in words, empty where it waits; done, total: its tokens, of which `stood` stood before; rate: a second;
+    task: its summary, empty while waiting; done, total: its tokens; stood: those sampled before; rate: tokens a second;
     when: seconds since 1970 by the rank's clock, which no other clock is compared with.
     """
 
@@ -36,23 +36,23 @@ class Doing:
     when: float = 0.0
 
 
-def write_doing(folder: Path, doing: Doing) -> None:
-    """Write what a rank is at into its run's folder; a disk that does not take it is no reason to stop."""
-    with suppress(OSError), replacing(folder / f"rank_{doing.rank}.json", durable=False) as beside:
-        beside.write_text(json.dumps(asdict(doing) | {"when": time.time()}))
+def write_rank_status(folder: Path, status: RankStatus) -> None:
+    """Write a rank's status into its run's folder; a failing disk is no reason to stop."""
+    with suppress(OSError), replacing(folder / f"rank_{status.rank}.json", durable=False) as beside:
+        beside.write_text(json.dumps(asdict(status) | {"when": time.time()}))
 
 
-def read_doings(folder: Path, size: int) -> tuple[Doing, ...]:
-    """Return what each of so many ranks of a run was at last, as far as it can be read."""
-    found = list[Doing]()
+def read_rank_statuses(folder: Path, size: int) -> tuple[RankStatus, ...]:
+    """Return the latest status of each of `size` ranks, omitting those that cannot be read."""
+    found = list[RankStatus]()
     for number in range(size):
         with suppress(OSError, ValueError, TypeError):
-            found.append(Doing(**json.loads((folder / f"rank_{number}.json").read_text())))
+            found.append(RankStatus(**json.loads((folder / f"rank_{number}.json").read_text())))
     return tuple(found)
 
 
 def begin_run(album: Path) -> Path:
-    """Make the folder of a new run in an album's folder, for its ranks' logs and what they are at; SongError if not."""
+    """Make the folder of a new run in an album's folder, for its ranks' logs and statuses; SongError if it cannot."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder = album / "logs" / f"{stamp}-{socket.gethostname()}-{os.getpid()}"
     make_folder(folder)

@@ -26,22 +26,22 @@ TELL_EVERY = {True: 1.0, False: 15.0}  # seconds between two tellings, on a term
 
 
 def lines(standing: AlbumStanding) -> list[str]:
-    """Return how an album stands: a line, and one for each rank that is at something."""
+    """Return an album's progress: one line in all, and one for each busy rank."""
     done, failed = standing.count("finished"), standing.count("failed", "lost", "skipped", "stopped")
-    working = len({doing.song for doing in standing.busy})
-    parts = [f"{done} of {len(standing.works)} songs done", f"{working} in work"]
+    working = len({status.song for status in standing.busy})
+    parts = [f"{done} of {len(standing.works)} songs done", f"{working} in progress"]
     parts += [f"{failed} not"] if failed else []
     parts += [f"{standing.share:.0%} of the tokens", f"{standing.rate:,.0f} tokens/s"]
     parts += [f"{duration(standing.left)} left"] if standing.left is not None else []
     found = [", ".join(parts)]
-    for doing in standing.busy:
-        share = f"{doing.done / doing.total:4.0%}" if doing.total else "  begins"
-        found.append(f"  {doing.words}: {doing.task} {share}, {doing.rate:,.0f} tokens/s")
+    for status in standing.busy:
+        share = f"{status.done / status.total:4.0%}" if status.total else "starting"
+        found.append(f"  {status.words}: {status.task} {share}, {status.rate:,.0f} tokens/s")
     return found
 
 
 def table(works: Sequence[SongTask]) -> list[str]:
-    """Return what became of each song, a line each, and of all, one line."""
+    """Return each song's outcome, a line each, and one line for all."""
     width = max(len(work.song.name) for work in works)
     found = list[str]()
     for work in works:
@@ -64,11 +64,11 @@ def planned(works: Sequence[SongTask], album: Album) -> list[str]:
         found.append(f"  {work.song.name:<{width}}  {about}  {left}")
         found += [f"    {note}" for note in work.song.notes]
     whole = "  ".join(f"level_{level} {sum(work.left[level] for work in works):,}" for level in DOWNWARD)
-    return [*found, f"tokens to make: {whole}"]
+    return [*found, f"tokens to sample: {whole}"]
 
 
 def as_json(album: Album, works: Sequence[SongTask], seconds: float) -> dict[str, Any]:
-    """Return what became of an album as plain values."""
+    """Return an album's outcome as plain values."""
     songs = [
         {
             "name": work.song.name,
@@ -85,7 +85,7 @@ def as_json(album: Album, works: Sequence[SongTask], seconds: float) -> dict[str
 
 
 class Told:
-    """Tells how an album stands: on stderr, in the folder's album.json, and by its page as songs end."""
+    """Reports an album's progress: on stderr, in the folder's album.json, and on its page as songs end."""
 
     def __init__(self, album: Album) -> None:
         self.album = album
@@ -110,7 +110,7 @@ class Told:
         """Write what others can read."""
         album = self.album
         found = as_json(album, standing.works, standing.seconds)
-        found |= {"ranks": [asdict(doing) for doing in standing.doings], "told": lines(standing)}
+        found |= {"ranks": [asdict(status) for status in standing.statuses], "told": lines(standing)}
         try:
             write_atomically(album.folder, "album.json", json.dumps(found, indent=1).encode())
             if page:

@@ -13,7 +13,7 @@ from typing import Any
 
 from jukebox_kit.jobs.album.album import Album
 from jukebox_kit.jobs.album.launcher import World
-from jukebox_kit.jobs.album.rank_status import STOP, Doing, begin_run, read_doings
+from jukebox_kit.jobs.album.rank_status import STOP, RankStatus, begin_run, read_rank_statuses
 from jukebox_kit.jobs.album.schedule import AlbumSettings, Outcome, SongTask, Task, shared_out, song_tasks
 from jukebox_kit.jobs.album.supervisor import Supervisor
 from jukebox_kit.model import LEVELS
@@ -31,12 +31,12 @@ _own: list[Supervisor] = []  # this rank's, for what mpi4py calls here by name
 class AlbumStanding:
     """How an album stands while it is made.
 
-    doings: what each rank is at; seconds: since the run began; costs: seconds a token of each level took, as far as
+    statuses: what each rank is at; seconds: since the run began; costs: seconds a token of each level took, as far as
     known.
     """
 
     works: tuple[SongTask, ...]
-    doings: tuple[Doing, ...]
+    statuses: tuple[RankStatus, ...]
     seconds: float
     costs: Mapping[int, float]
 
@@ -45,14 +45,14 @@ class AlbumStanding:
         return sum(work.end in ends for work in self.works)
 
     @property
-    def busy(self) -> tuple[Doing, ...]:
+    def busy(self) -> tuple[RankStatus, ...]:
         """What the ranks that are not idle are at."""
-        return tuple(doing for doing in self.doings if doing.task)
+        return tuple(status for status in self.statuses if status.task)
 
     @property
     def rate(self) -> float:
         """Tokens a second of all ranks together."""
-        return sum(doing.rate for doing in self.busy)
+        return sum(status.rate for status in self.busy)
 
     @property
     def share(self) -> float:
@@ -63,7 +63,7 @@ class AlbumStanding:
     @property
     def left(self) -> float | None:
         """Seconds to the end at the speed of this run so far, None where too little is known."""
-        costs = {doing.level: 1 / doing.rate for doing in self.busy if doing.rate} | dict(self.costs)
+        costs = {status.level: 1 / status.rate for status in self.busy if status.rate} | dict(self.costs)
         if not costs:
             return None
         usual = sum(costs.values()) / len(costs)
@@ -74,8 +74,8 @@ class AlbumStanding:
         found = dict.fromkeys(LEVELS, 0)
         for work in self.works:
             for level in work.levels:
-                mine = [doing for doing in self.busy if (doing.song, doing.level) == (work.root.name, level)]
-                found[level] += max(0, work.left[level] - sum(max(0, doing.done - doing.stood) for doing in mine))
+                mine = [status for status in self.busy if (status.song, status.level) == (work.root.name, level)]
+                found[level] += max(0, work.left[level] - sum(max(0, status.done - status.stood) for status in mine))
         return found
 
 
@@ -134,7 +134,7 @@ class _Run:
         self.running: dict[Future[Outcome], Task] = {}
         self.at_home: Future[Outcome] | None = None
         # What each task's rank said last, and when that was first seen, by this machine's clock.
-        self.heard: dict[Task, tuple[Doing | None, float]] = {}
+        self.heard: dict[Task, tuple[RankStatus | None, float]] = {}
         self.silent = 0  # ranks that are waited for no more
         self.spent = dict.fromkeys(LEVELS, (0.0, 0))  # seconds and tokens of each level
         self.began = time.monotonic()
@@ -161,9 +161,9 @@ class _Run:
 
     def standing(self) -> AlbumStanding:
         """Return how everything stands."""
-        doings = read_doings(self.supervisor.folder, self.world.size)
+        statuses = read_rank_statuses(self.supervisor.folder, self.world.size)
         costs = {level: seconds / tokens for level, (seconds, tokens) in self.spent.items() if tokens}
-        return AlbumStanding(tuple(self.works), doings, time.monotonic() - self.began, costs)
+        return AlbumStanding(tuple(self.works), statuses, time.monotonic() - self.began, costs)
 
     def _begin(self, home: ThreadPoolExecutor) -> None:
         if self.supervisor.stopping.is_set():
@@ -171,7 +171,7 @@ class _Run:
                 (self.supervisor.folder / STOP).touch()
             for work in self.works:
                 if work.ready:
-                    work.end, work.why = "stopped", "the work was stopped before it came to this song."
+                    work.end, work.why = "stopped", "the run was stopped before it reached this song."
             return
         for task in shared_out(self.works, self.world.size - self.silent - len(self.running)):
             if self.at_home in self.running:
@@ -188,28 +188,28 @@ class _Run:
         error = future.exception()
         if error is None:
             return future.result()
-        log.error("%s: %s: %s", task.words, type(error).__name__, error)
+        log.error("%s: %s: %s", task.summary, type(error).__name__, error)
         return Outcome(task, "lost", f"its rank failed ({type(error).__name__}: {error}).")
 
     def _give_up(self, by_root: dict[Any, SongTask]) -> None:
-        """Wait no more for ranks of which nothing is heard, however long their own patience lasts."""
-        doings = {doing.task: doing for doing in read_doings(self.supervisor.folder, self.world.size)}
+        """Stop waiting for ranks that do not respond, however long their own patience lasts."""
+        statuses = {status.task: status for status in read_rank_statuses(self.supervisor.folder, self.world.size)}
         now = time.monotonic()
         for future, task in list(self.running.items()):
-            doing = doings.get(task.words)
+            status = statuses.get(task.summary)
             seen = self.heard.get(task)
-            if seen is None or seen[0] != doing:
-                self.heard[task] = (doing, now)
+            if seen is None or seen[0] != status:
+                self.heard[task] = (status, now)
             elif now - seen[1] > self.settings.patience + GRACE and future is not self.at_home:
                 del self.running[future]
                 self.silent += 1
-                why = f"nothing was heard of its rank for {now - seen[1]:.0f} seconds."
+                why = f"its rank has not responded for {now - seen[1]:.0f} seconds."
                 by_root[task.song].take(Outcome(task, "lost", why))
 
 
 @contextmanager
 def _stopped_politely(supervisor: Supervisor) -> Iterator[None]:
-    """Take Ctrl-C and SIGTERM as a wish to save and end."""
+    """Treat Ctrl-C and SIGTERM as a request to save and exit."""
     names = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(name, lambda *_: supervisor.stopping.set()) for name in names]
     try:

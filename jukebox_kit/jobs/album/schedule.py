@@ -1,4 +1,4 @@
-"""What is left of an album's songs, level by level, and what of it can be done now."""
+"""Schedules an album: the tasks that remain for each song, and which of them free ranks can start now."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Task:
     rows: tuple[int, int] | None = None
 
     @property
-    def words(self) -> str:
-        """The same for a person."""
+    def summary(self) -> str:
+        """One line of text that describes it."""
         rows = "" if self.rows is None else f", rows {self.rows[0]} to {self.rows[1] - 1}"
         return f"{self.song.name}, level {self.level}{rows}"
 

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from jukebox_kit.jobs.album.launcher import Rank
-from jukebox_kit.jobs.album.rank_status import STOP, Doing, write_doing
+from jukebox_kit.jobs.album.rank_status import STOP, RankStatus, write_rank_status
 from jukebox_kit.jobs.album.schedule import AlbumSettings, Outcome, Task
 from jukebox_kit.steps import Progress, Speed
 
@@ -37,10 +37,10 @@ class Supervisor:
         self.pipe: Connection | None = None
 
     def do(self, task: Task) -> Outcome:
-        """Do a task; an outcome comes of it whatever happens to the worker."""
+        """Do a task; returns an outcome whatever happens to the worker."""
         began = time.monotonic()
         if self.stopping.is_set():
-            return Outcome(task, "stopped", "the work was stopped before it came to this.", self.rank.number)
+            return Outcome(task, "stopped", "the run was stopped before it reached this task.", self.rank.number)
         pipe = self._worker()
         try:
             pipe.send(task)
@@ -48,7 +48,7 @@ class Supervisor:
         except (EOFError, OSError):
             stopped = self.stopping.is_set()  # it may be asked before it can listen
             outcome = Outcome(task, "stopped" if stopped else "lost", self._how_it_died())
-        self._tell(Doing(self.rank.number, self.rank.words))
+        self._tell(RankStatus(self.rank.number, self.rank.summary))
         seconds = time.monotonic() - began
         return Outcome(task, outcome.end, outcome.why, self.rank.number, outcome.tokens, outcome.seconds or seconds)
 
@@ -84,14 +84,12 @@ class Supervisor:
                 if (self.folder / STOP).exists():
                     self.stopping.set()
             if self.stopping.is_set() and not told:
-                self.process.terminate()  # which it takes as a wish to save and end
+                self.process.terminate()  # which it treats as a request to save and exit
                 told = True
             if time.monotonic() - heard > self.settings.patience:
                 self.process.kill()
                 self._bury()
-                return Outcome(
-                    task, "lost", f"nothing was heard of its process for {self.settings.patience:.0f} seconds."
-                )
+                return Outcome(task, "lost", f"its process has not responded for {self.settings.patience:.0f} seconds.")
             if not pipe.poll(LOOK):
                 continue
             found = pipe.recv()
@@ -101,14 +99,14 @@ class Supervisor:
             speed.note(found)
             self._tell(self._doing(task, found, speed.rate or 0.0))
 
-    def _doing(self, task: Task, progress: Progress, rate: float) -> Doing:
-        number, words = self.rank.number, self.rank.words
+    def _doing(self, task: Task, progress: Progress, rate: float) -> RankStatus:
+        number, words = self.rank.number, self.rank.summary
         counts = progress.done, progress.total, progress.stood
-        return Doing(number, words, task.words, task.song.name, task.level, *counts, rate)
+        return RankStatus(number, words, task.summary, task.song.name, task.level, *counts, rate)
 
-    def _tell(self, doing: Doing) -> None:
+    def _tell(self, status: RankStatus) -> None:
         pid = 0 if self.process is None else self.process.pid or 0
-        write_doing(self.folder, replace(doing, process=pid))
+        write_rank_status(self.folder, replace(status, process=pid))
 
     def _bury(self) -> int:
         """Forget the worker that died; returns its exit code."""

@@ -1,4 +1,4 @@
-"""What only a model can say of an album's songs, and what lies in their folders: checked before anything is made."""
+"""Checks of an album's songs against their models and their folders, before anything is sampled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError, SongError
-from jukebox_kit.jobs.album.fields import Fields, Given, asked
+from jukebox_kit.jobs.album.fields import Fields, asked
 from jukebox_kit.jobs.album.yaml_lines import Faults
 from jukebox_kit.song import (
     Request,
@@ -22,13 +22,9 @@ from jukebox_kit.song import (
 )
 from jukebox_kit.song.store import open_store
 
-_LAST_BLAMED = ("strict", "model")
-
-"""Without these much would be right; what they are at odds with is named rather."""
-
 
 class Checks:
-    """Checks the songs of one file. Each model, and each prompt, is looked at once."""
+    """Checks the songs of one file. Each model and each prompt is read once."""
 
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
@@ -36,27 +32,26 @@ class Checks:
         self._prompts: dict[tuple[Any, ...], JukeboxKitError | None] = {}
 
     def song(self, fields: Fields, line: int, folder: Path | None) -> tuple[Request, Resolved] | None:
-        """Return a song's request and what its model makes of it; None where it has faults, which are taken down.
+        """Return a song's request and what its model makes of it; None if it has faults, which are added to `faults`.
 
-        A fault is put to the line of the field without which it is not there, else to `line`, the song's. Then that
-        field is left out and the rest checked again. folder: the song's, None where its name has a fault.
+        Each fault is reported at the line of the field that it is about, or at `line`, the song's, if the file does
+        not set that field. Then the rest is checked without the field, so that all faults are reported at once.
+        folder: the song's, None if its name is faulty.
         """
-        model, left = self._model(fields, line), fields
-        for name in [name for name, given in fields.items() if given.faulty]:
-            left = _without(left, name)
-        made, whole = None, left == fields
-        while made is None:
+        model = self._model(fields, line)
+        left = _without(fields, *[name for name, given in fields.items() if given.faulty])
+        checked = None
+        while checked is None:
             try:
-                made = self._made(left, model)
+                checked = self._checked(left, model)
             except JukeboxKitError as error:
-                blamed = self._blamed(left, model, str(error))
-                self.faults.add(left[blamed].line if blamed else line, error)
-                whole = False
-                if blamed is None:
+                if error.field not in left:
+                    self.faults.add(line, error)
                     return None
-                left = _without(left, blamed)
-        request, resolved = made
-        if resolved is None or not whole:
+                self.faults.add(left[error.field].line, error)
+                left = _without(left, error.field)
+        request, resolved = checked
+        if resolved is None or left != fields:
             return None
         try:
             _check_folder(folder, request)
@@ -65,33 +60,32 @@ class Checks:
         return request, resolved
 
     def _model(self, fields: Fields, line: int) -> Model | None:
-        """Return a song's model; None where it cannot be used, which is taken down where it is first asked for."""
+        """Return a song's model; None if it cannot be used, which is reported where the model is first named."""
         if "model" in fields and fields["model"].faulty:
             return None
         name = str(fields["model"].value) if "model" in fields else Request.model
         if name not in self._models:
-            where = fields["model"].line if "model" in fields else line
-            self._models[name] = self._looked_at(name, where)
+            self._models[name] = self._loaded(name, fields["model"].line if "model" in fields else line)
         return self._models[name]
 
-    def _looked_at(self, name: str, line: int) -> Model | None:
-        """Return a model whose tables and files are there; None where it has faults, which are taken down."""
+    def _loaded(self, name: str, line: int) -> Model | None:
+        """Return a model whose tables and files exist; None if it has faults, which are reported at `line`."""
         try:
-            model = Model.load(name, "cpu")  # nothing runs here, and a GPU is not to be woken for it
-        except (JukeboxKitError, OSError) as error:  # OSError: a name that no file can have
+            model = Model.load(name, "cpu")  # nothing runs here, so leave the GPU alone
+        except (JukeboxKitError, OSError) as error:  # OSError: not a possible file name
             self.faults.add(line, error)
             return None
-        whole = True
-        for look in (lambda: model.tables, model.check_files):
+        usable = True
+        for check in (lambda: model.tables, model.check_files):
             try:
-                look()
+                check()
             except (JukeboxKitError, OSError, UnicodeError) as error:
                 self.faults.add(line, error)
-                whole = False
-        return model if whole else None
+                usable = False
+        return model if usable else None
 
-    def _made(self, fields: Fields, model: Model | None) -> tuple[Request, Resolved | None]:
-        """Return what a request becomes, as far as its model is known; raises where it cannot be made."""
+    def _checked(self, fields: Fields, model: Model | None) -> tuple[Request, Resolved | None]:
+        """Return the request, and what the model makes of it if there is one; JukeboxKitError if something is wrong."""
         values = asked(fields)
         if model is None and isinstance(values.get("temperature"), float):
             values["temperature"] = (values["temperature"],) * 3
@@ -114,26 +108,15 @@ class Checks:
         if fault is not None:
             raise fault
 
-    def _blamed(self, fields: Fields, model: Model | None, sentence: str) -> str | None:
-        """Return the field without which a fault is not there, or is another one."""
-        for name in sorted(fields, key=lambda name: name in _LAST_BLAMED):
-            try:
-                self._made(_without(fields, name), model)
-            except JukeboxKitError as error:
-                if str(error) == sentence:
-                    continue
-            return name
-        return None
 
-
-def _without(fields: Fields, name: str) -> dict[str, Given]:
-    """Return the fields without one; a prompt's seconds mean nothing without the prompt."""
-    out = {name, "prompt_seconds"} if name == "prompt" else {name}
-    return {other: given for other, given in fields.items() if other not in out}
+def _without(fields: Fields, *names: str) -> Fields:
+    """Return the fields without some of them; a prompt's seconds mean nothing without the prompt."""
+    left_out = {*names, "prompt_seconds"} if "prompt" in names else {*names}
+    return {name: given for name, given in fields.items() if name not in left_out}
 
 
 def _check_folder(folder: Path | None, request: Request) -> None:
-    """Raise SongError where a folder holds anything but this very song, as far as it is made."""
+    """Raise SongError if a folder holds anything but this very song, finished or not."""
     if folder is None or not folder.exists():
         return
     if not folder.is_dir():

@@ -47,17 +47,17 @@ class Worker:
 
     def __init__(self, settings: AlbumSettings, rank: Connection) -> None:
         self.settings, self.rank = settings, rank
-        self.held: Model | None = None
+        self.loaded: Model | None = None
         self.stop = threading.Event()
         self.told, self.made = 0.0, 0
 
     def do(self, task: Task) -> Outcome:
         """Do a task, whatever becomes of it."""
         began, self.made = time.monotonic(), 0
-        log.info("begins with %s", task.words)
+        log.info("starts %s", task.summary)
         end, why = ended(task.song, lambda: self._work(task))
         seconds = time.monotonic() - began
-        log.info("%s %s after %.1f s, %d tokens %s", task.words, end, seconds, self.made, why)
+        log.info("%s %s after %.1f s, %d tokens %s", task.summary, end, seconds, self.made, why)
         return Outcome(task, end, why, tokens=self.made, seconds=seconds)
 
     def _work(self, task: Task) -> None:
@@ -70,19 +70,19 @@ class Worker:
             else:
                 sample_shard(song, task.level, range(*task.rows), model, run)
         except (MemoryError, torch.OutOfMemoryError):
-            self.held = None  # the next task begins with all the memory there is
+            self.loaded = None  # so that the next task starts with all memory free
             raise
 
     def _model(self, task: Task) -> Model:
         run, request = self.settings.run, task.request
         if is_song(task.song):
-            model = load_planned(Song.open(task.song), run, self.held)
+            model = load_planned(Song.open(task.song), run, self.loaded)
         else:
-            model = load_for(request.model, request.seconds, request.items, run, self.held)
-        if model is not self.held:
+            model = load_for(request.model, request.seconds, request.items, run, self.loaded)
+        if model is not self.loaded:
             where = model.device if model.device.type == "cuda" else f"{torch.get_num_threads()} threads"
-            log.info("takes model %s, %s, on %s", model.definition.name, model.placement.weights, where)
-        self.held = model
+            log.info("loaded model %s, %s, on %s", model.definition.name, model.placement.weights, where)
+        self.loaded = model
         return model
 
     def _progress(self, progress: Progress) -> None:
@@ -104,7 +104,7 @@ def _song(task: Task, model: Model) -> Song:
 
 
 def work(rank: Connection, settings: AlbumSettings, log_file: Path) -> None:
-    """Do what comes from the rank until nothing comes any more."""
+    """Do the tasks that the rank sends until it closes the connection."""
     os.setsid()  # Ctrl-C is the rank's, which passes it on
     with log_file.open("ab") as file:  # and what libraries print
         os.dup2(file.fileno(), 1)

@@ -1,4 +1,4 @@
-"""A model as a person loads it: its definition, its tables, and its parts, read when first needed."""
+"""Models without weights on the meta device, and the linear layers inside them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Unfilled(TorchFunctionMode):
 
 
 def linears(part: nn.Module) -> list[tuple[str, nn.Module, str, PlainLinear]]:
-    """Return the maps of a part in their plain form: full name, the module that holds each, its name there, itself."""
+    """Return a component's plain linear layers: full name, parent module, name in the parent, the layer itself."""
     return [
         (f"{prefix}.{name}" if prefix else name, module, name, child)
         for prefix, module in part.named_modules()

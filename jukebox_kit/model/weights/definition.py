@@ -141,9 +141,13 @@ def load_definition(model: str | Path) -> ModelDefinition:
         if not path.is_file():
             near = difflib.get_close_matches(str(model), shipped_models(), 1)
             hint = f"did you mean {near[0]}" if near else f"known are {', '.join(shipped_models())}"
-            raise RequestError(f"there is no model {model}; {hint}, or give the path of a model's YAML file.")
+            raise RequestError(
+                f"there is no model {model}; {hint}, or give the path of a model's YAML file.", field="model"
+            )
     elif not path.is_file():
-        raise RequestError(f"there is no model file {path}; give a name that ships or the path of a YAML file.")
+        raise RequestError(
+            f"there is no model file {path}; give a name that ships or the path of a YAML file.", field="model"
+        )
     return _definition(_read(path), path)
 
 

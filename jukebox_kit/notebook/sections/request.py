@@ -1,4 +1,4 @@
-"""The form: everything a request can say, each checked as it is typed, its sentence right below it."""
+"""The form: the fields of a request, each checked as it is typed, with its message right below it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,23 @@ MANY = 60  # windows; more are not listed one by one
 
 _FILTERS = {"all tokens": None, "top-k": "top_k", "top-p": "top_p"}
 
+_SHOWN_BELOW = {"temperature": "lower", "top_k": "limit", "top_p": "limit", "prompt_seconds": "prompt"}
+"""Where the errors of fields are shown that have no widget of their own. The slider has no wrong temperatures."""
+
 
 @lru_cache(maxsize=8)
 def known(model: str) -> tuple[ModelDefinition, dict[str, Tables]]:
-    """Return a model's definition and tables; CheckpointError where the tables are not on this machine."""
+    """Return a model's definition and tables; CheckpointError if the tables are not on this machine."""
     loaded = Model.load(model, "cpu")
     return loaded.definition, loaded.tables
 
 
 class Form:
-    """Fields of a request. `good` has them, None while one is wrong; what is wrong is said at its field."""
+    """The fields of a request. `good` holds their values, None while one is wrong; errors are shown below the field."""
 
     def __init__(self, prompts: Path, changed: Callable[[dict[str, Any] | None], None]) -> None:
         self.changed, self._filling = changed, False
-        self.good: dict[str, Any] | None = None  # the fields as they were when all were right
+        self.good: dict[str, Any] | None = None  # the values, while all are valid
         choices = [(_model_label(name), name) for name in shipped_models()]
         self.model = Field(
             "model", widgets.Dropdown(options=choices, value="demo", description="model", style=LABEL, layout=WIDE)
@@ -67,13 +70,13 @@ class Form:
         self.check()
 
     def check(self) -> None:
-        """Say at each field what is to be said of it now."""
+        """Update the message below each field."""
         if not self._filling:
             self.good = self.values()
             self.changed(self.good)
 
     def values(self) -> dict[str, Any] | None:
-        """Return the fields of `Request`, None where one is wrong, which is then said at its field."""
+        """Return the fields of `Request`; None if one is wrong, which is then shown below it."""
         for field in self.fields.values():
             if field is not self.prompt:
                 field.say()
@@ -87,16 +90,19 @@ class Form:
         self.artist.look_up(definition, tables)
         self.genre.look_up(definition, tables)
         given = self._read()
-        if given is None or not self.prompt.ready():
+        request = None if given is None else self._request_of(given)
+        if request is None or not self.prompt.ready():
             return None
-        request, resolved = self._resolved(given, definition, tables)
-        if resolved is None or request is None:
+        try:
+            resolved = resolve(request, definition, tables)
+        except JukeboxKitError as error:
+            self._say_error(error)
             return None
         self._say_lyrics(request, resolved, definition)
         return given
 
     def request(self) -> dict[str, Any] | None:
-        """Return the fields of `Request`, the recording cut and kept; None where one is wrong, said at its field."""
+        """Return the fields of `Request`, the prompt trimmed and saved; None if one is wrong, as its message says."""
         given = self.values()
         if given is None:
             return None
@@ -121,68 +127,60 @@ class Form:
         return _FILTERS[self.filter.value]
 
     def _read(self) -> dict[str, Any] | None:
-        """Return what the fields say, each alone held against `Request`; None where one is wrong."""
-        model = self.model.value
+        """Return the fields of `Request` that are filled in; None if one is not a number, which is shown below it.
+
+        The others are then checked as well, so that all errors are shown at once.
+        """
         lower = [self._number(self.lower, part) for part in self.lower.value.split(",")]
         if len(lower) != 2:
             self.lower.say("Enter two temperatures, for level 1 and level 0, such as 0.99, 0.99.")
-            return None
-        temperature = (lower[1], lower[0], float(self.temperature.value))
+        total_seconds = self._number(self.total_seconds) if self.total_seconds.value.strip() else None
         given: dict[str, Any] = {
-            "model": model,
+            "model": self.model.value,
             "artist": self.artist.name_or_unknown,
             "genre": self.genre.name_or_unknown,
             "lyrics": self.lyrics.value,
             "seconds": self._number(self.seconds),
-            "total_seconds": None if not self.total_seconds.value.strip() else self._number(self.total_seconds),
+            "total_seconds": total_seconds,
             "items": self._number(self.items, whole=True),
             "seed": self._number(self.seed, whole=True),
         }
-        places = {name: self.fields[name] for name in ("seconds", "total_seconds", "items", "seed")}
-        checks = [(place, {name: given[name]}) for name, place in places.items()]
-        if None not in temperature:
-            checks.append((self.lower, {"temperature": temperature}))
-            given["temperature"] = temperature
+        if not self.lower.said.value:
+            given["temperature"] = (lower[1], lower[0], float(self.temperature.value))
         if self._filter is not None:
             given[self._filter] = self._number(self.limit, whole=self._filter == "top_k")
-            checks.append((self.limit, {self._filter: given[self._filter]}))
-        good = None not in temperature
-        for place, part in checks:
-            good = self._holds(place, part) and good
-        return given if good else None
+        numbers = (self.lower, self.seconds, self.total_seconds, self.items, self.seed, self.limit)
+        if any(place.said.value for place in numbers):
+            self._request_of({name: value for name, value in given.items() if value is not None})
+            return None
+        return given
 
-    def _holds(self, place: Field, part: dict[str, Any]) -> bool:
-        if place.said.value:  # it is no number, which was said already
-            return False
-        try:
-            normalise_request(part)
-        except JukeboxKitError as error:
-            place.say(str(error))
-            return False
-        return True
+    def _request_of(self, given: dict[str, Any]) -> Request | None:
+        """Return the request; None if some of its fields are wrong, each of which is shown below its widget."""
+        left, request = dict(given), None
+        while request is None:
+            try:
+                request = normalise_request(left)
+            except JukeboxKitError as error:
+                self._say_error(error)
+                if error.field not in left:
+                    return None
+                del left[error.field]  # and check the others without it
+        return request if left == given else None
+
+    def _say_error(self, error: JukeboxKitError) -> None:
+        """Show an error below the widget of the field that it is about, or below the length if there is none."""
+        name = _SHOWN_BELOW.get(error.field or "", error.field)
+        self.fields.get(name or "", self.seconds).say(str(error))
 
     def _number(self, place: Field, text: str | None = None, whole: bool = False) -> Any:
-        """Return the number typed; None, said at the field, where it is none."""
+        """Return the number typed; None if it is not a number, which is shown below the field."""
         typed = (place.value if text is None else text).strip()
         try:
             return int(typed) if whole else float(typed)
         except ValueError:
             place.say(f"{typed or 'nothing'!r} is not a {'whole ' if whole else ''}number; enter digits, such as 8.")
             return None
-
-    def _resolved(
-        self, given: dict[str, Any], definition: ModelDefinition, tables: dict[str, Tables]
-    ) -> tuple[Request | None, Resolved | None]:
-        """Return what the model makes of it; what is wrong with the lengths is said where it can be mended."""
-        request = None
-        for place, fields in ((self.seconds, {**given, "total_seconds": None}), (self.total_seconds, given)):
-            try:
-                request = normalise_request(fields)
-                resolved = resolve(request, definition, tables)
-            except JukeboxKitError as error:
-                place.say(str(error))
-                return None, None
-        return request, resolved
 
     def _say_model(self, definition: ModelDefinition) -> None:
         missing = definition.missing()
@@ -216,7 +214,7 @@ class Form:
 
 
 def _shown(values: dict[str, Any]) -> dict[str, Any]:
-    """Return what the form's widgets hold for fields of a request."""
+    """Return the values of the form's widgets for the fields of a request."""
     shown: dict[str, Any] = {name: values[name] for name in ("model", "lyrics") if name in values}
     for name in ("artist", "genre"):
         if name in values:
@@ -243,7 +241,7 @@ def _model_label(name: str) -> str:
 
 
 def _windows_table(seen: tuple[Any, ...], characters: int) -> str:
-    """Return which stretch of the lyrics each window sees, as HTML that is opened by a click."""
+    """Return which stretch of the lyrics each window reads, as HTML that opens by a click."""
     step = -(-len(seen) // MANY)
     rows = "".join(
         f"<tr><td>{s.start:.1f} to {s.end:.1f} s</td><td>{s.first + 1}-{s.last}</td>"

@@ -80,7 +80,7 @@ class Status:
         def piece() -> str:
             model, options = self.session.loaded_for(song), self.session.options()
             if begun_below(song):
-                sample(song, model=model, options=options)
+                sample(song, model=model, run=options)
                 return "All levels are done."
             level_2(song, model, options)
             return "Level 2 is done: listen, choose, extend or upsample."

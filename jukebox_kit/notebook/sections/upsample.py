@@ -11,7 +11,7 @@ from jukebox_kit.notebook.embed import embedded_page, page_frame
 from jukebox_kit.notebook.markup import styled_text
 from jukebox_kit.notebook.session import Session
 from jukebox_kit.notebook.widgets import button, check_box, heading, short_field
-from jukebox_kit.song import FORMATS, Song, add_words, export_audio
+from jukebox_kit.song import FORMATS, PAGE, Song, add_words, export_audio
 from jukebox_kit.song.lyrics import can_align, read_alignment
 from jukebox_kit.steps import level_2, upsample
 
@@ -76,7 +76,7 @@ class Finishing:
         def piece() -> str:
             model, options = self.session.loaded_for(song), self.session.options()
             level_2(song, model, options)
-            upsample(song, items, model=model, options=options)
+            upsample(song, items, model=model, run=options)
             if unassign:
                 colab.disconnect([song])
             return "All levels are done."
@@ -119,5 +119,5 @@ class Finishing:
         except (JukeboxKitError, OSError) as error:
             self.said.value = styled_text(str(error), "error")
             return
-        self.said.value = styled_text(f"The same page for any browser: {song.root / 'index.html'}")
+        self.said.value = styled_text(f"The same page for any browser: {song.root / PAGE}")
         self.shown.value = page_frame(page)

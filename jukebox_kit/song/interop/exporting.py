@@ -17,6 +17,7 @@ from jukebox_kit.engine import Model
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, LEVELS, TOP, clean_lyrics
 from jukebox_kit.song.audio import wav_bytes
+from jukebox_kit.song.files import audio_name
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.store.local import LocalStore
 
@@ -25,16 +26,16 @@ SETTINGS = {"fp16": True, "max_batch_size": 16, "chunk_size": 32}
 
 
 def export_2020(song: Song, folder: Path, model: Model | None = None) -> list[str]:
-    """Write the levels that have codes to an empty or new folder; return what a person should be told.
+    """Write the levels that have codes to an empty or new folder; return notes for the user.
 
     A level's file holds the codes of its level and those above, and of the levels below what was given to start with.
     Raises SongError where the folder holds something, or the song has no codes yet.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise SongError(f"{folder} holds something already; choose another folder for the export.")
+        raise SongError(f"{folder} is not empty; choose another folder for the export.")
     made = {level: _made(song, level) for level in LEVELS}
     if not made[TOP].shape[1]:
-        raise SongError(f"{song.root} has no codes yet; make some with: jukebox-kit resume {song.root}")
+        raise SongError(f"{song.root} has no codes yet; sample some with: jukebox-kit resume {song.root}")
     loaded, store = model or Model.load(song.request.model), LocalStore(folder)
     store.begin()
     labels = [_labels(song, level) for level in LEVELS]
@@ -53,7 +54,7 @@ def export_2020(song: Song, folder: Path, model: Model | None = None) -> list[st
         torch.save(content, buffer)
         store.write(f"level_{level}/data.pth.tar", buffer.getvalue())
         for item, samples in enumerate(audio):
-            store.write(f"level_{level}/item_{item}.wav", wav_bytes(samples, song.sr))
+            store.write(audio_name(level, item), wav_bytes(samples, song.sr))
     return [note for level in LEVELS for note in _uneven(song, level)]
 
 
@@ -75,8 +76,8 @@ def _uneven(song: Song, level: int) -> list[str]:
     if min(made) == max(made):
         return []
     return [
-        f"the items of level {level} are not equally far; all were cut to the shortest, {min(made)} tokens: finish "
-        f"the level for the rest."
+        f"the items of level {level} differ in length; all were cut to the shortest, {min(made)} tokens: finish "
+        f"the level to export the rest."
     ]
 
 

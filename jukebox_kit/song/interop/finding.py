@@ -57,7 +57,7 @@ def find_sources(place: Path) -> tuple[list[OldSource], bool]:
     if not place.is_dir():
         raise SongError(f"there is no file or folder {place}.")
     if is_song(place):
-        raise SongError(f"{place} is a song of this toolkit already; go on with: jukebox-kit resume {place}")
+        raise SongError(f"{place} is already a song of this toolkit; resume it with: jukebox-kit resume {place}")
     place = place.absolute()
     if place.name in LEVEL_FOLDERS and (place / DATA).is_file():
         return [_file_source(place / DATA)], True
@@ -66,8 +66,8 @@ def find_sources(place: Path) -> tuple[list[OldSource], bool]:
     found = list(_walk(place))
     if not found:
         raise SongError(
-            f"{place} holds no songs of other programs; what can be read are run folders with level_2/{DATA}, and "
-            f"files that end in .t, .z or .pth.tar."
+            f"{place} contains no songs of other programs; readable are run folders with level_2/{DATA}, and "
+            f"files ending in .t, .z or .pth.tar."
         )
     return _with_own_names(found, place), False
 

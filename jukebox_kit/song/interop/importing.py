@@ -74,7 +74,7 @@ def import_songs(
             found = read_project(source) if source.kind == WEB_UI else read_run(source)
         except (JukeboxKitError, OSError) as error:
             if isinstance(error, WeightsError) and not alone:
-                log.info("passed over: %s", error)
+                log.info("skipped: %s", error)
             else:
                 yield ImportResult(source.paths[0], failed=str(error))
             continue
@@ -121,8 +121,8 @@ def _again(old: OldSong, folder: Path, came_from: dict[str, Any]) -> ImportResul
     song = Song.open(folder)
     before = song.manifest.came_from
     if any(before.get(name) != came_from[name] for name in ("kind", "path", "items")):
-        raise SongError(f"{folder} holds another song already; choose another folder for that of {old.path}.")
-    return ImportResult(old.path, song, notes=(f"{folder} was imported before, and is left as it is.",))
+        raise SongError(f"{folder} already contains another song; choose another folder for {old.path}.")
+    return ImportResult(old.path, song, notes=(f"{folder} was imported before and is unchanged.",))
 
 
 def _known(old: OldSong, answers: ImportOverrides, ask: Ask | None, single: bool) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _known(old: OldSong, answers: ImportOverrides, ask: Ask | None, single: bool
     missing = [name for name in OPTIONS if known[name] is None and _needed(name, known["model"])]
     if missing and ask is None:
         options = _listed([OPTIONS[name] for name in missing])
-        raise RequestError(f"{old.path} does not say which {_listed(missing)} it was made with; give {options}.")
+        raise RequestError(f"{old.path} does not say which {_listed(missing)} it was made with; pass {options}.")
     for name in missing:
         if ask is not None and _needed(name, known["model"]):
             known[name] = ask(name, old.path)
@@ -167,7 +167,7 @@ def _fitted(
     asked = _exact_seconds(held, vqvae.sr) if seconds is None else seconds
     if not math.isfinite(asked) or int(asked * vqvae.sr) < held:
         least = math.ceil(held / vqvae.sr * 1000) / 1000
-        raise RequestError(f"{old.path} holds {least:g} seconds; give at least as many, or leave seconds out.")
+        raise RequestError(f"{old.path} is {least:g} seconds long; pass at least as many seconds, or omit them.")
     samples = int(asked * vqvae.sr) // vqvae.hops[-1] * vqvae.hops[-1]
     codes: dict[int, Codes] = {}
     notes: list[str] = []
@@ -176,13 +176,13 @@ def _fitted(
         if found.size and not 0 <= found.min() <= found.max() < vqvae.l_bins:
             wrong = found.min() if found.min() < 0 else found.max()
             raise RequestError(
-                f"level {level} of {old.path} has a code {wrong}, and {definition.name} knows 0 to {vqvae.l_bins - 1}; "
-                f"the file is damaged, or of another model: name that with --model."
+                f"level {level} of {old.path} contains code {wrong}, but {definition.name} has 0 to "
+                f"{vqvae.l_bins - 1}; the file is damaged or belongs to another model: pass that one with --model."
             )
         if found.shape[1] > most:
             notes.append(
-                f"level {level} of {old.path} goes on after the end of level 2; its last {found.shape[1] - most} "
-                f"tokens were left out."
+                f"level {level} of {old.path} is longer than level 2; its last {found.shape[1] - most} "
+                f"tokens were dropped."
             )
         codes[level] = found[:, :most].astype(np.int16)
     lengths: dict[str, Any] = {"seconds": asked, "items": len(old.codes[2])}
@@ -204,15 +204,15 @@ def _other_labels(old: OldSong, song: Song) -> Iterator[str]:
     top, told = song.definition.top, old.told
     if told.offset:
         yield (
-            f"{old.path} began {told.offset / song.sr:.1f} seconds into a longer song; here it is the beginning of one."
+            f"{old.path} started {told.offset / song.sr:.1f} seconds into a longer song; here it is the start of one."
         )
     if told.label_width is None:
         return
     if told.label_width != top.label_width:
         made = _model_of(told.label_width) or "another model"
-        yield f"{old.path} was made with {made}; it goes on with {song.definition.name}, as asked."
+        yield f"{old.path} was made with {made}; it continues with {song.definition.name}, as requested."
     elif told.artist_id not in (None, song.resolved.labels[-1].artist):
         yield (
-            f"{old.path} numbers its artist {told.artist_id}, the tables here number {song.request.artist!r} "
-            f"{song.resolved.labels[-1].artist}; it goes on with the latter."
+            f"{old.path} uses artist id {told.artist_id}, but here {song.request.artist!r} has id "
+            f"{song.resolved.labels[-1].artist}; the latter is used from here on."
         )

@@ -73,12 +73,12 @@ def read_old_file(path: Path) -> OldFile:
     """
     content = read_pickle(path)
     if isinstance(content, dict) and "zs" not in content and "model" in content:
-        raise WeightsError(f"{path} holds a model's weights, not a song; give a file with the codes of one.")
+        raise WeightsError(f"{path} contains a model's weights, not a song; pass a file with a song's codes.")
     check_sums(path)
     if isinstance(content, dict):
         values = cast("dict[str, Any]", content)
         if "zs" not in values:
-            raise SongError(f"{path} holds something else than a song; give a file with the codes of one.")
+            raise SongError(f"{path} is not a song; pass a file with a song's codes.")
         codes = old_codes(values["zs"], path)
         told = told_by_labels(values.get("labels"), len(codes[2]))
         temperature = _temperature(values.get("sampling_kwargs"))
@@ -96,16 +96,16 @@ def check_sums(path: Path) -> None:
         except Exception as error:  # damaged bytes make it raise all kinds of errors
             wrong = str(error)
         if wrong:
-            raise CheckpointError(f"{path} is damaged ({wrong}); get it again.")
+            raise CheckpointError(f"{path} is damaged ({wrong}); download it again.")
 
 
 def old_codes(zs: object, path: Path) -> OldCodes:
     """Return the codes of a list of three tensors, with as many rows in each; SongError where it is anything else."""
     if not isinstance(zs, list | tuple) or len(zs) != 3:
-        raise SongError(f"{path} holds no list of three levels' codes, so it is no song of Jukebox's; leave it out.")
+        raise SongError(f"{path} does not contain a list of three levels' codes, so it is not a Jukebox song; omit it.")
     levels = [_level(value, f"level {level} of {path}") for level, value in enumerate(zs)]
     if not levels[2].size:
-        raise SongError(f"{path} holds no codes of level 2, which a song starts with; give a file that has some.")
+        raise SongError(f"{path} has no level 2 codes, with which a song starts; pass a file that has some.")
     items = max(len(level) for level in levels if level.size)
     whole = [_rows(level, items, path) for level in levels]
     return whole[0], whole[1], whole[2]
@@ -113,13 +113,13 @@ def old_codes(zs: object, path: Path) -> OldCodes:
 
 def _level(value: object, what: str) -> OldLevel:
     if not isinstance(value, Tensor) or value.dim() != 2 or value.layout is not torch.strided:
-        raise SongError(f"{what} is no table of codes (items, tokens); the file is no song of Jukebox's, leave it out.")
+        raise SongError(f"{what} is not a table of codes (items, tokens); the file is not a Jukebox song, omit it.")
     if not value.numel():  # empty levels were kept as float32 by some
         return np.zeros((0, 0), np.int64)
     if value.dtype not in WHOLE:
-        raise SongError(f"{what} holds numbers that are no codes ({value.dtype}); the file is damaged, leave it out.")
+        raise SongError(f"{what} contains numbers that are not codes ({value.dtype}); the file is damaged, omit it.")
     if value.numel() > MOST_CODES or len(value) > MAX_ITEMS:
-        raise SongError(f"{what} claims {tuple(value.shape)} codes, more than any song has; leave it out.")
+        raise SongError(f"{what} claims {tuple(value.shape)} codes, more than any song has; omit it.")
     codes: OldLevel = value.to(torch.int64).numpy().copy()  # what is read may be a slice of a batch, or mapped
     return codes
 
@@ -128,9 +128,7 @@ def _rows(level: OldLevel, items: int, path: Path) -> OldLevel:
     if not level.size:
         return np.zeros((items, 0), np.int64)
     if len(level) not in (1, items):
-        raise SongError(
-            f"{path} has {len(level)} items at one level and {items} at another; it is damaged, leave it out."
-        )
+        raise SongError(f"{path} has {len(level)} items at one level and {items} at another; it is damaged, omit it.")
     return np.repeat(level, items // len(level), 0)
 
 

@@ -85,7 +85,7 @@ def read_run(source: OldSource) -> Found:
 def _song(name: str, path: Path, group: list[_Item], notes: list[str]) -> OldSong:
     codes = tuple(np.stack([item.codes[level] for item in group]) for level in range(3))
     same = len(group) > 1 and all((level == level[:1]).all() for level in codes)
-    copies = [f"the {len(group)} items of {path} are copies of one, as after a pick."] if same else []
+    copies = [f"the {len(group)} items of {path} are identical, as after choosing one."] if same else []
     first = group[0]
     where = tuple(item.where for item in group)
     kept = [*notes, *(copies if first.kind == COMPOSER else [])]
@@ -118,8 +118,8 @@ def _read_folder(folder: Path, failed: list[str], notes: list[str]) -> OldFile |
     for other in files[1:]:
         if not _of_one_song(files[0], other):
             notes.append(
-                f"{other.path} holds another song than {files[0].path}, whose codes were taken; import that file by "
-                f"itself to have its song too."
+                f"{other.path} contains a different song from {files[0].path}, whose codes were imported; import "
+                f"that file separately to get its song too."
             )
     return files[0]
 

@@ -160,7 +160,7 @@ def _told_by(path: Path, told: OldLabels) -> tuple[OldLabels, tuple[str, ...]]:
     pair = isinstance(content, list | tuple) and len(content) == 2
     channels = told_by_labels(cast("tuple[object, ...]", content)[0] if pair else content)
     genres = [channel.genre for channel in channels if channel.genre is not None]
-    note = f"{path} names genres for the channels, {', '.join(genres)}; here all items have one."
+    note = f"{path} has a genre for each channel, {', '.join(genres)}; here all items share one."
     found = replace(channels[0], model=told.model)
     return found, (note,) if len(set(genres)) > 1 else ()
 

@@ -27,13 +27,11 @@ from jukebox_kit.errors import ConfigurationError, SongError
 from jukebox_kit.model import TOP, Prior, clean_lyrics, label_rows, lyric_window
 from jukebox_kit.model.weights import read_metadata
 from jukebox_kit.song.codes import LevelCodes
+from jukebox_kit.song.files import ALIGNMENT
 from jukebox_kit.song.lyrics.timing import Line, sung_lines
 from jukebox_kit.song.song import Song
 
 log = logging.getLogger(__name__)
-
-NAME = "level_2/alignment.safetensors"
-
 
 FRAME = 0.1  # seconds, as near as whole tokens allow
 
@@ -102,7 +100,7 @@ def _check(song: Song, item: int, prior: Prior) -> None:
             f"another model."
         )
     if not song.resolved.labels[TOP].tokens:
-        raise SongError(f"{song.root} has no lyrics to align; make a song with lyrics.")
+        raise SongError(f"{song.root} has no lyrics to align; create a song with lyrics.")
     if not 0 <= item < song.request.items:
         raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {item}.")
 
@@ -157,7 +155,7 @@ def write_alignments(song: Song, prior: Prior, between: Callable[[], None] | Non
     level = song.level(TOP)
     marks = {f"item_{item}": _mark(song, level, item, content) for item, content in kept.items()}
     text = clean_lyrics(song.request.lyrics, prior.config.label_set)
-    song.store.write(NAME, save(arrays, {"text": text, **marks}))
+    song.store.write(ALIGNMENT, save(arrays, {"text": text, **marks}))
 
 
 def try_alignments(song: Song, prior: Prior, between: Callable[[], None] | None = None) -> None:
@@ -171,7 +169,7 @@ def try_alignments(song: Song, prior: Prior, between: Callable[[], None] | None 
         write_alignments(song, prior, between)
     except (RuntimeError, MemoryError) as error:  # torch's own errors of memory are of the first kind
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        log.warning("the lyrics of %s were not aligned (%s); the song is whole without that.", song.root, reason)
+        log.warning("the lyrics of %s were not aligned (%s); the song itself is not affected.", song.root, reason)
         error.__traceback__ = None  # it holds on to what filled the memory
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -192,7 +190,7 @@ def ensure_alignments(song: Song, model: Model | None = None) -> None:
 
 def _read(song: Song) -> dict[int, Kept]:
     """Return what is kept of the items whose codes and lyrics are still those of which it was made."""
-    content = song.store.read(NAME)
+    content = song.store.read(ALIGNMENT)
     if content is None:
         return {}
     try:

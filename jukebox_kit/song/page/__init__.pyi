@@ -1,4 +1,3 @@
-from .html import NAME as NAME
 from .html import WEB as WEB
 from .html import LevelState as LevelState
 from .html import describe_share as describe_share

@@ -14,8 +14,6 @@ from markupsafe import Markup
 
 WEB = Path(__file__).parent / "web"
 
-NAME = "index.html"
-
 
 @dataclass(frozen=True)
 class LevelState:

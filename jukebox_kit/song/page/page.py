@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from jukebox_kit.model import DOWNWARD, LEVELS
-from jukebox_kit.song.audio_files import audio_name, picture_name, tokens_heard, words_name
+from jukebox_kit.song.audio_files import tokens_heard
 from jukebox_kit.song.codes import LevelCodes
+from jukebox_kit.song.files import PAGE, audio_name, picture_name, words_name
 from jukebox_kit.song.history import Event
 from jukebox_kit.song.lyrics.alignment import follow, read_alignment
 from jukebox_kit.song.lyrics.timing import Line
 from jukebox_kit.song.manifest import Manifest
-from jukebox_kit.song.page.html import NAME, LevelState, describe_share, render_page
+from jukebox_kit.song.page.html import LevelState, describe_share, render_page
 from jukebox_kit.song.reproduce import Recipe, asked_fields, recipe_of
 from jukebox_kit.song.song import Song
 
@@ -84,8 +85,8 @@ class Page:
 def write_page(song: Song) -> None:
     """Write the song's page, unless the file already has this content."""
     content = render(page_of(song)).encode()
-    if song.store.read(NAME) != content:
-        song.store.write(NAME, content)
+    if song.store.read(PAGE) != content:
+        song.store.write(PAGE, content)
 
 
 def page_of(song: Song) -> Page:

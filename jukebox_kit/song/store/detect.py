@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jukebox_kit._files import explain
 from jukebox_kit.errors import RequestError
+from jukebox_kit.song.files import SEGMENTS
 from jukebox_kit.song.store.base import Store
 from jukebox_kit.song.store.drive import DriveStore
 from jukebox_kit.song.store.local import LocalStore
@@ -59,7 +60,7 @@ class Disk:
 
 def open_store(root: Path) -> Store:
     """Return the store of a song's folder, which need not exist yet."""
-    if (root / "segments").is_dir():
+    if (root / SEGMENTS).is_dir():
         return DriveStore(root)
     return LocalStore(root) if examine_disk(root).kind == "local" else DriveStore(root)
 

@@ -19,6 +19,7 @@ from typing import Protocol
 
 from jukebox_kit._files import explain, make_folder, read_file, write_atomically
 from jukebox_kit.errors import SongError
+from jukebox_kit.song.files import SEGMENTS, SONG, VERSIONS, is_kept
 from jukebox_kit.song.store.base import Safety
 from jukebox_kit.song.store.lease import Lease, hold
 from jukebox_kit.song.store.segments import Change, Segment, longest_chain, replayed
@@ -76,7 +77,7 @@ class DriveStore:
 
     def __init__(self, root: Path, mount: Folder | None = None, journal: Folder | None = None) -> None:
         self.root = root
-        self.mount = mount or DiskFolder(root / "segments")
+        self.mount = mount or DiskFolder(root / SEGMENTS)
         self._journal, self._own_journal = journal or DiskFolder(journal_folder(root)), journal is None
         self._lease: Lease | None = None
         self._chain: list[Segment] = []
@@ -105,7 +106,7 @@ class DriveStore:
             write_atomically(self.root, name, content)
             return
         files = self._state()
-        if not self._chain and "song.json" in files:  # a folder that was copied here from a local disk
+        if not self._chain and SONG in files:  # a folder that was copied here from a local disk
             self._append(tuple(Change.between(known, None, held) for known, held in files.items()))
         if files.get(name) != content:
             self._append((Change.between(name, files.get(name), content),))
@@ -114,7 +115,7 @@ class DriveStore:
     def publish(self) -> None:
         """See Store: copies for users and other programs, which this store itself never reads."""
         for name, content in self._state().items():
-            if not name.startswith("versions/") and read_file(self.root / name) != content:
+            if not name.startswith(f"{VERSIONS}/") and read_file(self.root / name) != content:
                 write_atomically(self.root, name, content)
 
     @contextmanager
@@ -139,12 +140,12 @@ class DriveStore:
         if self._files is None:
             there = _whole(self.mount)
             songs = {s.song for s in longest_chain(there)[:1]}
-            here = [s for s in _whole(self._journal) if not songs or s.song in songs] if self._begun() else []
+            here = [s for s in _whole(self._journal) if not songs or s.song in songs] if self._journal_is_ours() else []
             self._chain = longest_chain([*there, *here])
             if not self._chain and (there or here):
                 raise SongError(
                     f"{self.root} is not completely on the mount yet: its first save is missing; wait until the "
-                    f"mount has synchronised its folder segments, and try again."
+                    f"mount has synchronised its folder {SEGMENTS}, and try again."
                 )
             arrived = {s.digest for s in there}
             known = {s.digest for s in here}
@@ -153,7 +154,7 @@ class DriveStore:
             self._files = replayed(self._chain) if self._chain else self._plain()
         return self._files
 
-    def _begun(self) -> bool:
+    def _journal_is_ours(self) -> bool:
         """Return whether the journal is this song's: after the folder was removed or emptied it is another's."""
         if not self._own_journal:
             return True
@@ -202,12 +203,6 @@ class DriveStore:
             if last or now - self._refused_since > MAX_REFUSAL_SECONDS:
                 reason = explain(self.root, error, "written").rstrip(".")
                 raise SongError(f"{reason}; the whole song is safe on this machine; resume to copy it there.") from None
-
-
-def is_kept(name: str) -> bool:
-    """Return whether a file of a song cannot be recomputed from the others."""
-    recomputable = name.startswith((".", "segments/")) or name.endswith("/alignment.safetensors")
-    return not recomputable and name.endswith((".json", ".safetensors", "prompt.wav"))
 
 
 def journal_folder(root: Path) -> Path:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from jukebox_kit._files import explain, replacing
 from jukebox_kit.errors import SongBusyError, SongError
+from jukebox_kit.song.files import LEASE_PREFIX, LOCK, lease_name
 
 log = logging.getLogger(__name__)
 
@@ -155,12 +156,12 @@ class Lease:
         gone = silent or _old(mark) or not _may_live(mark, self.has_locks)
         if gone:
             with suppress(OSError):
-                (self.root / f".lease-{mark.owner}.json").unlink()
+                (self.root / lease_name(mark.owner)).unlink()
         return gone
 
     @property
     def _path(self) -> Path:
-        return self.root / f".lease-{self.mark.owner}.json"
+        return self.root / lease_name(self.mark.owner)
 
     def _beat(self) -> None:
         while not self._stop.wait(RENEWAL_SECONDS):
@@ -186,7 +187,7 @@ def hold(root: Path, settle: float = 0.0) -> Iterator[Lease]:
 def marks(root: Path) -> list[Mark]:
     """Return every lease in a folder, whether its owner is alive or not."""
     found: list[Mark] = []
-    for path in sorted(root.glob(".lease-*.json")):
+    for path in sorted(root.glob(lease_name("*"))):
         try:
             found.append(Mark(**json.loads(path.read_text())))
         except FileNotFoundError:
@@ -194,7 +195,7 @@ def marks(root: Path) -> list[Mark]:
         except (OSError, ValueError, TypeError):  # incomplete: another process is writing it, or was
             with suppress(OSError):
                 at = path.stat().st_mtime
-                owner = path.name.removeprefix(".lease-").removesuffix(".json")
+                owner = path.name.removeprefix(LEASE_PREFIX).removesuffix(".json")
                 found.append(Mark(owner, 0, "", "?", "another machine", at, at))
     return found
 
@@ -214,9 +215,9 @@ def _locked(root: Path) -> Iterator[bool]:
     """Hold the system's lock on a folder; yields whether the disk supports locks."""
     try:
         # Not opened for writing, so that the disk can still be remounted read-only; the next save then reports it.
-        handle = os.open(root / ".lock", os.O_RDONLY | os.O_CREAT, 0o666)
+        handle = os.open(root / LOCK, os.O_RDONLY | os.O_CREAT, 0o666)
     except OSError as error:
-        raise SongError(explain(root / ".lock", error, "written")) from None
+        raise SongError(explain(root / LOCK, error, "written")) from None
     try:
         yield _flock(handle, root)
     finally:
@@ -237,7 +238,7 @@ def _flock(handle: int, root: Path) -> bool:
     except OSError as error:
         if error.errno in _NO_LOCKS:
             return False
-        raise SongError(explain(root / ".lock", error, "locked")) from None
+        raise SongError(explain(root / LOCK, error, "locked")) from None
     return True
 
 

@@ -48,7 +48,7 @@ def _part(definition: ModelDefinition, part: str, blank: nn.Module, release: Rel
     except CheckpointError as error:
         return Checked(file, path, "wrong", str(error))
     if file not in release.files:
-        return Checked(file, path, "right", "it opens; nothing else is known of it")
+        return Checked(file, path, "right", "it can be read; no checksum is published for it")
     own = models_folder() / _name(file, path)
     record, told = read_record(own), release.files[file].sha256 if path.name == Path(file).name else None
     known, (sha256, _) = record.sha256 if record else told, sha256_of(path)
@@ -56,7 +56,7 @@ def _part(definition: ModelDefinition, part: str, blank: nn.Module, release: Rel
         write_record(own, Record(path.stat().st_size, sha256, "kept"))
         return Checked(file, path, "recorded", f"sha256 {sha256}")
     if sha256 != known:
-        return Checked(file, path, "wrong", f"sha256 {sha256} where {known} is known; delete it and get it again.")
+        return Checked(file, path, "wrong", f"its sha256 is {sha256}, not {known}; delete it and download it again.")
     return Checked(file, path, "right")
 
 
@@ -66,7 +66,7 @@ def _table(name: str, definition: ModelDefinition, release: Release) -> Checked:
     except CheckpointError:
         return Checked(name, None, "missing")
     if release.tables.get(name) not in (None, sha256_of(path)[0]):
-        return Checked(name, path, "wrong", "it is not the release's table; delete it and get it again.")
+        return Checked(name, path, "wrong", "it is not the release's table; delete it and download it again.")
     return Checked(name, path, "right")
 
 

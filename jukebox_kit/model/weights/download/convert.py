@@ -59,7 +59,7 @@ def convert(part: nn.Module, state: Mapping[str, Tensor], path: Path, keep: bool
         with replacing(path) as beside:
             written = _write(beside, state, converted_dtypes(part, state, keep))
             if _read_back(beside) != written:
-                raise CheckpointError(f"{path} did not come back from the disk as it was written; check the disk.")
+                raise CheckpointError(f"{path} read back differently from what was written; the disk may be failing.")
             matched(part, SafetensorsFile(beside).mapped(), str(path))
             size = beside.stat().st_size
         return size, written

@@ -39,7 +39,9 @@ def alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CheckpointError(f"another process is getting files to {folder}; wait for it or stop it.") from None
+            raise CheckpointError(
+                f"another process is downloading files to {folder}; wait for it or stop it."
+            ) from None
         except OSError:
             pass
         yield

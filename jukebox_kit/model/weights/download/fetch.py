@@ -64,7 +64,7 @@ class _Getting:
             if left:
                 names = ", ".join(left[:4]) + (f" and {len(left) - 4} more" if len(left) > 4 else "")
                 raise CheckpointError(
-                    f"{names} could not be got ({'; '.join(dict.fromkeys(self.places.reasons))}); run it "
+                    f"{names} could not be downloaded ({'; '.join(dict.fromkeys(self.places.reasons))}); run it "
                     f"again when the network allows, or put them in {self.target}."
                 )
         return self._here({*missing, *tables, *cached})
@@ -84,11 +84,11 @@ class _Getting:
         try:
             matched(self.files[file], read_shapes(path), str(path))
         except CheckpointError as error:
-            self.options.say(f"{error} Getting another.")
+            self.options.say(f"{error} Downloading another copy.")
             return False
         record = read_record(self.target / converted_name(file)) if path.is_relative_to(self.target) else None
         if self.options.keep_float32 and record and record.maps == "float16":
-            raise RequestError(f"{path} is here with maps in float16; delete it, then get it again with keep-float32.")
+            raise RequestError(f"{path} has float16 linear layers; delete it, then get it again with keep-float32.")
         return True
 
     def _refuse_strangers(self, names: list[str]) -> None:

@@ -106,7 +106,7 @@ class Download:
                 self.answered = True
                 return self._refused(error)
         except TimeoutError:
-            return f"nothing came for {self.patience.timeout:g} seconds"
+            return f"no data arrived for {self.patience.timeout:g} seconds"
         except URLError as error:
             return f"it cannot be reached ({_short(error.reason)})"
         except (http.client.HTTPException, OSError) as error:
@@ -125,19 +125,19 @@ class Download:
             if whole and int(whole[1]) == self.have:  # the size announced before was wrong, and this is all there is
                 return None
             self._start_over()
-            return "it does not have the range asked for"
+            return "it does not have the requested range"
         if error.code in PASSING:
-            return f"it answers {error.code} {error.reason}"
-        raise PlaceError(f"it answers {error.code} {error.reason}")
+            return f"it answered {error.code} {error.reason}"
+        raise PlaceError(f"it answered {error.code} {error.reason}")
 
     def _take(self, response: Any) -> str | None:
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise PlaceError("it sends the file in an encoding that was not asked for")
+            raise PlaceError("it sends the file in an encoding that was not requested")
         if response.status == 206:
             whole = self._goes_on(response.headers)
             if whole is None:
                 self._start_over()
-                return "it answered with another range than was asked for"
+                return "it answered with a different range from the one requested"
             self.total = whole
         else:
             self._start_over()
@@ -145,7 +145,7 @@ class Download:
             self.total = int(length) if length.isdigit() else self.source.size
         self._note(response.headers, response.status)
         if self.source.size is not None and self.total not in (None, self.source.size):
-            raise PlaceError(f"it has {self.total} bytes where {self.source.size} are expected")
+            raise PlaceError(f"it has {self.total} bytes instead of the expected {self.source.size}")
         self.room((self.total or 0) - self.have)
         self._receive(response)
         if self.total is None or self.have == self.total:
@@ -164,7 +164,7 @@ class Download:
             if not self.have and self.source.weights:
                 head = response.read(64)
                 if not looks_like_weights(head):
-                    raise PlaceError(f"what it sends is no checkpoint but begins with {head[:24]!r}")
+                    raise PlaceError(f"what it sends is not a checkpoint but starts with {head[:24]!r}")
                 self._write(file, head)
             while chunk := response.read1(CHUNK):
                 self._write(file, chunk)
@@ -231,7 +231,7 @@ class _Redirects(HTTPRedirectHandler):
         """See the base class."""
         fp.close()
         if req.full_url.startswith("https:") and not newurl.startswith("https:"):
-            raise PlaceError(f"it sends elsewhere, to {newurl}, without encryption")
+            raise PlaceError(f"it redirects to {newurl}, without encryption")
         self.linked = headers.get("X-Linked-ETag") or self.linked
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 

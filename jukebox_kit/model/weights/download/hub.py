@@ -116,7 +116,7 @@ def files_for(index: Path, prefixes: Sequence[str]) -> list[str]:
     try:
         weight_map = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise PlaceError(f"its {index.name} is no index of weights") from None
+        raise PlaceError(f"its {index.name} is not an index of weights") from None
     files = {p: sorted({str(f) for name, f in weight_map.items() if name.startswith(f"{p}.")}) for p in prefixes}
     lacking = [prefix for prefix, names in files.items() if not names]
     if lacking:

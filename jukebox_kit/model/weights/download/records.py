@@ -50,7 +50,7 @@ def read_record(file: Path) -> Record | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        raise CheckpointError(f"{path} is damaged; delete it, and the next check records the file anew.") from None
+        raise CheckpointError(f"{path} is damaged; delete it, and the next check will record the file again.") from None
 
 
 def write_record(file: Path, record: Record) -> None:
@@ -97,9 +97,9 @@ def undamaged(path: Path, promised: Mapping[str, str]) -> str:
     """
     sha256, md5 = sha256_of(path, "md5" if "md5" in promised else None)
     if promised.get("sha256", sha256) != sha256 or promised.get("md5", md5) != md5:
-        raise PlaceError("what came is not what its server says it sent")
+        raise PlaceError("the download does not match the server's checksum")
     if not _whole_zip(path):
-        raise PlaceError("what came is damaged: the checksums inside it are not those of its content")
+        raise PlaceError("the download is damaged: its internal checksums do not match its content")
     return sha256
 
 
@@ -107,11 +107,11 @@ def expected(sha256: str, told: KnownFile, before: str | None, accepted: frozens
     """Raise PlaceError where a sound file is not the one that is known.
 
     Known is what a third party told and what was recorded when the file was first seen (`before`). `accepted` are
-    contents that the person vouches for, whatever others say.
+    contents that the user vouches for, whatever was published.
     """
-    for known, who in ((told.sha256, "is known by"), (before, "had when it was first seen here")):
+    for known, who in ((told.sha256, "was published"), (before, "it had when first seen here")):
         if known not in (None, sha256) and sha256 not in accepted:
             raise PlaceError(
-                f"what came has sha256 {sha256}, not {known} that the file {who} (if you know better, add "
+                f"the download has sha256 {sha256}, not {known}, which {who} (to accept it anyway, add "
                 f"--accept-sha256 {sha256})"
             )

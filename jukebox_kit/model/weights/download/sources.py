@@ -90,7 +90,7 @@ class Places:
             self._download(Source(url, weights=False), part, name, 0)
             if sha256_of(part)[0] != self.release.tables[name]:
                 discard(part)
-                raise PlaceError("what came is another file")
+                raise PlaceError("the download is a different file")
         except PlaceError as error:
             self._failed(self.release.tables_prefix, url, error)
             return False
@@ -132,7 +132,7 @@ class Places:
                 file: mirrored_part(parts[file], p, state, mirror.repository) for p, file in wanted.items() if paths
             }
         except CheckpointError as error:
-            self.reasons.append(f"{mirror.repository}: what came cannot be used: {error}")
+            self.reasons.append(f"{mirror.repository}: the download cannot be used: {error}")
             if not cached:
                 self._let_go(mirror)
             return []
@@ -161,7 +161,7 @@ class Places:
             expected(sha256, told, self._seen_before(file), accepted)
         except (PlaceError, CheckpointError) as error:
             discard(beside)
-            used = "" if isinstance(error, PlaceError) else "what came cannot be used: "
+            used = "" if isinstance(error, PlaceError) else "the download cannot be used: "
             raise PlaceError(f"{used}{error}") from None
         origin = Origin(url, beside.stat().st_size, sha256)
         self.keep(file, part, state, (origin,))
