@@ -296,7 +296,7 @@ def test_audio_is_faded_where_pieces_meet_and_nowhere_else(pieced: Song, model: 
 def test_pieces_do_not_change_in_the_middle_of_a_level(base: Song, model: Model, tmp_path: Path) -> None:
     song = stopped(copy(base, tmp_path / "song"), model, 20)
     before = song.level(1)
-    with pytest.raises(SongError, match=r"level 1 of .* is begun with chunks 3, not 2"):
+    with pytest.raises(SongError, match=r"level 1 of .* was started with chunks 3, not 2"):
         jk.upsample(song, model=model, chunks=2)
     with pytest.raises(SongError, match=r"holds a song with chunks"):
         Song.create(song.root, model, model=model.source, items=2, chunks=4, **REQUEST)

@@ -18,11 +18,23 @@ class _OneBar(ExitStack):
         super().__init__()
         self.bar: Any = None
 
-    def begin(self, name: str, done: int, total: int | None, **form: Any) -> None:
-        """Close the current bar and start another; `done` before this run does not count towards the speed."""
+    def begin(self, name: str, done: int, total: int | None, *, unit: str, scaled: bool = False) -> None:
+        """Close the current bar and start another; `done` before this run does not count towards the speed.
+
+        scaled: count in units of 1024, such as KiB, rather than in ones.
+        """
         self.close()
         often = 0.5 if sys.stderr.isatty() else 5.0
-        self.bar = self.enter_context(tqdm(total=total, initial=done, desc=name, mininterval=often, **form))
+        bar = tqdm(
+            total=total,
+            initial=done,
+            desc=name,
+            mininterval=often,
+            unit=unit,
+            unit_scale=scaled,
+            unit_divisor=1024 if scaled else 1000,
+        )
+        self.bar = self.enter_context(bar)
 
 
 class Bars(_OneBar):
@@ -51,7 +63,7 @@ class FileBars(_OneBar):
         """Show the progress of a file; a new file gets a new bar, and a restarted one goes back."""
         if file != self.file:
             self.file = file
-            self.begin(file, done, total, unit="B", unit_scale=True, unit_divisor=1024)
+            self.begin(file, done, total, unit="B", scaled=True)
         self.bar.total = total
         if done < self.bar.n:
             self.bar.reset(total)

@@ -47,8 +47,8 @@ MAPPED = 16  # bytes a weight of the largest map while it is brought into the fo
 class LevelBytes:
     """What sampling a level takes.
 
-    weights: of the prior and the VQ-VAE; item: each item at once, of which `caches`; song: what there is once, however
-    many items at once; passing: the most that lives for a moment; loading: the most that loading takes, weights
+    weights: of the prior and the VQ-VAE; item: each item of the batch, of which `caches`; song: what exists once,
+    whatever the batch size; passing: the most that lives for a moment; loading: the most that loading takes, weights
     included.
     """
 
@@ -60,7 +60,7 @@ class LevelBytes:
     loading: int
 
     def peak(self, items: int) -> int:
-        """Return the bytes at the peak with so many items at once."""
+        """Return the peak number of bytes with a batch of this size."""
         return max(self.loading, self.weights + self.song + items * self.item + self.passing)
 
 

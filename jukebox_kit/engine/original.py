@@ -197,7 +197,7 @@ def _at_work() -> Iterator[str]:
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # what it uses of torch is old; a person cannot mend it
+            warnings.simplefilter("ignore", DeprecationWarning)  # it uses old parts of torch, which the user cannot fix
             yield name
     finally:
         log.debug("%s: %s", name, said.getvalue().strip())

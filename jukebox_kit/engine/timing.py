@@ -41,7 +41,7 @@ FEW = 32  # as many of those are read by a large part on the CPU, where more wou
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds a step, which makes a token of each of the items at once; and a position that a window begins with."""
+    """Seconds per step, which samples one token of each item of the batch; and per token of a window's context."""
 
     step: float
     position: float
@@ -50,7 +50,7 @@ class Pace:
 def measure_pace(
     config: PriorConfig, vqvae: VQVAEConfig, items: int, placement: Placement, choice: SamplingParams
 ) -> Pace:
-    """Return how fast a part samples so many items at once, as measured in a second or three.
+    """Return how fast a part samples a batch of `items`, measured in one to three seconds.
 
     Nothing of the part's files is needed.
     """

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from jukebox_kit.errors import JukeboxKitError, StoppedError
 from jukebox_kit.steps import Progress, RunSettings, Speed
@@ -98,11 +98,12 @@ class Worker:
         now = time.monotonic()
         if now - self._told >= TELL_EVERY or progress.done >= progress.total:
             self._told = now
-            self._set(progress=progress, speed=self._speed.words())
+            speed = self._speed.words()
+            self._change(lambda state: replace(state, progress=progress, speed=speed))
 
     def say(self, what: str) -> None:
         """Say what the work is at now."""
-        self._set(what=what)
+        self._change(lambda state: replace(state, what=what))
 
     def watch(self, told: Callable[[State], None], first: bool = False) -> Callable[[], None]:
         """Call `told` with each new state, where `first` before those that watch already; returns what ends that."""
@@ -122,20 +123,21 @@ class Worker:
 
     def _run(self, do: Callable[[Worker], str], notes: Path) -> None:
         self._tell()
-        end: dict[str, Any]
+        phase: Phase
         try:
-            end = {"phase": "done", "message": do(self)}
+            phase, message = "done", do(self)
         except StoppedError:
-            end = {"phase": "stopped", "message": "Stopped. Everything is saved; resume to continue."}
+            phase, message = "stopped", "Stopped. Everything is saved; resume to continue."
         except JukeboxKitError as error:
-            end = {"phase": "failed", "message": f"{error}"}
+            phase, message = "failed", f"{error}"
         except BaseException as error:  # a thread's exception would be lost with it
-            end = {"phase": "failed", "message": _unforeseen(error, notes)}
-        self._set(**end)
+            phase, message = "failed", _unforeseen(error, notes)
+        self._change(lambda state: replace(state, phase=phase, message=message))
 
-    def _set(self, **changes: Any) -> None:
+    def _change(self, changed: Callable[[State], State]) -> None:
+        """Replace the state by what it becomes, and tell everyone who watches."""
         with self._lock:
-            self.state = replace(self.state, **changes)
+            self.state = changed(self.state)
         self._tell()
 
     def _tell(self) -> None:
@@ -155,7 +157,7 @@ def worker() -> Worker:
 
 
 def _unforeseen(error: BaseException, folder: Path) -> str:
-    """Return a sentence about an error that is no user's mistake, and keep what a developer needs to mend it."""
+    """Return a sentence about an error that is no user's mistake, and keep what a developer needs to fix it."""
     where = folder / "jukebox_kit-error.txt"
     told = f"Unexpected error ({type(error).__name__}: {error}); progress is saved."
     try:

@@ -232,8 +232,8 @@ class Song:
                 counts[level] = before
             elif found.sampled and counts[level] != before:
                 raise SongError(
-                    f"level {level} of {self.root} is begun with chunks {before}, not {counts[level]}; go on with it "
-                    f"by: jukebox-kit resume {self.root}"
+                    f"level {level} of {self.root} was started with chunks {before}, not {counts[level]}; resume it "
+                    f"with: jukebox-kit resume {self.root}"
                 )
         request = dataclasses.replace(asked, chunks=(counts[0], counts[1]))
         if request == self.request:

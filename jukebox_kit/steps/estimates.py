@@ -84,7 +84,7 @@ def estimate(
 ) -> SongEstimate:
     """Return what a song of `seconds` and `items` takes, made from its first token on as the model likes it.
 
-    batch: items, or chunks of items, at once at most, by default as many as the plan of memory says. measured: what
+    batch: maximum batch size, in items or chunks of items, by default as the memory plan says. measured: what
     earlier calls on this device have measured, which is not measured again; what is new is added. chunks: as in
     `Request`.
 

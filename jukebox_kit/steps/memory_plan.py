@@ -92,7 +92,7 @@ def plan_memory(
 
     free: bytes, by default what `free_memory` says, which must be before anything of the model is loaded. weights: by
     default the first of the device's kinds that fits: on a GPU float16, then int8; on the CPU float32, float16, int8.
-    batch: items at once at most, by default as many as fit of 16. chunks: as in `Request`; each counts as an item.
+    batch: maximum batch size, by default as many as fit of 16. chunks: as in `Request`; each counts as an item.
     Raises RequestError for a length or number that cannot be.
     """
     samples = song_samples(definition, seconds)
@@ -127,7 +127,7 @@ def song_samples(definition: ModelDefinition, seconds: float) -> int:
 
 @dataclass(frozen=True)
 class _Work:
-    """The levels that are to be made of a song, by level, and for each how many items, or chunks, at once at most."""
+    """The levels to sample, and for each the maximum batch size in items or chunks."""
 
     definition: ModelDefinition
     plans: dict[int, LevelPlan]
@@ -156,11 +156,11 @@ class _Work:
         return {n: level_bytes(self.definition, placement, plan, self.items) for n, plan in self.plans.items()}
 
     def least(self, placement: Placement) -> tuple[int, int]:
-        """Return the bytes without which no level can be made with one item at once, and the level that needs them."""
+        """Return the bytes that a batch size of 1 needs at every level, and the level that needs most."""
         return max((taken.peak(1), level) for level, taken in self.taken(placement).items())
 
     def fitted(self, placement: Placement, room: int) -> tuple[tuple[LevelMemory, ...], tuple[int, ...]] | None:
-        """Return the levels with as many items at once as fit, and which stay loaded; None where one does not fit."""
+        """Return the levels with the largest batch sizes that fit, and those kept loaded; None if one does not fit."""
         each = self.taken(placement)
         counts = {level: {min(bucket, most) for bucket in BUCKETS} for level, most in self.most.items()}
         batches = {n: max((c for c in counts[n] if taken.peak(c) <= room), default=0) for n, taken in each.items()}

@@ -1,6 +1,6 @@
 """A whole training run: corpus, VQ-VAE, then the priors, each part written as it is done.
 
-A part whose file is there already is not trained again, so that a run that was stopped goes on with the next part.
+A part whose file is there already is not trained again, so that an interrupted run resumes with the next part.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class Contender(Protocol):
     """Whatever makes tokens, or does a part of the work for them."""
 
     def begin(self, songs: int, at: int) -> None:
-        """Stand at a position of a window, with so many items at once."""
+        """Move to a position of a window, for a batch of this size."""
         ...
 
     def run(self, steps: int) -> float:

@@ -13,7 +13,7 @@ GB, MIB = 1e9, 2**20
 
 @dataclass(frozen=True)
 class Row:
-    """One contender at one part, number of items at once and position.
+    """One contender at one part, batch size and position.
 
     who: `ours`, `products` (its own maps and nothing else), `addmm` (the same products by torch.addmm on plain
     weights) or a peer; ms: milliseconds a step, which makes a token of each item. step_bytes: what a step must read,

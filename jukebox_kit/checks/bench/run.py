@@ -33,7 +33,7 @@ Say = Callable[[str], None]
 class Bench:
     """What is to be measured.
 
-    placements: one for each form of weights, on one device. batches: items at once. ats: positions of the window to
+    placements: one for each form of weights, on one device. batches: batch sizes. ats: positions of the window to
     begin at; None for an empty window and a half-full one. rounds, in each of which each contender makes `steps`
     steps. against: names of peers; interpreter: a python that has them. Raises RequestError for what cannot be.
     """

@@ -41,7 +41,7 @@ class AlbumStanding:
     costs: Mapping[int, float]
 
     def count(self, *ends: str) -> int:
-        """Return with how many songs it ended so; "" for those that go on."""
+        """Return with how many songs it ended so; "" for those still running."""
         return sum(work.end in ends for work in self.works)
 
     @property

@@ -200,7 +200,7 @@ def _exact_seconds(samples: int, sr: int) -> float:
 
 
 def _other_labels(old: OldSong, song: Song) -> Iterator[str]:
-    """Yield sentences on what the song goes on with that is not what its codes were made with."""
+    """Yield sentences on the settings that differ from those its codes were sampled with."""
     top, told = song.definition.top, old.told
     if told.offset:
         yield (

@@ -2,7 +2,7 @@
 
 The maps of the transformers go to float16 where the release computes in float16 anyway: on a GPU the numbers are the
 same and the file is little more than half. Everything else keeps its dtype. The same tensors always give the same
-bytes, wherever they came from, so a song made with one copy goes on with another.
+bytes, wherever they came from, so a song started with one copy can resume with another.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""One file from one URL into a `.part`, gone on with after whatever interrupted it.
+"""One file from one URL into a `.part`, resumed after any interruption.
 
 Written on urllib: ranges, redirects, proxies, certificates and timeouts are all there, so no dependency is needed for
 it. A `.part` has a `.part.json` beside it that says which file it is the beginning of, so that the beginnings of two
-files are never joined: it is gone on with only from the same URL, only while the server says that the file is the same
+files are never joined: it is resumed only from the same URL, only while the server says that the file is the same
 one (If-Range), and only where the total size is still the same.
 """
 
@@ -81,7 +81,7 @@ class Download:
     def run(self) -> Mapping[str, str]:
         """Bring the whole file into the part and return what the server promised of its content.
 
-        Raises PlaceError where this place cannot give it (what has come stays, to be gone on with), CheckpointError
+        Raises PlaceError where this place cannot give it (what was received stays, to be resumed), CheckpointError
         where the disk cannot take it.
         """
         best, idle = self.have, 0
