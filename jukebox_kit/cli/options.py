@@ -72,13 +72,13 @@ def takes_run_settings(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def with_settings(
-        *arguments: Any,
+        *arguments: object,
         save_every: float,
         batch_size: int,
         device: str | None,
         precision: str,
         engine: str,
-        **others: Any,
+        **others: object,
     ) -> None:
         from jukebox_kit.steps import RunSettings
 

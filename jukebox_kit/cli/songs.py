@@ -18,6 +18,7 @@ from jukebox_kit.cli.options import (
     chunks_of,
     level_of,
     number_or_numbers,
+    numbers,
     takes_run_settings,
     work,
 )
@@ -90,7 +91,7 @@ def sample(
         temperature=number_or_numbers("temperature", temperature, (1, 3)),
         top_k=top_k,
         top_p=top_p,
-        hop_fraction=number_or_numbers("hop-fraction", hop_fraction, (3,)),
+        hop_fraction=None if hop_fraction is None else numbers("hop-fraction", hop_fraction, (3,)),
         chunks=chunks_of(chunks) or (1, 1),
         seed=seed,
         prompt=None if prompt is None else str(prompt),

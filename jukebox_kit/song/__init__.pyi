@@ -50,6 +50,7 @@ from .render import finish_sounds as finish_sounds
 from .render import sounds_stand as sounds_stand
 from .render import write_sounds as write_sounds
 from .reproduce import asked_fields as asked_fields
+from .request import ForkFields as ForkFields
 from .request import Request as Request
 from .request import Resolved as Resolved
 from .request import normalise_request as normalise_request

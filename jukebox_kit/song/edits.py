@@ -13,12 +13,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import Unpack
+
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.model import LEVELS
 from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.history import EventKind
 from jukebox_kit.song.manifest import Manifest
-from jukebox_kit.song.request import normalise_request, resolve
+from jukebox_kit.song.request import ChangeFields, ForkFields, normalise_request, resolve
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.versions import Levels, keep_version, read_manifest, read_version, version_names, write_levels
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from jukebox_kit.engine import Model
 
 
-def extend(song: Song, seconds: float, model: Model | None = None, **changes: Any) -> Song:
+def extend(song: Song, seconds: float, model: Model | None = None, **changes: Unpack[ChangeFields]) -> Song:
     """Make the song longer by `seconds`; nothing is sampled yet. Returns the song.
 
     changes: fields of `Request` that apply from here on, such as other lyrics. Raises RequestError if `seconds` is not
@@ -36,7 +38,8 @@ def extend(song: Song, seconds: float, model: Model | None = None, **changes: An
         raise RequestError(f"extend by more than 0 seconds, not {seconds:g}; 8 is a good start.")
     total = song.request.total_seconds
     longer = song.request.seconds + seconds
-    changes = {"total_seconds": None if total is None else max(total, longer)} | changes
+    if total is not None:
+        changes.setdefault("total_seconds", max(total, longer))
     return _resized(song, longer, "extended", seconds, model, changes)
 
 
@@ -106,7 +109,9 @@ def visit(song: Song, version: str) -> Song:
     return song
 
 
-def fork(song: Song, folder: str | Path, at: float | None = None, model: Model | None = None, **changes: Any) -> Song:
+def fork(
+    song: Song, folder: str | Path, at: float | None = None, model: Model | None = None, **changes: Unpack[ForkFields]
+) -> Song:
     """Create another song that starts with the first `at` seconds of this one, or with all of it. Returns the new song.
 
     changes: fields of `Request` that differ; unless they name a seed it is the next one, since the same seed would
@@ -114,13 +119,14 @@ def fork(song: Song, folder: str | Path, at: float | None = None, model: Model |
     """
     if at is not None and not 0 < at <= song.request.seconds:
         raise RequestError(f"fork at more than 0 and at most {song.request.seconds:g} seconds, not {at:g}.")
-    fields = asdict(song.request) | {"prompt": None, "prompt_seconds": None, "seed": (song.request.seed + 1) % 2**64}
+    seed = (song.request.seed + 1) % 2**64
+    fields: dict[str, Any] = {**asdict(song.request), "prompt": None, "prompt_seconds": None, "seed": seed, **changes}
     from jukebox_kit.engine import Model
 
     loaded = model or Model.load(song.request.model)
     codes = {level: _common(song.level(level), _tokens(song, level, at)) for level in LEVELS}
     came_from = {"kind": "fork", "path": str(song.root), "at": at}
-    return Song.adopt(folder, codes, came_from, loaded, **(fields | changes))
+    return Song.adopt(folder, codes, came_from, loaded, **fields)
 
 
 def _tokens(song: Song, level: int, at: float | None) -> int:
@@ -137,14 +143,14 @@ def _common(codes: LevelCodes, limit: int) -> LevelCodes:
 
 
 def _resized(
-    song: Song, total: float, kind: EventKind, seconds: float, model: Model | None, changes: dict[str, Any]
+    song: Song, total: float, kind: EventKind, seconds: float, model: Model | None, changes: ChangeFields
 ) -> Song:
     """Make a song `total` seconds long. kind, seconds: the event and its only fact."""
     from jukebox_kit.engine import Model
 
     loaded = model or Model.load(song.request.model)
     with song.locked():
-        request = normalise_request(asdict(song.request) | {"seconds": total} | changes)
+        request = normalise_request({**asdict(song.request), "seconds": total, **changes})
         if request.model != song.request.model or request.items != song.request.items:
             raise RequestError("an edit cannot change a song's model or number of items; fork the song instead.")
         resolved = resolve(request, loaded.definition, loaded.tables)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from jukebox_kit.engine import LevelPlan, SamplingParams, plan_level
 from jukebox_kit.errors import LabelError, RequestError
@@ -68,6 +68,40 @@ class Request:
     def sampling_params(self, level: int, definition: ModelDefinition) -> SamplingParams:
         """Return how a level's tokens are chosen."""
         return SamplingParams((self.temperature or definition.sampling.temperature)[level], self.top_k, self.top_p)
+
+
+class ChangeFields(TypedDict, total=False):
+    """The fields of `Request` that an edit may change from some second on, in the forms in which callers write them.
+
+    temperature: one number is the top level's. chunks: one number is both levels'. What is left out stays as it is.
+    """
+
+    artist: str
+    genre: str
+    lyrics: str
+    total_seconds: float | None
+    temperature: float | Sequence[float] | None
+    top_k: int | None
+    top_p: float | None
+    hop_fraction: Sequence[float] | None
+    chunks: int | Sequence[int]
+    seed: int
+    strict: bool
+
+
+class ForkFields(ChangeFields, total=False):
+    """The fields that another song with the same beginning, or a song of one item, may have otherwise."""
+
+    seconds: float
+    prompt: str | Path | None
+    prompt_seconds: float | None
+
+
+class RequestFields(ForkFields, total=False):
+    """All fields of `Request`. model: the name of one that ships, or the path of a definition."""
+
+    model: str | Path
+    items: int
 
 
 @dataclass(frozen=True)

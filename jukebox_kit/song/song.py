@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import Unpack
 
 from jukebox_kit.engine import UNMADE
 from jukebox_kit.errors import SongError
@@ -32,7 +33,7 @@ from jukebox_kit.song.codes import Codes, LevelCodes, pack_codes
 from jukebox_kit.song.creation import check_codes, check_free, check_same, read_prompt, write_given
 from jukebox_kit.song.files import PROMPT, SEGMENTS, SONG, codes_name
 from jukebox_kit.song.manifest import Manifest
-from jukebox_kit.song.request import Request, Resolved, normalise_request, resolve
+from jukebox_kit.song.request import Request, RequestFields, Resolved, normalise_request, resolve
 from jukebox_kit.song.state import SongState
 from jukebox_kit.song.store.base import Store
 from jukebox_kit.song.store.detect import open_store
@@ -59,7 +60,7 @@ class Song:
         self._state: SongState | None = None  # while the song is locked
 
     @classmethod
-    def create(cls, folder: str | Path, loaded: Model | None = None, **request: Any) -> Song:
+    def create(cls, folder: str | Path, loaded: Model | None = None, **request: Unpack[RequestFields]) -> Song:
         """Make a song folder for a request, whose fields are those of `Request`; nothing is sampled yet.
 
         A folder that holds the same request is opened; one that holds another song or anything else is refused with
@@ -93,7 +94,7 @@ class Song:
         codes: Mapping[int, LevelCodes],
         came_from: dict[str, Any],
         loaded: Model | None = None,
-        **request: Any,
+        **request: Unpack[RequestFields],
     ) -> Song:
         """Make a song folder around codes that were made elsewhere: by level, any number of tokens.
 

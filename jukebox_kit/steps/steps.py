@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from typing_extensions import Unpack
 
 from jukebox_kit.engine import LevelJob, Model, job_loop, sample_level, threads_for
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, TOP
-from jukebox_kit.song import SampledAudio, Song, finish_sounds, normalise_request
+from jukebox_kit.song import ForkFields, SampledAudio, Song, finish_sounds, normalise_request
 from jukebox_kit.song.lyrics import try_alignments
 from jukebox_kit.steps.level_writer import LevelWriter
 from jukebox_kit.steps.load import load_for, load_planned, plan_step
@@ -64,7 +65,7 @@ def level_0(song: Song, model: Model | None = None, run: RunSettings | None = No
     return _step(song, 0, model or _model_for(song, run), run or RunSettings())
 
 
-def generate(model: str | Model = "demo", **request: Any) -> SampledAudio:
+def generate(model: str | Model = "demo", **request: Unpack[ForkFields]) -> SampledAudio:
     """Sample a song of one item through all levels in a temporary folder; fields as in `Request`.
 
     Returns its audio, (samples,) float32, with its sample rate as `.sr`.
