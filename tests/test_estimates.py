@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from jukebox_kit.engine import noise
 from jukebox_kit.engine import timing as pace
 from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.cpu.small_decoder import SmallDecoder
@@ -273,6 +274,14 @@ def test_real_parts_are_stepped(monkeypatch: pytest.MonkeyPatch, tiny: Path, nam
     assert layers == ({3, 9} if most == 0 and depth > 9 else {depth})
     assert 0 < found.step < math.inf
     assert 0 < found.position < math.inf
+
+
+def test_a_table_of_noise_may_hold_few_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    definition = load_definition("demo")
+    monkeypatch.setitem(noise.NOISE_VALUES, "cpu", 3 * 2 * definition.vqvae.l_bins)
+    monkeypatch.setattr(pace, "BUDGET", 1e3)  # so that a group is as long as it may be
+    found = measure_pace(definition.top, definition.vqvae, 2, Placement(CPU, engine="cached"), SamplingParams())
+    assert found.step > 0
 
 
 def test_shallow_parts_hold_no_more_than_their_layers() -> None:

@@ -153,6 +153,7 @@ class _Runner:
             assert isinstance(loop.decoder, CachedDecoder)
             for cache in loop.decoder.caches:
                 cache.kv.fill_(0.01)
+        self.noise_positions = {layers: loop.noise.begin(0) for layers, loop in self.loops.items()}
         self.codes = torch.zeros(items, config.n_ctx, dtype=torch.long, device=device)
         self.at = dict.fromkeys(stacks, 0)
 
@@ -171,9 +172,10 @@ class _Runner:
         if self.at[layers] + count > self.codes.shape[1]:
             self.read(layers, 0)
         loop = self.loops[layers]
-        loop.noise.index.zero_()
         started = _now(self.device)
-        for _ in range(count):
+        for done in range(count):
+            if done % self.noise_positions[layers] == 0:  # the table is read again rather than filled again
+                loop.noise.index.zero_()
             loop.advance()
         self.at[layers] += count
         return (_now(self.device) - started) / count
