@@ -88,7 +88,7 @@ def test_a_folder_with_something_else_is_refused(run: Run, tiny: Path, tmp_path:
     (tmp_path / "thesis.txt").write_text("mine")
     done = run("sample", tmp_path, "--model", tiny)
     assert done.returncode == 1
-    assert "holds something that is not a song; choose another folder" in done.stderr
+    assert "contains files that do not belong to a song; choose another folder" in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
     done = run("resume", tmp_path)
     assert done.returncode == 1

@@ -25,7 +25,7 @@ def check_free(store: Store) -> None:
         raise SongError(f"{root} holds a song already; choose another folder.")
     names = [path.name for path in root.iterdir()] if root.is_dir() else []
     if not all(name in OWN_NAMES or name.startswith(OWN_PREFIXES) for name in names):
-        raise SongError(f"{root} holds something that is not a song; choose another folder.")
+        raise SongError(f"{root} contains files that do not belong to a song; choose another folder.")
     for level in range(3):
         name = codes_name(level)
         content = store.read(name)

@@ -165,8 +165,8 @@ def _sample_rows(writer: LevelWriter, upper_codes: torch.Tensor | None) -> None:
         if not _sampled(writer, rows, upper_codes):
             if len(rows) == 1:
                 raise SongError(
-                    f"there is not memory enough for one {writer.what} of {writer.song.root}; free some, or use a "
-                    f"smaller model. What is made is saved."
+                    f"there is not enough memory to sample even one {writer.what} of {writer.song.root}; free some, or "
+                    f"use a smaller model. Everything sampled so far is saved."
                 )
             queue[:0] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
             writer.note("out_of_memory", batch=len(rows), unit=writer.what)

@@ -207,7 +207,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("jukebox_kit.steps.steps.sample_level", none)
-    with pytest.raises(SongError, match="not memory enough for one item"):
+    with pytest.raises(SongError, match="not enough memory to sample even one item"):
         jk.sample(Song.create(tmp_path / "other", model=tiny, **REQUEST))
 
 
