@@ -312,7 +312,7 @@ def test_a_whole_level_keeps_its_number_of_chunks(whole: Song, model: Model, tmp
     assert len(found.joins) == 2
     assert found.done == (4 * TOTAL, 0)
     assert "--chunks 3,1 " in shell_command(song.request, "again")
-    with pytest.raises(SongError, match=r"level 0 of .* is begun"):
+    with pytest.raises(SongError, match=r"level 0 of .* was started"):
         jk.upsample(song, model=model, chunks=2)
     jk.upsample(song, model=model)
     assert np.array_equal(song.codes(0)[0], found.codes[0])
