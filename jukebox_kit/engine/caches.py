@@ -85,6 +85,13 @@ class Layouts:
                 self.seen[pattern] = (self.indices[pattern] < layout.seen.index_select(0, position))[None]
 
 
+def cache_shape(attention: Attention, layouts: Layouts, songs: int, lyrics: int) -> tuple[int, int, int, int, int]:
+    """Return the shape of a layer's keys and values, (N, 2, H, slots, D)."""
+    shape, layout = attention.shape, layouts.by_pattern.get(attention.pattern)
+    slots = lyrics if layout is None else layout.n_groups * layout.group_size
+    return songs, 2, shape.heads, slots, shape.n_state // shape.heads
+
+
 class Cache:
     """One layer's keys and values, (N, 2, H, slots, D); `lyrics` slots where the layer reads the lyric encoder."""
 
@@ -93,9 +100,8 @@ class Cache:
         self.heads = attention.shape.heads
         self.head_dim = attention.shape.n_state // self.heads
         self.layout = layouts.by_pattern.get(self.pattern)  # None where the layer reads the lyric encoder
-        slots = lyrics if self.layout is None else self.layout.n_groups * self.layout.group_size
-        dtype, device = attention.c_attn.computes, layouts.device
-        self.kv = torch.zeros(songs, 2, self.heads, slots, self.head_dim, dtype=dtype, device=device)
+        kv = cache_shape(attention, layouts, songs, lyrics)
+        self.kv = torch.zeros(kv, dtype=attention.c_attn.computes, device=layouts.device)
 
     def read_lyrics(self, attention: Attention, lyrics: Tensor) -> None:
         """Keep the keys and values of the lyric encoder's states (N, n_lyric, W), where the layer reads them."""

@@ -16,13 +16,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from jukebox_kit.engine.caches import Cache, Layouts
+from jukebox_kit.engine.caches import Layouts, cache_shape
 from jukebox_kit.engine.model import place
 from jukebox_kit.engine.noise import noise_values
 from jukebox_kit.engine.placement import Placement
 from jukebox_kit.engine.windows import LevelPlan
 from jukebox_kit.model import VQVAE, PlainLinear, Prior, PriorConfig, VQVAEConfig
-from jukebox_kit.model.weights import PARTS, ModelDefinition, linears
+from jukebox_kit.model.weights import PARTS, ModelDefinition, linears, without_weights
 
 META = torch.device("meta")
 
@@ -132,14 +132,14 @@ class _PriorBytes:
 
 @cache
 def _vqvae_bytes(config: VQVAEConfig) -> int:
-    with META:
+    with without_weights():
         return _held(VQVAE(config))
 
 
 @cache
 def _piece_bytes(config: VQVAEConfig, level: int) -> int:
     """Return the bytes of the vectors that a decoder gives of the longest piece that it decodes at once."""
-    with META:
+    with without_weights():
         vqvae = VQVAE(config)
     tokens = vqvae.piece_tokens(level) + 2 * vqvae.margin(level)
     return 4 * config.emb_width * config.hops[level] * tokens
@@ -155,13 +155,16 @@ def _conditioning_bytes(config: PriorConfig, vqvae: VQVAEConfig) -> int:
 
 @cache
 def _prior_bytes(config: PriorConfig, vqvae: VQVAEConfig, placement: Placement) -> _PriorBytes:
-    with META:
+    with without_weights():
         prior = Prior(config, vqvae)
     place(prior, META, torch.float32 if placement.packed else placement.dtype)
     layers = prior.prior.transformer.layers
     lyrics = config.n_tokens if config.has_encoder else 0
-    layouts = Layouts(prior.prior.transformer.shape, META)
-    caches = sum(Cache(layer.attn, layouts, 1, lyrics).kv.nbytes for layer in layers)
+    # The tables are small, and on the meta device torch would import for a second what computes them.
+    layouts = Layouts(prior.prior.transformer.shape, torch.device("cpu"))
+    caches = sum(
+        math.prod(cache_shape(layer.attn, layouts, 1, lyrics)) * layer.attn.c_attn.computes.itemsize for layer in layers
+    )
     maps = [linear for _, _, _, linear in linears(prior)]
     plain = sum(linear.w.nbytes + linear.b.nbytes for linear in maps)
     return _PriorBytes(

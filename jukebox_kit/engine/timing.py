@@ -21,6 +21,7 @@ from jukebox_kit.engine.model import place, repack
 from jukebox_kit.engine.placement import Placement, threads_for
 from jukebox_kit.engine.windows import UNMADE
 from jukebox_kit.model import VQVAE, Conditioning, Pattern, Prior, PriorConfig, VQVAEConfig
+from jukebox_kit.model.weights import without_weights
 
 META = torch.device("meta")
 
@@ -73,7 +74,7 @@ def measure_pace(
 
 def measure_decoding(config: VQVAEConfig, device: torch.device) -> float:
     """Return the seconds that a second of audio takes to be decoded once from the codes of each level."""
-    with META:
+    with without_weights():
         vqvae = VQVAE(config)
     vqvae.to_empty(device=device)
     for value in [*vqvae.parameters(), *vqvae.buffers()]:
@@ -97,7 +98,7 @@ def _built(config: PriorConfig, vqvae: VQVAEConfig, placement: Placement) -> Pri
 
     Its transformer alone is on the device; conditioners and lyric encoder stay without memory.
     """
-    with META:
+    with without_weights():
         prior = Prior(config, vqvae)
         if (
             sum(value.numel() for value in prior.prior.transformer.parameters()) > WHOLE

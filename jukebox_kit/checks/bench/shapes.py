@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from jukebox_kit.engine import Layouts, Placement, form_of
 from jukebox_kit.errors import ConfigurationError, RequestError
 from jukebox_kit.model import AutoregressiveTransformer, Conditioning, Pattern, Prior, PriorConfig, VQVAEConfig
-from jukebox_kit.model.weights import PARTS, ModelDefinition, linears, load_definition, recipe_tensor
-
-META = torch.device("meta")
+from jukebox_kit.model.weights import PARTS, ModelDefinition, linears, load_definition, recipe_tensor, without_weights
 
 LAYER = re.compile(r"_attn_mods\.\d+")
 
@@ -65,7 +63,7 @@ def build(subject: Subject, placement: Placement) -> Prior:
     Every layer has the first one's weights: they cost the same to read, and are made in a fraction of the time. The
     upsampler's conditioner and the lyric encoder, which run once a window, stay without memory.
     """
-    with META:
+    with without_weights():
         prior = Prior(subject.config, subject.vqvae)
     part = prior.prior
     recipe = cache(_recipe)

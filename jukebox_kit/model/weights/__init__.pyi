@@ -2,6 +2,7 @@ from .blank import blank_prior as blank_prior
 from .blank import blank_vqvae as blank_vqvae
 from .blank import linear_names as linear_names
 from .blank import linears as linears
+from .blank import without_weights as without_weights
 from .checkpoint import assign as assign
 from .checkpoint import brought as brought
 from .checkpoint import fingerprint as fingerprint

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,15 +16,22 @@ from jukebox_kit.model.vqvae import VQVAE
 from jukebox_kit.model.weights.definition import ModelDefinition
 
 
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Make modules in this context without weights, on the meta device."""
+    with torch.device("meta"), _Unfilled():
+        yield
+
+
 def blank_vqvae(definition: ModelDefinition) -> VQVAE:
     """Return the VQ-VAE without weights, on the meta device."""
-    with torch.device("meta"), _Unfilled():
+    with without_weights():
         return VQVAE(definition.vqvae)
 
 
 def blank_prior(definition: ModelDefinition, level: int) -> Prior:
     """Return a level's prior without weights, on the meta device."""
-    with torch.device("meta"), _Unfilled():
+    with without_weights():
         return Prior(definition.priors[level], definition.vqvae)
 
 
