@@ -22,6 +22,14 @@ REASONS = {
 }
 
 
+def user_path(path: str | Path) -> Path:
+    """Return a path as the user means it: a leading ~ or ~name is a home folder, if there is such a user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a path to write to, in the same folder, that takes the place of `path` when the block ends without error.

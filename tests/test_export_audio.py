@@ -117,7 +117,7 @@ def test_formats_are_read_back(song: Song, model: Model, format: str) -> None:
 def test_minutes_of_ogg(tmp_path: Path) -> None:
     """Handed over in one piece these end libsndfile's process."""
     noise = np.random.default_rng(0).normal(0, 0.1, 44100 * 120).astype(np.float32)
-    path = jk.save_audio(noise, tmp_path / "long.ogg")
+    path = jk.save_audio(noise, tmp_path / "long.ogg", 44100)
     assert soundfile.info(path).frames == len(noise)
     assert len(audio_bytes(noise, 44100, "ogg")) > path.stat().st_size * 0.9
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jukebox_kit.errors import AudioError, SongError
 from jukebox_kit.model.weights import ModelDefinition
-from jukebox_kit.song.audio import Audio, read_recording
+from jukebox_kit.song.audio import Audio, Note, read_recording
 from jukebox_kit.song.codes import Codes, LevelCodes, pack_codes, unpack_codes
 from jukebox_kit.song.files import OWN_NAMES, OWN_PREFIXES, SONG, codes_name
 from jukebox_kit.song.request import Request, Resolved
@@ -58,11 +58,14 @@ def check_codes(codes: Codes, level: int, asked: Request, resolved: Resolved, de
         raise SongError(f"level {level} holds codes that are not from 0 to {bins - 1}; they are of another model.")
 
 
-def read_prompt(asked: Request, resolved: Resolved, model: Model) -> Audio:
-    """Return the prompt cut to whole tokens of the top level; AudioError if it leaves nothing to sample."""
+def read_prompt(asked: Request, resolved: Resolved, model: Model, note: Note) -> Audio:
+    """Return the prompt cut to whole tokens of the top level; AudioError if it leaves nothing to sample.
+
+    note: as in `read_recording`.
+    """
     assert asked.prompt is not None
     vqvae = model.definition.vqvae
-    audio = read_recording(Path(asked.prompt), vqvae.sr, asked.prompt_seconds)
+    audio = read_recording(Path(asked.prompt), vqvae.sr, asked.prompt_seconds, note)
     samples = len(audio) // vqvae.hops[-1] * vqvae.hops[-1]
     if not samples:
         raise AudioError(
