@@ -45,7 +45,7 @@ _RATES = {  # the formats that are written, with the rates that they hold; beyon
 def read_recording(path: Path, sr: int, seconds: float | None = None, note: Note = log.warning) -> SampledAudio:
     """Return the first `seconds` of a recording, by default all of it, as mono at rate `sr`, (samples,) in [-1, 1].
 
-    Any format and rate that soundfile or librosa reads; channels are averaged. A recording that exceeds full scale by
+    Any format and rate that soundfile or audioread reads; channels are averaged. A recording that exceeds full scale by
     more than 1 dB is turned down to it, by less it is clipped. note: gets a sentence if it was turned down, or if the
     file breaks off. AudioError, about the field `prompt`, if the file is missing, unreadable, empty or silent.
     """
@@ -60,11 +60,18 @@ def read_recording(path: Path, sr: int, seconds: float | None = None, note: Note
     wrong = audio.size - np.count_nonzero(np.isfinite(audio))
     if wrong:
         raise _unusable(path, f"{wrong} of its {audio.size} samples are NaN or infinite; save it again without them")
+    peak = float(np.abs(audio).max())
+    if peak > OVERSHOOT:
+        note(f"{path} exceeds full scale by {20 * math.log10(peak):.1f} dB and was turned down by as much.")
+        audio = audio / np.float32(peak)
     if rate != sr:
         import librosa  # slow to import, and needed for other rates only
 
         audio = cast(Any, librosa).resample(audio, orig_sr=rate, target_sr=sr)
-    return SampledAudio.of(_within_full_scale(path, audio, seconds, len(audio) / sr, note), sr)
+    if is_silent(audio):
+        stretch = seconds if seconds is not None and len(audio) > (seconds - 0.001) * sr else None
+        raise _silent(path, sr, stretch)
+    return SampledAudio.of(np.clip(audio, -1.0, 1.0), sr)
 
 
 def is_silent(audio: Audio) -> bool:
@@ -87,21 +94,13 @@ def _unusable(path: Path, why: str) -> AudioError:
     return AudioError(f"{path} contains no usable audio: {why}.", field="prompt")
 
 
-def _within_full_scale(path: Path, audio: Audio, seconds: float | None, length: float, note: Note) -> Audio:
-    """Return a recording of some length in [-1, 1]; AudioError if the `seconds` that were read, or all, are silent."""
-    if is_silent(audio):
-        if seconds is not None and length > seconds - 0.001:
-            raise AudioError(
-                f"the first {seconds:g} seconds of {path} are silent; cut them off, or use more of the recording with "
-                f"prompt-seconds.",
-                field="prompt",
-            )
-        raise AudioError(f"{path} is silent; choose a recording with sound in it.", field="prompt")
-    peak = float(np.abs(audio).max())
-    if peak > OVERSHOOT:
-        note(f"{path} exceeds full scale by {20 * math.log10(peak):.1f} dB and was turned down by as much.")
-        audio = audio / np.float32(peak)
-    return cast(Audio, np.clip(audio, -1.0, 1.0))
+def _silent(path: Path, sr: int, seconds: float | None) -> AudioError:
+    """Return the error for a recording that is silent, or whose first `seconds` are."""
+    what = f"{path} is" if seconds is None else f"the first {seconds:g} seconds of {path} are"
+    cure = "choose a recording with sound in it"
+    if seconds is not None:
+        cure = "cut them off, or use more of the recording with prompt-seconds"
+    return AudioError(f"{what} silent as mono at {sr} Hz; {cure}.", field="prompt")
 
 
 def _decode(path: Path, seconds: float | None, note: Note) -> tuple[Audio, int]:
@@ -110,7 +109,7 @@ def _decode(path: Path, seconds: float | None, note: Note) -> tuple[Audio, int]:
         # Not by its name: soundfile takes .raw for a format whose rate it must be given.
         with soundfile.SoundFile(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))) as file:
             rate = int(file.samplerate)
-            wanted = math.inf if seconds is None else seconds * rate
+            wanted = math.inf if seconds is None else max(seconds * rate, 1)
             audio = _read_frames(file, wanted)
             if len(audio) + rate / 10 < min(wanted, file.frames):
                 note(
@@ -121,7 +120,7 @@ def _decode(path: Path, seconds: float | None, note: Note) -> tuple[Audio, int]:
     except OSError as error:
         raise AudioError(f"{path} cannot be opened ({error.strerror}); make it readable.", field="prompt") from None
     except soundfile.SoundFileError as error:
-        return _decode_by_librosa(path, seconds, getattr(error, "code", 0))
+        return _decode_by_audioread(path, seconds, getattr(error, "code", 0))
 
 
 def _read_frames(file: Any, wanted: float) -> Audio:
@@ -141,22 +140,26 @@ def _read_frames(file: Any, wanted: float) -> Audio:
             break
         if not frames:
             break
-        pieces.append(buffer[:frames].mean(1))
+        with np.errstate(all="ignore"):  # a file may hold infinity
+            pieces.append(buffer[:frames].mean(1))
         count += frames
     audio = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
     return audio[: int(wanted)] if wanted < count else audio
 
 
-def _decode_by_librosa(path: Path, seconds: float | None, code: int) -> tuple[Audio, int]:
+def _decode_by_audioread(path: Path, seconds: float | None, code: int) -> tuple[Audio, int]:
     """Read what soundfile does not, such as m4a where ffmpeg is installed; code: libsndfile's, of what was wrong."""
-    import librosa
-
     limit = seconds if seconds is not None and seconds < sys.maxsize / HIGHEST_RATE else None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # librosa warns that it tries a second reader, which is what we want
-            audio, rate = cast(Any, librosa).load(path, sr=None, mono=True, duration=limit)
-    except Exception:  # librosa's readers raise whatever theirs do
+            warnings.simplefilter("ignore")  # these readers are deprecated in librosa, and others do not replace them
+            import audioread
+            import librosa
+
+            # With a reader, as by its name it would take an .au or .vox file without a header for a certain format.
+            with audioread.audio_open(str(path)) as reader:
+                audio, rate = cast(Any, librosa).load(reader, sr=None, mono=True, duration=limit)
+    except Exception:  # the readers raise errors of many kinds
         unknown = "it has no header of a known format; convert it to WAV, FLAC or MP3"
         broken = "it is incomplete or damaged; save or download it again"
         why = unknown if code == UNRECOGNISED else broken

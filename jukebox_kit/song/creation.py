@@ -69,7 +69,9 @@ def read_prompt(asked: Request, resolved: Resolved, model: Model, note: Note) ->
     samples = len(audio) // vqvae.hops[-1] * vqvae.hops[-1]
     if not samples:
         raise AudioError(
-            f"{asked.prompt} is shorter than one token, {vqvae.hops[-1] / vqvae.sr:.3f} seconds.", field="prompt"
+            f"the prompt of {len(audio) / vqvae.sr:.4f} seconds is shorter than one token, "
+            f"{vqvae.hops[-1] / vqvae.sr:.4f} seconds; use more of the recording, or a longer one.",
+            field="prompt",
         )
     if samples >= resolved.samples:
         raise AudioError(

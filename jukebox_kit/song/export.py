@@ -14,6 +14,7 @@ from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.model import LEVELS
 from jukebox_kit.song.audio import Audio, audio_bytes
 from jukebox_kit.song.files import EXPORTS
+from jukebox_kit.song.sampled_audio import SampledAudio
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.store.local import LocalStore
 
@@ -38,18 +39,18 @@ class Exported:
     notes: tuple[str, ...] = ()
 
 
-def best_audio(song: Song, item: int, model: Model | None = None) -> Audio:
+def best_audio(song: Song, item: int, model: Model | None = None) -> SampledAudio:
     """Return an item's audio at the best level that each moment has so far, (samples,) float32, not clipped.
 
     Level 0 as far as it is sampled, then level 1, then level 2; where one ends it is cross-faded into the next over
     50 ms at equal power. Empty if nothing is sampled. It reads the codes, so it is correct while a level grows.
     """
     loaded = model or Model.load(song.request.model)
-    best = np.zeros(0, np.float32)
+    best: Audio = np.zeros(0, np.float32)
     for level in LEVELS:
         if _made(song, level, item) > len(best):
             best = _joined(best, song.audio(level, item, loaded), int(FADE * song.sr))
-    return best
+    return SampledAudio.of(best, song.sr)
 
 
 def export_audio(
