@@ -13,9 +13,10 @@ import torch
 
 import jukebox_kit as jk
 from jukebox_kit.errors import AudioError
-from jukebox_kit.song.audio import read_recording
+from jukebox_kit.song.audio import Note, read_recording
 from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.edits import extend, fork, trim
+from jukebox_kit.song.sampled_audio import SampledAudio
 from jukebox_kit.song.song import Song
 from tests.conftest import shell
 
@@ -185,6 +186,41 @@ def test_a_wav_file_whose_header_was_never_completed(tmp_path: Path, stated: int
         return
     with pytest.raises(AudioError, match=r"its header states no samples, in a file of 32044 bytes; it is .*incomplete"):
         read_recording(path, SR)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # audioread leaves a file open
+@pytest.mark.parametrize(
+    ("stated", "sentence"), [(0, "a rate of 0 Hz"), (2**32 - 1, "a rate of 4294967295 Hz"), (1, None)]
+)
+def test_odd_rates_in_headers(tiny: Path, tmp_path: Path, stated: int, sentence: str | None) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(60, SR, 1), SR)
+    content = bytearray(path.read_bytes())
+    content[24:28] = stated.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match=sentence or "leaves nothing of 2.5 seconds"):
+        Song.create(tmp_path / "song", model=tiny, seconds=2.5, prompt=path)
+
+
+def test_no_more_of_a_long_recording_is_read_than_the_song_is_long(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[float | None] = []
+
+    def reading(path: Path, sr: int, seconds: float | None, note: Note) -> SampledAudio:
+        read.append(seconds)
+        return read_recording(path, sr, seconds, note)
+
+    monkeypatch.setattr("jukebox_kit.song.creation.read_recording", reading)
+    soundfile.write(tmp_path / "long.wav", tone(10, SR, 1), SR)
+    for seconds in (None, 9.0, 0.5):
+        fields: dict[str, Any] = {"model": tiny, "seconds": 2.5, "prompt": tmp_path / "long.wav"}
+        if seconds == 0.5:
+            Song.create(tmp_path / "song", prompt_seconds=seconds, **fields)
+            continue
+        with pytest.raises(AudioError, match=r"the prompt leaves nothing of 2\.5 seconds to sample; ask"):
+            Song.create(tmp_path / "song", prompt_seconds=seconds, **fields)
+    assert read == [3.5, 3.5, 0.5]
 
 
 def test_a_silent_start_is_not_a_silent_recording(tiny: Path, tmp_path: Path) -> None:

@@ -304,6 +304,12 @@ def test_places_that_cannot_be_written(made: SampledAudio, tmp_path: Path) -> No
     assert jk.save_audio(made, str(tmp_path / "X.WAV")) == tmp_path / "X.WAV"
 
 
+@pytest.mark.parametrize("path", [None, 5, b"x.wav"])
+def test_a_path_is_a_name(made: SampledAudio, path: Any) -> None:
+    with pytest.raises(AudioError, match=r"path must be the name of a file, such as song\.wav, not"):
+        jk.save_audio(made, path)
+
+
 def test_home_folders(made: SampledAudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert jk.save_audio(made, "~/x.wav") == tmp_path / "x.wav"

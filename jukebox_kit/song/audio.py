@@ -51,6 +51,8 @@ def read_recording(path: Path, sr: int, seconds: float | None = None, note: Note
     """
     _check_file(path)
     audio, rate = _decode(path, seconds, note)
+    if not 0 < rate <= HIGHEST_RATE:
+        raise _unusable(path, f"its header states a rate of {rate} Hz; save it again")
     if not audio.size:
         raise _unusable(
             path,
@@ -217,6 +219,8 @@ def save_audio(audio: ArrayLike, path: str | Path, sr: int | None = None) -> Pat
     audio's own, `audio.sr`. AudioError for a rate that is unknown or not a whole number above 0, for other types and
     shapes, empty audio and NaN, and for a format that cannot hold the rate.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise AudioError(f"path must be the name of a file, such as song.wav, not {path!r}.", field="path")
     place = user_path(path)
     format = place.suffix[1:].lower()
     if format not in _RATES:

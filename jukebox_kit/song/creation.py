@@ -65,7 +65,9 @@ def read_prompt(asked: Request, resolved: Resolved, model: Model, note: Note) ->
     """
     assert asked.prompt is not None
     vqvae = model.definition.vqvae
-    audio = read_recording(Path(asked.prompt), vqvae.sr, asked.prompt_seconds, note)
+    enough = asked.seconds + 1.0  # of a recording of hours no more is read
+    seconds = enough if asked.prompt_seconds is None else min(asked.prompt_seconds, enough)
+    audio = read_recording(Path(asked.prompt), vqvae.sr, seconds, note)
     samples = len(audio) // vqvae.hops[-1] * vqvae.hops[-1]
     if not samples:
         raise AudioError(
@@ -75,8 +77,8 @@ def read_prompt(asked: Request, resolved: Resolved, model: Model, note: Note) ->
         )
     if samples >= resolved.samples:
         raise AudioError(
-            f"the prompt of {samples / vqvae.sr:.2f} seconds leaves nothing of {asked.seconds:g} seconds to sample; "
-            f"ask for more seconds, or cut the prompt with prompt-seconds.",
+            f"the prompt leaves nothing of {asked.seconds:g} seconds to sample; ask for more seconds, or cut the "
+            f"prompt with prompt-seconds.",
             field="prompt",
         )
     return audio[:samples]
