@@ -173,6 +173,37 @@ def test_of_a_download_that_broke_off_the_start_is_read_or_it_is_called_incomple
     assert len(read_recording(path, SR, 0.1, notes.append)) == 1600 if share > 0.1 else True
 
 
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
+def test_minutes_are_read_as_soundfile_does(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    with soundfile.SoundFile(path, "w", SR, 1) as file:
+        for _ in range(120):
+            file.write(np.random.default_rng(0).normal(0, 0.1, SR))
+    wanted = np.clip(soundfile.read(path, dtype="float32")[0], -1, 1)
+    assert np.abs(read_recording(path, SR) - wanted).max() < 1e-6
+
+
+@pytest.mark.parametrize("place", [0.5, 0.8])
+def test_of_a_damaged_file_what_precedes_the_damage_is_read(tmp_path: Path, place: float) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 2 * SR)
+    path = tmp_path / "a.flac"
+    soundfile.write(path, noise, SR)
+    content = bytearray(path.read_bytes())
+    middle = int(len(content) * place)
+    content[middle : middle + 20000] = bytes(20000)
+    path.write_bytes(content)
+    notes: list[str] = []
+    audio = read_recording(path, SR, note=notes.append)
+    assert place - 0.3 < len(audio) / len(noise) <= place
+    assert np.abs(audio - noise[: len(audio)]).max() < 1e-4
+    assert [note for note in notes if "breaks off after" in note] == notes != []
+
+
+def test_many_channels_are_averaged(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full((SR, 200), 0.5), SR)
+    assert np.allclose(read_recording(tmp_path / "a.wav", SR), 0.5, atol=1e-4)
+
+
 @pytest.mark.parametrize("stated", [0, 2**32 - 1, 2**31 - 1])
 def test_a_wav_file_whose_header_was_never_completed(tmp_path: Path, stated: int) -> None:
     path = tmp_path / "a.wav"

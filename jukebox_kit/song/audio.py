@@ -32,7 +32,9 @@ OVERSHOOT = 10 ** (1 / 20)  # a peak 1 dB above full scale, which lossy formats 
 
 UNRECOGNISED = 1  # libsndfile's code for a file of no known format
 
-PIECE = 2**16  # frames read or written in one call: the Ogg encoder overflows the stack when it gets minutes
+READ = 2**12  # frames read in one call, of which all are lost if one is damaged
+
+PIECE = 2**16  # frames written in one call: the Ogg encoder overflows the stack when it gets minutes
 
 _RATES = {  # the formats that are written, with the rates that they hold; beyond its own, the Ogg encoder crashes
     "wav": range(1, HIGHEST_RATE + 1),
@@ -108,12 +110,15 @@ def _silent(path: Path, sr: int, seconds: float | None) -> AudioError:
 def _decode(path: Path, seconds: float | None, note: Note) -> tuple[Audio, int]:
     """Return the first `seconds` of a file, or all, as mono (samples,), not clipped, and its rate."""
     try:
-        # Not by its name: soundfile takes .raw for a format whose rate it must be given.
-        with soundfile.SoundFile(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))) as file:
-            rate = int(file.samplerate)
-            wanted = math.inf if seconds is None else max(seconds * rate, 1)
-            audio = _read_frames(file, wanted)
-            if len(audio) + rate / 10 < min(wanted, file.frames):
+        with _opened(path) as file:
+            rate, frames = int(file.samplerate), file.frames
+            wanted = frames if seconds is None else min(int(max(min(seconds, frames) * rate, 1)), frames)
+            try:
+                with np.errstate(all="ignore"):  # a file may hold infinity
+                    audio: Audio = file.read(wanted, dtype="float32", always_2d=True).mean(1)
+            except (soundfile.LibsndfileError, MemoryError, ValueError):  # it is damaged, or states an absurd length
+                audio = _decode_in_pieces(path, wanted)
+            if len(audio) + rate / 10 < wanted:
                 note(
                     f"{path} breaks off after {len(audio) / rate:.1f} seconds, although its header states more; it is "
                     f"incomplete or damaged, and only these are used."
@@ -125,28 +130,30 @@ def _decode(path: Path, seconds: float | None, note: Note) -> tuple[Audio, int]:
         return _decode_by_audioread(path, seconds, getattr(error, "code", 0))
 
 
-def _read_frames(file: Any, wanted: float) -> Audio:
-    """Return up to `wanted` frames as mono (samples,): those before the first that cannot be decoded.
+def _opened(path: Path) -> Any:
+    """Return a file as soundfile reads it, without its name: .raw would be a format whose rate it must be given."""
+    return soundfile.SoundFile(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)))
 
-    Read in pieces, because headers may state any length. LibsndfileError if not even the first piece can be decoded.
+
+def _decode_in_pieces(path: Path, wanted: int) -> Audio:
+    """Return up to `wanted` frames of a file as mono (samples,): those before the first that cannot be decoded.
+
+    LibsndfileError if there are none. Other files are read in one call, because after each soundfile seeks, which is
+    not exact in MP3.
     """
     pieces: list[Audio] = []
-    buffer = np.empty((PIECE, file.channels), np.float32)
-    count = 0
-    while count < wanted:
-        try:
-            frames = file.buffer_read_into(buffer, "float32")
-        except soundfile.LibsndfileError:
-            if not pieces:
-                raise
-            break
-        if not frames:
-            break
-        with np.errstate(all="ignore"):  # a file may hold infinity
-            pieces.append(buffer[:frames].mean(1))
-        count += frames
-    audio = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-    return audio[: int(wanted)] if wanted < count else audio
+    with _opened(path) as file:
+        while sum(map(len, pieces)) < wanted:
+            try:
+                data = file.read(min(READ, wanted), dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError:
+                if not pieces:
+                    raise
+                break
+            if not len(data):
+                break
+            pieces.append(data.mean(1))
+    return np.concatenate(pieces)[:wanted] if pieces else np.zeros(0, np.float32)
 
 
 def _decode_by_audioread(path: Path, seconds: float | None, code: int) -> tuple[Audio, int]:
