@@ -1,8 +1,8 @@
 """Not a test: `python tests/gains.py [WIDTHxDEPTH …]` shows what each optimisation of decoding on a CPU brings here.
 
-Each is switched off alone, everything else as it is, and both ways are stepped in turn in one process; the medians of
-what a step takes with it off and with it on are printed. The parts are upsamplers (n_ctx 8192, 128 blocks, one head)
-with random weights in the middle of a window; threads as torch has them (OMP_NUM_THREADS).
+Each is switched off alone, and both versions are stepped alternately in one process; the median times of a step without
+and with it are printed. The priors are upsamplers (n_ctx 8192, 128 blocks, one head) with random weights in the middle
+of a window; OMP_NUM_THREADS sets the number of threads.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
 
-from jukebox_kit.engine.caches import Layouts
 from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.cpu.small_decoder import small
 from jukebox_kit.engine.decoder import CachedDecoder
@@ -35,7 +33,7 @@ Off = Callable[[], AbstractContextManager[object]]
 
 
 def upsampler(width: int, depth: int, weights: str, engine: str) -> Prior:
-    """Return an upsampler of that width and depth, its weights random, its conditioner without memory."""
+    """Return an upsampler with random weights and without memory for its conditioner."""
     sizes = {"n_ctx": 8192, "heads": 1, "blocks": 128, "cond_width": 32, "cond_depth": 1}
     config = PriorConfig(level=0, prior_width=width, prior_depth=depth, y_bins=(2, 2), **sizes)  # type: ignore[arg-type]
     with torch.device("meta"):
@@ -50,7 +48,7 @@ def upsampler(width: int, depth: int, weights: str, engine: str) -> Prior:
 
 
 def stepper(prior: Prior, songs: int) -> Callable[[int], float]:
-    """Return what steps a part in the middle of a window, as songs are sampled, and says how long a step took."""
+    """Return a function that runs steps in the middle of a window, as in sampling, and returns the seconds per step."""
     shape = prior.prior.transformer.shape
     with patch.dict("jukebox_kit.engine.noise.NOISE_VALUES", cpu=songs * STEPS * prior.bins):
         loop = make_loop(prior, Rows.of(torch.arange(songs)), 0, SamplingParams(0.98), Placement(CPU))
@@ -61,7 +59,7 @@ def stepper(prior: Prior, songs: int) -> Callable[[int], float]:
         None,
     )
     loop.decoder.prefill(given, torch.zeros(songs, 1, dtype=torch.long))
-    for cache in loop.decoder.caches:  # type: ignore[attr-defined]  # a cached decoder, as asked for
+    for cache in loop.decoder.caches:  # type: ignore[attr-defined]  # the loop has a cached decoder
         cache.kv.normal_()
 
     def step(count: int) -> float:
@@ -78,41 +76,28 @@ def stepper(prior: Prior, songs: int) -> Callable[[int], float]:
 
 
 @contextmanager
-def tables() -> Iterator[None]:
-    """Attend by tables that copy a group of slots and mask it, as a GPU does."""
-
-    def move_to(layouts: Layouts, position: Tensor) -> None:
-        layouts.device = torch.device("meta")
-        moved(layouts, position)
-
-    moved = Layouts.move_to
-    with patch.object(Layouts, "move_to", move_to):
-        yield
-
-
-@contextmanager
 def not_compiled() -> Iterator[None]:
-    """Step small parts by torch's operations."""
+    """Step small priors with torch operations."""
     with patch("jukebox_kit.engine.decoders.small", lambda _: False):
         yield
 
 
 @contextmanager
 def by_torch() -> Iterator[None]:
-    """Do what lies between a large part's products by torch's operations."""
+    """Run the operations between a large prior's matrix products in torch."""
     with patch("jukebox_kit.engine.decoders.LargeDecoder", CachedDecoder):
         yield
 
 
 @contextmanager
 def noise_by_torch() -> Iterator[None]:
-    """Make noise by torch's operations."""
+    """Compute noise with torch operations."""
     with patch("jukebox_kit.engine.cpu.numba_noise.CompiledNoise", NoiseTable):
         yield
 
 
 def compared(name: str, before: tuple[Prior, Off], after: Prior, songs: int) -> None:
-    """Print what a step takes with and without one optimisation."""
+    """Print the time of a step without and with one optimisation."""
     with before[1]():
         off = stepper(before[0], songs)
     on = stepper(after, songs)
@@ -130,7 +115,7 @@ def compared(name: str, before: tuple[Prior, Off], after: Prior, songs: int) -> 
 
 
 def main(shape: str) -> None:
-    """Print all gains for one shape."""
+    """Print the gains for one shape."""
     width, depth = (int(part) for part in shape.split("x"))
     sys.stdout.write(f"{shape}, {torch.get_num_threads()} threads: off, on, gain\n")
     fast = upsampler(width, depth, "float32", "fast")
@@ -138,12 +123,10 @@ def main(shape: str) -> None:
     with threads_for(fast.config):
         for songs in (1, 4):
             if small(fast):
-                compared("a small part's step compiled", (fast, not_compiled), fast, songs)
+                compared("small prior: the whole step compiled", (fast, not_compiled), fast, songs)
             with not_compiled():
-                compared("maps packed by oneDNN", (plain, nullcontext), fast, songs)
-                compared("what lies between products compiled", (fast, by_torch), fast, songs)
-                with by_torch():
-                    compared("by torch: what is seen is a view, not masked", (fast, tables), fast, songs)
+                compared("linear layers prepacked by oneDNN", (plain, nullcontext), fast, songs)
+                compared("operations between products compiled", (fast, by_torch), fast, songs)
                 compared("noise compiled", (fast, noise_by_torch), fast, songs)
                 for weights in ("float16", "int8"):
                     packed = upsampler(width, depth, weights, "fast")

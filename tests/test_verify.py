@@ -131,11 +131,11 @@ def test_the_command_exits_1_on_any_fail(small: Path, run: Run) -> None:
     assert run("verify", small / "nowhere").returncode == 1
     del tensors["upsampler_level_0.x_cond"]
     save_file(tensors, small / "golden.safetensors")
-    assert "lacks 'upsampler_level_0.x_cond'" in run("verify", small).stderr
+    assert "'upsampler_level_0.x_cond' is missing" in run("verify", small).stderr
 
 
 def test_published_numbers_need_the_weights() -> None:
-    with pytest.raises(RequestError, match="nothing is published for demo"):
+    with pytest.raises(RequestError, match="no numbers were published for demo"):
         list(verify_model("demo", "cpu"))
     with pytest.raises(CheckpointError, match="not on this machine"):
         list(verify_model("1b_lyrics", "cpu"))

@@ -52,7 +52,7 @@ class Placement:
     def of(
         cls, device: str | torch.device | None = None, weights: str | None = None, engine: str = "fast"
     ) -> Placement:
-        """Return a placement: by default on the GPU where there is one, in float16 there and in float32 on the CPU."""
+        """Return a placement: by default float16 on the GPU if there is one, otherwise float32 on the CPU."""
         chosen = usable_device(device)
         return cls(chosen, weights or ("float32" if chosen.type == "cpu" else "float16"), engine)
 
@@ -70,18 +70,18 @@ class Placement:
 
     @property
     def packed(self) -> bool:
-        """Whether maps are kept in the CPU's own layouts."""
+        """Whether linear layers are stored in CPU-specific layouts."""
         return self.on_cpu and self.engine == "fast"
 
     @property
-    def own(self) -> bool:
-        """Whether code of our own takes the place of torch's operations where it can."""
+    def optimised(self) -> bool:
+        """Whether our own kernels and compiled functions replace torch's operations where they can."""
         return self.packed or self.fused
 
     @property
     def repacked(self) -> bool:
-        """Whether maps are kept in another form than the plain one."""
-        return self.own or self.weights == "int8"
+        """Whether linear layers are stored in a layout other than the plain one."""
+        return self.optimised or self.weights == "int8"
 
     @property
     def graphed(self) -> bool:
@@ -90,7 +90,7 @@ class Placement:
 
     @property
     def fused(self) -> bool:
-        """Whether fused kernels are used where the GPU can run them."""
+        """Whether fused kernels are used if the GPU can run them."""
         return not self.on_cpu and self.engine in ("fast", "fused")
 
 
@@ -117,7 +117,7 @@ SMALL_LINEAR = 2**18  # weights of a linear layer
 
 @contextmanager
 def threads_for(config: PriorConfig) -> Iterator[None]:
-    """Use one thread if the linear layers are so small that sharing the work would take longer than doing it."""
+    """Use one thread if the linear layers are so small that dividing the work would cost more than it saves."""
     before = torch.get_num_threads()
     if config.prior_width**2 < SMALL_LINEAR:
         torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""All entries of a folder of recorded numbers, in order."""
+"""Replays a folder of recorded numbers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from jukebox_kit.errors import RequestError
 
 
 def verify_folder(folder: Path, ids: Path | None, device: str, dtype: str, engine: str) -> Iterator[Entry]:
-    """Yield every entry of a folder of recorded numbers; RequestError where options or folder cannot be used."""
+    """Yield every entry of a folder of recorded numbers; RequestError if the options or the folder are unusable."""
     if dtype not in TOLERANCES:
-        raise RequestError(f"recorded numbers are compared in {' or '.join(TOLERANCES)}, not in {dtype}.")
+        raise RequestError(f"recorded numbers can be compared in {' or '.join(TOLERANCES)}, not in {dtype}.")
     golden = Golden.read(folder, Placement.of(device, dtype, engine))
     try:
         yield from _entries(golden, folder, ids)
     except KeyError as error:
-        raise RequestError(f"{folder} lacks {error}, which a folder of recorded numbers has.") from None
+        raise RequestError(f"{folder} is not a complete folder of recorded numbers: {error} is missing.") from None
 
 
 def _entries(golden: Golden, folder: Path, ids: Path | None) -> Iterator[Entry]:
