@@ -1,17 +1,19 @@
 """Not a test: `python tests/gains.py [WIDTHxDEPTH …]` shows what each optimisation of decoding on a CPU brings here.
 
 Each is switched off alone, and both versions are stepped alternately in one process; the median times of a step without
-and with it are printed. The priors are upsamplers (n_ctx 8192, 128 blocks, one head) with random weights in the middle
-of a window; OMP_NUM_THREADS sets the number of threads.
+and with it are printed, with --json also as JSON. The priors are upsamplers (n_ctx 8192, 128 blocks, one head) with
+random weights in the middle of a window; OMP_NUM_THREADS sets the number of threads.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from unittest.mock import patch
 
 import torch
@@ -96,8 +98,19 @@ def noise_by_torch() -> Iterator[None]:
         yield
 
 
-def compared(name: str, before: tuple[Prior, Off], after: Prior, songs: int) -> None:
-    """Print the time of a step without and with one optimisation."""
+@dataclass(frozen=True)
+class Gain:
+    """The milliseconds of a step without and with one optimisation."""
+
+    shape: str
+    batch: int
+    name: str
+    off_ms: float
+    on_ms: float
+
+
+def gain(shape: str, name: str, before: tuple[Prior, Off], after: Prior, songs: int) -> Gain:
+    """Measure a step without and with one optimisation."""
     with before[1]():
         off = stepper(before[0], songs)
     on = stepper(after, songs)
@@ -109,30 +122,33 @@ def compared(name: str, before: tuple[Prior, Off], after: Prior, songs: int) -> 
         with before[1]():
             slow.append(off(STEPS))
         fast.append(on(STEPS))
-    was, now = statistics.median(slow) * 1000, statistics.median(fast) * 1000
-    sys.stdout.write(f"  batch {songs}  {name:<52} {was:8.3f} ms  {now:8.3f} ms  {was / now - 1:+6.1%}\n")
-    sys.stdout.flush()
+    return Gain(shape, songs, name, statistics.median(slow) * 1000, statistics.median(fast) * 1000)
 
 
-def main(shape: str) -> None:
-    """Print the gains for one shape."""
-    width, depth = (int(part) for part in shape.split("x"))
-    sys.stdout.write(f"{shape}, {torch.get_num_threads()} threads: off, on, gain\n")
+def gains(shape: str) -> Iterator[Gain]:
+    """Yield the gains for one shape."""
+    width, depth = (int(size) for size in shape.split("x"))
     fast = upsampler(width, depth, "float32", "fast")
     plain = upsampler(width, depth, "float32", "cached")
     with threads_for(fast.config):
         for songs in (1, 4):
             if small(fast):
-                compared("small prior: the whole step compiled", (fast, not_compiled), fast, songs)
+                yield gain(shape, "the whole step compiled", (fast, not_compiled), fast, songs)
             with not_compiled():
-                compared("linear layers prepacked by oneDNN", (plain, nullcontext), fast, songs)
-                compared("operations between products compiled", (fast, by_torch), fast, songs)
-                compared("noise compiled", (fast, noise_by_torch), fast, songs)
+                yield gain(shape, "linear layers prepacked by oneDNN", (plain, nullcontext), fast, songs)
+                yield gain(shape, "operations between products compiled", (fast, by_torch), fast, songs)
+                yield gain(shape, "noise compiled", (fast, noise_by_torch), fast, songs)
                 for weights in ("float16", "int8"):
                     packed = upsampler(width, depth, weights, "fast")
-                    compared(f"weights in {weights} instead of float32", (fast, nullcontext), packed, songs)
+                    yield gain(shape, f"weights in {weights} instead of float32", (fast, nullcontext), packed, songs)
 
 
 if __name__ == "__main__":
-    for asked in sys.argv[1:] or ("1024x24", "256x6"):
-        main(asked)
+    shapes = [word for word in sys.argv[1:] if word != "--json"] or ["1024x24", "256x6"]
+    found = list[Gain]()
+    for one in (row for shape in shapes for row in gains(shape)):
+        found.append(one)
+        line = f"{one.shape:<8} batch {one.batch}  {one.name:<40} {one.off_ms:8.3f} ms  {one.on_ms:8.3f} ms"
+        sys.stderr.write(f"{line}  {one.off_ms / one.on_ms - 1:+6.1%}\n")
+    if "--json" in sys.argv:
+        sys.stdout.write(json.dumps([asdict(one) for one in found], indent=1))
