@@ -34,6 +34,14 @@ def close(name: str, got: Tensor, want: Tensor, tolerance: float = TOLERANCES["f
     return Entry(name, f"relative difference {worst:.1e}", worst <= tolerance)  # written so that nan fails
 
 
+def close_each(name: str, got: Tensor, want: Tensor, tolerance: float, floor: float = 1e-5) -> Entry:
+    """Compare numbers by the largest difference relative to each; those below `floor` of the largest count as that."""
+    if got.shape != want.shape:
+        return Entry(name, f"shape {tuple(got.shape)}, not {tuple(want.shape)}", ok=False)
+    worst = float(((got - want).abs() / want.abs().clamp(min=floor * float(want.abs().max()))).max())
+    return Entry(name, f"relative difference {worst:.1e}", worst <= tolerance)
+
+
 def same(name: str, got: Tensor, want: Tensor) -> Entry:
     """Compare integers by how many differ."""
     got = got.detach().cpu()

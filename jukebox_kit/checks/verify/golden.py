@@ -1,4 +1,4 @@
-"""A folder of recorded numbers: `golden.json` (hyperparameters and scalars) and `golden.safetensors` (tensors)."""
+"""A folder of recorded numbers: NAME.json (hyperparameters and scalars) and NAME.safetensors (tensors)."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Golden:
     placement: Placement
 
     @classmethod
-    def read(cls, folder: Path, placement: Placement) -> Golden:
-        """Read a folder; RequestError if it is incomplete."""
+    def read(cls, folder: Path, placement: Placement, name: str = "golden") -> Golden:
+        """Read a folder; RequestError if it is incomplete. name: of its two files."""
         try:
-            scalars = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
-            tensors = load_file(folder / "golden.safetensors")
+            scalars = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            tensors = load_file(folder / f"{name}.safetensors")
             scalars["parts"]["vqvae"]
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise RequestError(
-                f"{folder} must have golden.safetensors and a golden.json that lists its parts ({error})."
+                f"{folder} must have {name}.safetensors and a {name}.json that lists its parts ({error})."
             ) from None
         return cls(folder, scalars, tensors, placement)
 
@@ -67,7 +67,7 @@ class Golden:
     @property
     def vqvae_config(self) -> VQVAEConfig:
         """The VQ-VAE's hyperparameters."""
-        return from_mapping(VQVAEConfig, self.scalars["parts"]["vqvae"], "golden.json: vqvae")
+        return from_mapping(VQVAEConfig, self.scalars["parts"]["vqvae"], f"{self.folder}: vqvae")
 
     def prior_names(self) -> list[str]:
         """Return the names of all components but the VQ-VAE."""
@@ -85,7 +85,7 @@ class Golden:
 
     def prior(self, name: str, from_file: bool = False) -> Prior:
         """Return a prior with recipe weights, or those of its file."""
-        config = from_mapping(PriorConfig, self.scalars["parts"][name], f"golden.json: {name}")
+        config = from_mapping(PriorConfig, self.scalars["parts"][name], f"{self.folder}: {name}")
         with torch.device("meta"):
             part = Prior(config, self.vqvae_config)
         return self._filled(part, name, from_file)
