@@ -23,7 +23,7 @@ BAD: list[tuple[list[str], str]] = [
     (["--model", "x.yaml"], r"there is no model file x.yaml"),
     (["--seconds", "0"], r"--seconds must be above 0"),
     (["--seconds", "-3"], r"--seconds must be above 0"),
-    (["--seconds", "nan"], r"--seconds must be above 0"),
+    (["--seconds", "nan"], r"--seconds must be a number, not nan"),
     (["--seconds", "0.001"], r"less than one token"),
     (["--seconds", "500"], r"outside this model's range: choose at least 8 and under 32 seconds"),
     (["--total-seconds", "0"], r"choose at least 8 and under 32 seconds"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 V2_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.,:;!?-+'\"()[] \t\n"
 
+INVISIBLE = ("Cc", "Cf")  # Unicode categories of control and format characters
+
 VOCABULARIES = {
     "v2": {c: i for i, c in enumerate(V2_CHARACTERS, 1)},
     "v3": {c: i for i, c in enumerate(V2_CHARACTERS.replace("+", ""), 1)},
@@ -35,6 +38,15 @@ def clean_lyrics(text: str, label_set: str) -> str:
     """Return the text as a model reads it: folded to ASCII, backslashes as new lines, unknown characters dropped."""
     vocabulary = VOCABULARIES[label_set]
     return "".join(c for c in unidecode(text).replace("\\", "\n") if c in vocabulary)
+
+
+def dropped_characters(text: str, label_set: str) -> list[str]:
+    """Return the characters of a text that a model cannot read, in order, with accents as part of their letters.
+
+    Invisible ones, such as a byte order mark, are left out: nothing of the lyrics is lost with them.
+    """
+    visible = (c for c in unicodedata.normalize("NFC", text) if unicodedata.category(c) not in INVISIBLE)
+    return [c for c in visible if not clean_lyrics(c, label_set)]
 
 
 def lyric_tokens(text: str, label_set: str) -> list[int]:
@@ -57,13 +69,21 @@ def lyric_window(tokens: list[int], n_tokens: int, total: int, offset: int, leng
 
 
 def normalise(name: str, label_set: str) -> str:
-    """Return a name in the form of the label set's tables.
+    """Return a name in the form of the label set's tables: v3 in lower case, v2 as letters and digits joined by `_`.
 
-    v3 tables hold lower-case names; surrounding and repeated spaces are taken away where that is what finds a name.
+    Accents are composed first, since file names and the clipboard of a Mac have them as characters of their own.
     """
+    composed = unicodedata.normalize("NFC", name).lower()
     if label_set == "v3":
-        return name.lower()
-    return re.sub("_+", "_", re.sub("[^a-z0-9]", "_", name.lower())).strip("_")
+        return composed
+    return re.sub("_+", "_", re.sub("[^a-z0-9]", "_", composed)).strip("_")
+
+
+def appearance(name: str) -> str:
+    """Return the same text for names that look the same: without invisible characters and surplus spaces."""
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", "".join(c for c in name if unicodedata.category(c) != "Cf"))
+    return " ".join(name.lower().split())
 
 
 @dataclass(frozen=True)
@@ -91,16 +111,17 @@ class Tables:
     def artist(self, name: str, tidy: bool = True) -> Found:
         """Look an artist up; an unknown one gets id 0 and a note with the nearest names.
 
-        With `tidy`, surplus spaces are taken away where the name is found so; the release does not.
+        With `tidy`, a name is also found by its appearance, whatever its spaces and invisible characters are, which the
+        release does not do.
         """
-        return self._look_up("artist", name, self.artists, tidy)
+        return self._look_up("artist", name, tidy)
 
     def genre(self, name: str, slots: int, tidy: bool = True) -> Found:
         """Look a genre up, as `artist` does; v2 genres are bags of at most `slots` words."""
-        if self.label_set == "v3":
-            return self._look_up("genre", name, self.genres, tidy)
-        words = normalise(name, "v2").split("_")
-        found = [self._look_up("genre", word, self.genres, tidy) for word in words[:slots]]
+        words = normalise(appearance(name) if tidy else name, "v2").split("_")
+        if self.label_set == "v3" or words == [""]:
+            return self._look_up("genre", name, tidy)
+        found = [self._look_up("genre", word, tidy) for word in words[:slots]]
         notes = [note for f in found for note in f.notes]
         if len(words) > slots:
             notes.append(f"genre {name!r} has {len(words)} words; the first {slots} are used.")
@@ -108,9 +129,10 @@ class Tables:
 
     def matching(self, kind: str, text: str) -> list[str]:
         """Return the names that have `text` in them and that a user can write, in order; kind as in `nearest`."""
-        table = self.artists if kind == "artist" else self.genres
         plain = normalise(text, self.label_set)
-        return sorted(name for name in table if plain in name and self._reachable(name))
+        if text.strip() and not plain:
+            return []
+        return sorted(name for name in self._offered(kind) if plain in name)
 
     def nearest(self, kind: str, name: str, count: int = 3) -> list[str]:
         """Return the known names most like `name`; kind is `artist` or `genre`."""
@@ -120,33 +142,48 @@ class Tables:
         return list(self._near[asked])
 
     @cached_property
+    def _by_appearance(self) -> dict[str, dict[str, str]]:
+        """The names of each table by what they look like: a few in them have invisible characters."""
+        found: dict[str, dict[str, str]] = {"artist": {}, "genre": {}}
+        for names, table in zip(found.values(), (self.artists, self.genres), strict=True):
+            for name in table:
+                seen = appearance(name)
+                if seen and (seen == name or seen not in names):
+                    names[seen] = name
+        return found
+
+    @cached_property
     def _near(self) -> dict[tuple[str, str, int], list[str]]:
         """What `nearest` found so far: it takes a tenth of a second, and an album may ask for a name in each song."""
         return {}
 
     def _nearest(self, kind: str, name: str, count: int) -> list[str]:
-        table = self.artists if kind == "artist" else self.genres
-        reachable = [n for n in table if self._reachable(n)]
+        offered = self._offered(kind)
         plain = normalise(name, self.label_set).strip()
-        containing = sorted((n for n in reachable if plain and plain in n), key=len)
-        close = difflib.get_close_matches(plain, reachable, count, 0.5)
+        containing = sorted((n for n in offered if plain and plain in n), key=len)
+        close = difflib.get_close_matches(plain, offered, count, 0.5)
         return list(dict.fromkeys([*close, *containing]))[:count]
 
-    def _look_up(self, kind: str, name: str, table: dict[str, int], tidy: bool) -> Found:
+    def _look_up(self, kind: str, name: str, tidy: bool) -> Found:
+        table = self.artists if kind == "artist" else self.genres
         plain = normalise(name, self.label_set)
-        if plain in table:
+        if plain and plain in table:  # the v2 artists have an empty name, with the id of unknown ones
             return Found((table[plain],), (plain,), ())
-        stripped = " ".join(plain.split())
-        if tidy and stripped in table:
-            return Found((table[stripped],), (stripped,), (f"{kind} {name!r} was read as {stripped!r}.",))
+        seen = normalise(appearance(name), self.label_set)
+        same = self._by_appearance[kind].get(seen) if tidy and seen else None
+        if same is not None:
+            return Found((table[same],), (same,), (f"{kind} {name!r} was read as {same!r}.",))
         near = self.nearest(kind, name)
         hint = f"; the nearest are {', '.join(near)}" if near else ""
         note = f"{kind} {name!r} is unknown to the {self.label_set} labels and counts as unknown{hint}."
         return Found((0,), ("unknown",), (note,))
 
-    def _reachable(self, name: str) -> bool:
-        """Return whether a user can write the name: some v2 names end in `_`, which normalising strips."""
-        return bool(name.strip()) and normalise(name, self.label_set) == name
+    def _offered(self, kind: str) -> list[str]:
+        """Return the names that a user can write, one of those that look the same.
+
+        Left out are v2 names that end in `_`, which normalising strips.
+        """
+        return [n for n in self._by_appearance[kind].values() if normalise(n, self.label_set) == n]
 
 
 def read_ids(path: Path) -> dict[str, int]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_type_hints
 
 from jukebox_kit.engine import LevelPlan, SamplingParams, plan_level
 from jukebox_kit.errors import LabelError, RequestError
-from jukebox_kit.model import Found, Labels, Tables, VQVAEConfig, check_total, clean_lyrics, lyric_tokens
+from jukebox_kit.model import Found, Labels, Tables, VQVAEConfig, check_total, dropped_characters, lyric_tokens
 from jukebox_kit.model.weights import ModelDefinition, load_definition
+from jukebox_kit.song.arguments import checked
 from jukebox_kit.song.chunks import chunks_note
 
 MAX_ITEMS, MAX_CHUNKS = 1024, 64
@@ -70,6 +73,15 @@ class Request:
         return SamplingParams((self.temperature or definition.sampling.temperature)[level], self.top_k, self.top_p)
 
 
+FIELD_TYPES: Mapping[str, Any] = {
+    **get_type_hints(Request),
+    "temperature": float | tuple[float, float, float] | None,  # one number is the top level's
+    "chunks": int | tuple[int, int],  # one number is both levels'
+}
+
+"""The type of each field of `Request`, in the forms in which callers write it."""
+
+
 class ChangeFields(TypedDict, total=False):
     """The fields of `Request` that an edit may change from some second on, in the forms in which callers write them.
 
@@ -117,26 +129,39 @@ class Resolved:
     notes: tuple[str, ...]
 
 
-def normalise_request(fields: Mapping[str, Any], definition: ModelDefinition | None = None) -> Request:
-    """Return the request with what may be written shorter made whole: the top's temperature alone, relative paths.
+def typed_fields(fields: Mapping[str, Any], known: Collection[str] = tuple(FIELD_TYPES)) -> dict[str, Any]:
+    """Return fields of a request, each as its type; a path may also be a `Path`.
 
-    So is one number of chunks for both levels that are made of such. definition: the model's, which spares reading it.
+    Raises RequestError about a field of another type, or about one that is not among `known`.
     """
-    settled = dict(fields)
-    temperature = settled.get("temperature")
-    if isinstance(temperature, int | float):
-        definition = definition or load_definition(settled.get("model", Request.model))
-        settled["temperature"] = (*definition.sampling.temperature[:2], float(temperature))
-    if isinstance(settled.get("chunks"), int):
-        settled["chunks"] = (settled["chunks"],) * 2
-    for name in ("temperature", "hop_fraction", "chunks"):
-        if isinstance(settled.get(name), list | tuple):
-            settled[name] = tuple(settled[name])
-    for name in ("model", "prompt"):
-        value = settled.get(name)
-        is_path = value is not None and (name == "prompt" or Path(value).suffix in (".yaml", ".yml"))
-        settled |= {name: str(Path(value).absolute())} if is_path and value is not None else {}
-    return Request(**settled)
+    typed: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
+            raise RequestError(f"{name} cannot be set here; {hint}", field=name)
+        is_path = name in ("model", "prompt") and isinstance(value, os.PathLike)
+        typed[name] = checked(name, os.fspath(value) if is_path else value, FIELD_TYPES[name])
+    return typed
+
+
+def normalise_request(fields: Mapping[str, Any], definition: ModelDefinition | None = None) -> Request:
+    """Return the request, each field as its type and complete: temperatures and chunks of all levels, absolute paths.
+
+    definition: the model's, which spares reading it. Raises RequestError as `typed_fields` and `Request` do.
+    """
+    typed = typed_fields(fields)
+    temperature, chunks = typed.get("temperature"), typed.get("chunks")
+    if isinstance(temperature, float):
+        definition = definition or load_definition(typed.get("model", Request.model))
+        typed["temperature"] = (*definition.sampling.temperature[:2], temperature)
+    if isinstance(chunks, int):
+        typed["chunks"] = (chunks, chunks)
+    if Path(typed.get("model", "")).suffix in (".yaml", ".yml"):
+        typed["model"] = str(Path(typed["model"]).absolute())
+    if typed.get("prompt") is not None:
+        typed["prompt"] = str(Path(typed["prompt"]).absolute())
+    return Request(**typed)
 
 
 def resolve(request: Request, definition: ModelDefinition, tables: dict[str, Tables]) -> Resolved:
@@ -191,15 +216,23 @@ def _lyric_notes(lyrics: str, definition: ModelDefinition) -> list[str]:
         return []
     if not definition.top.use_tokens:
         return [f"model {definition.name} does not read lyrics; they are kept with the song only."]
-    dropped = sum(1 for character in lyrics if not clean_lyrics(character, definition.top.label_set))
+    dropped = len(dropped_characters(lyrics, definition.top.label_set))
     return [f"{dropped} characters of the lyrics are not in the model's alphabet and were dropped."] if dropped else []
 
 
 def read_lyrics(path: Path) -> str:
-    """Return the text of a lyrics file; RequestError where it is missing or not UTF-8 text."""
+    """Return the text of a lyrics file; RequestError if it is missing or is not UTF-8 text."""
     try:
-        return path.read_text(encoding="utf-8")
+        return decoded_lyrics(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise RequestError(f"there is no lyrics file {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path} cannot be read as text ({error}); save the lyrics as UTF-8.") from None
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read ({error.strerror}); pass a text file.") from None
+
+
+def decoded_lyrics(content: bytes, source: str) -> str:
+    """Return lyrics as text without a byte order mark, lines ending in a newline; RequestError if not UTF-8 text."""
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{source} cannot be read as text ({error}); save the lyrics as UTF-8.") from None
