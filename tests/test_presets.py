@@ -42,7 +42,7 @@ def test_a_name_that_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
         ("options: {speed: 3}", "options has no speed"),
         ("options: {batch: many}", "batch_size must be a whole number, not"),
         ("request: {seconds: -1}", "seconds must be above 0"),
-        ("request: {seconds: long}", "preset wrong: seconds must be a number, not'long'"),
+        ("request: {seconds: long}", "preset wrong: seconds must be a number, not 'long'"),
         ("style: {}", "unknown setting style"),
         ("request: [1]", "must hold settings by name"),
         ("request: {", "not readable YAML"),

@@ -116,7 +116,7 @@ def level_number(value: Any, name: str = "level") -> int:
         return named[value]
     level: int = checked(name, value, int)
     if level not in LEVELS:
-        raise RequestError(f"{name} must be 0, 1 or 2, not {level}.", field=name)
+        raise RequestError(f"there is no level {level}; {name} takes 2, 1 or 0.", field=name)
     return level
 
 

@@ -12,7 +12,7 @@ import pyloudnorm
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.model import LEVELS
-from jukebox_kit.song.arguments import checked, chosen_items, level_number
+from jukebox_kit.song.arguments import checked, chosen_items, item_number, level_number
 from jukebox_kit.song.audio import Audio, audio_bytes
 from jukebox_kit.song.files import EXPORTS
 from jukebox_kit.song.song import Song
@@ -45,6 +45,7 @@ def best_audio(song: Song, item: int, model: Model | None = None) -> Audio:
     Level 0 as far as it is sampled, then level 1, then level 2; where one ends it is cross-faded into the next over
     50 ms at equal power. Empty if nothing is sampled. It reads the codes, so it is correct while a level grows.
     """
+    item = item_number(song.root, song.request.items, item)
     loaded = model or Model.load(song.request.model)
     best = np.zeros(0, np.float32)
     for level in LEVELS:
