@@ -30,7 +30,7 @@ BAD: list[tuple[list[str], str]] = [
     (["--seconds", "500"], r"outside this model's range: choose at least 8 and under 32 seconds"),
     (["--total-seconds", "0"], r"choose at least 8 and under 32 seconds"),
     (["--total-seconds", "4"], r"choose at least 8 and under 32 seconds"),
-    (["--total-seconds", "9", "--seconds", "10"], r"less than the 10 seconds to make"),
+    (["--total-seconds", "9", "--seconds", "10"], r"less than the 10 seconds to sample"),
     (["--temperature", "0"], r"--temperature must be above 0"),
     (["--temperature", "-1"], r"--temperature must be above 0"),
     (["--temperature", "1,2"], r"--temperature takes one number, or three"),

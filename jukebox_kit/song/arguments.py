@@ -43,8 +43,9 @@ def checked(name: str, value: Any, kind: Any) -> Any:
         return of_type(value, kind)
     except TypeError:
         wanted = type_words(kind)
-        hint = "; it contains bytes that are not UTF-8, or a NUL" if wanted == "text" and isinstance(value, str) else ""
-        raise RequestError(f"{name} must be {wanted}, not {shown(value)}{hint}.", field=name) from None
+        if wanted == "text" and isinstance(value, str):  # as the shell passes a name that is not UTF-8
+            wanted = "text in UTF-8 without a NUL"
+        raise RequestError(f"{name} must be {wanted}, not {shown(value)}.", field=name) from None
 
 
 def parsed(name: str, text: str, kind: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A request for a song, as a person states it, checked before anything is done; and what the model makes of it."""
+"""A request for a song, checked before anything is written, and how a model reads it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,19 @@ MAX_ITEMS, MAX_CHUNKS = 1024, 64
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asks for. Tuples of three are level 0, 1, 2; None leaves it to the model's defaults.
+    """The fields of a request, within their ranges; `normalise_request` makes one of what callers write.
 
-    seconds: how much to make; total_seconds: how long the model believes the whole song to be; chunks: how many are
-    made at once of levels 0 and 1.
+    model: the name of one that ships, or the absolute path of a definition.
+    artist, genre: looked up in the model's tables.
+    lyrics: as written; the model reads those characters that are in its alphabet.
+    seconds: the length to sample. total_seconds: the length of the whole song, as the model is conditioned on it.
+    items: songs sampled from this request, each with noise of its own.
+    temperature, hop_fraction: for levels 0, 1, 2. top_k, top_p: at most one of them.
+    chunks: how many chunks of an item are sampled at once, for levels 0 and 1.
+    prompt: the absolute path of a recording that the song starts with. prompt_seconds: how much of it, all by default.
+    strict: whether an artist or genre that the model does not know is an error.
+
+    None stands for the model's default. Raises RequestError about a field that is outside of its range.
     """
 
     model: str = "demo"
@@ -55,7 +64,7 @@ class Request:
         if self.prompt_seconds is not None and not self.prompt_seconds > 0:
             raise RequestError(f"prompt-seconds must be above 0, not {self.prompt_seconds:g}.", field="prompt_seconds")
         if self.prompt is None and self.prompt_seconds is not None:
-            raise RequestError("prompt-seconds needs a prompt; give a recording as well.", field="prompt_seconds")
+            raise RequestError("prompt-seconds needs a prompt; pass a recording as well.", field="prompt_seconds")
         if not all(0 < fraction <= 1 for fraction in self.hop_fraction or ()):
             raise RequestError(
                 "hop-fraction must be above 0 and at most 1 at each level; 0.5,0.5,0.125 is usual.",
@@ -79,13 +88,14 @@ FIELD_TYPES: Mapping[str, Any] = {
     "chunks": int | tuple[int, int],  # one number is both levels'
 }
 
-"""The type of each field of `Request`, in the forms in which callers write it."""
+"""The type of each field of `Request` as callers may write it."""
 
 
 class ChangeFields(TypedDict, total=False):
-    """The fields of `Request` that an edit may change from some second on, in the forms in which callers write them.
+    """The fields of `Request` that an edit may change for what is sampled from then on, as callers may write them.
 
-    temperature: one number is the top level's. chunks: one number is both levels'. What is left out stays as it is.
+    temperature: a list for levels 0, 1, 2, or one number for level 2. chunks: a list for levels 0, 1, or one number for
+    both. Fields that are left out do not change.
     """
 
     artist: str
@@ -102,7 +112,7 @@ class ChangeFields(TypedDict, total=False):
 
 
 class ForkFields(ChangeFields, total=False):
-    """The fields that another song with the same beginning, or a song of one item, may have otherwise."""
+    """The fields of a fork, which keeps the model and the number of items, or of `generate`, which samples one item."""
 
     seconds: float
     prompt: str | Path | None
@@ -110,7 +120,7 @@ class ForkFields(ChangeFields, total=False):
 
 
 class RequestFields(ForkFields, total=False):
-    """All fields of `Request`. model: the name of one that ships, or the path of a definition."""
+    """All fields of `Request`."""
 
     model: str | Path
     items: int
@@ -118,9 +128,10 @@ class RequestFields(ForkFields, total=False):
 
 @dataclass(frozen=True)
 class Resolved:
-    """A request as a model reads it. Tuples over levels are level 0, 1, 2; samples is the song's length.
+    """A request as a model reads it.
 
-    notes: what a person should be told, one sentence each.
+    samples: the song's length, a whole number of tokens of the top level. labels, plans: for levels 0, 1, 2.
+    notes: what the user should know, one sentence each.
     """
 
     samples: int
@@ -130,7 +141,7 @@ class Resolved:
 
 
 def typed_fields(fields: Mapping[str, Any], known: Collection[str] = tuple(FIELD_TYPES)) -> dict[str, Any]:
-    """Return fields of a request, each as its type; a path may also be a `Path`.
+    """Return fields of a request, each as its type (see `arguments`); a path may also be a `Path`.
 
     Raises RequestError about a field of another type, or about one that is not among `known`.
     """
@@ -165,7 +176,7 @@ def normalise_request(fields: Mapping[str, Any], definition: ModelDefinition | N
 
 
 def resolve(request: Request, definition: ModelDefinition, tables: dict[str, Tables]) -> Resolved:
-    """Look up names, tokenise lyrics, plan windows. Raises LabelError or RequestError where the model cannot do it."""
+    """Look up names, tokenise lyrics, plan windows; LabelError or RequestError if the model cannot sample the song."""
     vqvae, top = definition.vqvae, definition.top
     hop = vqvae.hops[-1]
     samples = int(request.seconds * vqvae.sr) // hop * hop
@@ -179,8 +190,8 @@ def resolve(request: Request, definition: ModelDefinition, tables: dict[str, Tab
     check_total(total_seconds, top, "seconds" if request.total_seconds is None else "total_seconds")
     if total_seconds < request.seconds:
         raise LabelError(
-            f"the total length, {total_seconds:g} seconds, is less than the {request.seconds:g} seconds to make; give "
-            f"at least as much, or leave it out.",
+            f"the total length, {total_seconds:g} seconds, is less than the {request.seconds:g} seconds to sample; "
+            f"pass at least as much, or omit it.",
             field="total_seconds",
         )
     notes: list[str] = []
@@ -196,26 +207,26 @@ def resolve(request: Request, definition: ModelDefinition, tables: dict[str, Tab
     notes += _lyric_notes(request.lyrics, definition)
     fractions = request.hop_fraction or definition.sampling.hop_fraction
     plans = tuple(plan_level(p, vqvae, samples, fractions[p.level]) for p in definition.priors)
-    notes += _piece_notes(request, plans, vqvae)
+    notes += _chunk_notes(request, plans, vqvae)
     return Resolved(samples, tuple(labels), plans, tuple(notes))
 
 
-def _piece_notes(request: Request, plans: tuple[LevelPlan, ...], vqvae: VQVAEConfig) -> list[str]:
+def _chunk_notes(request: Request, plans: tuple[LevelPlan, ...], vqvae: VQVAEConfig) -> list[str]:
     lower = zip(plans, request.chunks, vqvae.hops, strict=False)
     return [note for plan, chunks, hop in lower if (note := chunks_note(plan, chunks, hop / vqvae.sr))]
 
 
 def _refuse_unknown(artist: Found, genre: Found) -> None:
-    for field, found in (("artist", artist), ("genre", genre)):
-        if "unknown" in found.used and found.notes:
-            raise LabelError(found.notes[0], field=field)
+    for field, match in (("artist", artist), ("genre", genre)):
+        if "unknown" in match.used and match.notes:
+            raise LabelError(match.notes[0], field=field)
 
 
 def _lyric_notes(lyrics: str, definition: ModelDefinition) -> list[str]:
     if not lyrics:
         return []
     if not definition.top.use_tokens:
-        return [f"model {definition.name} does not read lyrics; they are kept with the song only."]
+        return [f"model {definition.name} does not read lyrics; they are only saved with the song."]
     dropped = len(dropped_characters(lyrics, definition.top.label_set))
     return [f"{dropped} characters of the lyrics are not in the model's alphabet and were dropped."] if dropped else []
 

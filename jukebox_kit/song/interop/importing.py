@@ -171,7 +171,7 @@ def _fitted(
     vqvae = definition.vqvae
     held = old.codes[2].shape[1] * vqvae.hops[-1]
     asked = _exact_seconds(held, vqvae.sr) if seconds is None else seconds
-    if not math.isfinite(asked) or int(asked * vqvae.sr) < held:
+    if int(asked * vqvae.sr) < held:
         least = math.ceil(held / vqvae.sr * 1000) / 1000
         raise RequestError(f"{old.path} is {least:g} seconds long; pass at least as many seconds, or omit them.")
     samples = int(asked * vqvae.sr) // vqvae.hops[-1] * vqvae.hops[-1]
