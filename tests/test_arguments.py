@@ -18,7 +18,7 @@ import jukebox_kit as jk
 from jukebox_kit.errors import JukeboxKitError, RequestError, SongError
 from jukebox_kit.jobs.album.album import load_album
 from jukebox_kit.song import edits
-from jukebox_kit.song.arguments import level_number, parsed
+from jukebox_kit.song.arguments import level_number, parsed, shown
 from jukebox_kit.song.export import best_audio, export_audio
 from jukebox_kit.song.interop.importing import ImportOverrides
 from jukebox_kit.song.presets import Preset, load_preset, save_preset
@@ -42,7 +42,7 @@ NOT_A_NUMBER: Some = (
     -INF,
     NAN,
     1e15,
-    10**400,
+    10**5000,
     np.zeros(1),
     np.float64(NAN),
 )
@@ -105,7 +105,7 @@ def test_the_table_has_every_field() -> None:
     assert set(WRONG) == set(FIELD_TYPES)
 
 
-@pytest.mark.parametrize(("field", "value"), CASES, ids=[f"{name}-{value!r:.30}" for name, value in CASES])
+@pytest.mark.parametrize(("field", "value"), CASES, ids=[f"{name}-{shown(value)}" for name, value in CASES])
 def test_a_value_of_another_type_is_refused_by_every_entry_before_anything_is_written(
     field: str, value: Any, tmp_path: Path
 ) -> None:
@@ -137,7 +137,9 @@ def song(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Song:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [case for case in CASES if case[0] in ("artist", "seed", "temperature", "chunks", "strict")]
+    ("field", "value"),
+    [case for case in CASES if case[0] in ("artist", "seed", "temperature", "chunks", "strict")],
+    ids=lambda part: shown(part),
 )
 def test_edits_refuse_the_same(song: Song, field: str, value: Any, tmp_path: Path) -> None:
     files = sorted(song.root.rglob("*"))

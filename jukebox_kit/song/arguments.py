@@ -19,6 +19,8 @@ from jukebox_kit.model import LEVELS
 
 LARGEST = 1e15  # no field means anything beyond, and this also excludes infinity and NaN
 
+LONGEST = 128  # bits of a whole number: ranges are checked later, but no sentence should show thousands of digits
+
 _WORDS = {
     str: "text",
     float: "a number",
@@ -78,7 +80,7 @@ def of_type(value: Any, kind: Any) -> Any:
         raise TypeError(kind)
     if kind is float and isinstance(value, int | float) and abs(value) < LARGEST:
         return float(value)
-    if kind is int and isinstance(value, int):
+    if kind is int and isinstance(value, int) and value.bit_length() <= LONGEST:
         return int(value)
     if type(value) is not kind or kind is float:
         raise TypeError(kind)
@@ -105,7 +107,10 @@ def type_words(kind: Any) -> str:
 
 def shown(value: object) -> str:
     """Return a value of any kind in a few words, in one line."""
-    return " ".join(_SHORT.repr(value).split())
+    try:
+        return " ".join(_SHORT.repr(value).split())
+    except ValueError:  # Python refuses to write out a whole number of more than 4300 digits
+        return f"such a long {type(value).__name__}"
 
 
 def level_number(value: Any, name: str = "level") -> int:
