@@ -126,13 +126,16 @@ def level_number(value: Any, name: str = "level") -> int:
     return level
 
 
-def item_number(root: Path, count: int, item: Any) -> int:
-    """Return the number of one of a song's `count` items; RequestError for another type, SongError if it lacks it."""
-    return chosen_items(root, count, (checked("item", item, int),))[0]
+def item_number(song: str | Path, count: int, item: Any) -> int:
+    """Return the number of one of a song's `count` items; song: its folder, as messages show it.
+
+    RequestError for another type, SongError if the song lacks that item.
+    """
+    return chosen_items(song, count, (checked("item", item, int),))[0]
 
 
-def chosen_items(root: Path, count: int, items: Any) -> tuple[int, ...]:
-    """Return the chosen ones of a song's `count` items, each once: one number, or any collection of numbers.
+def chosen_items(song: str | Path, count: int, items: Any) -> tuple[int, ...]:
+    """Return the chosen ones of a song's `count` items, each once; items: one number, or any collection of numbers.
 
     RequestError for another type, SongError if the song lacks one of them, or for none.
     """
@@ -140,7 +143,7 @@ def chosen_items(root: Path, count: int, items: Any) -> tuple[int, ...]:
     chosen = tuple(dict.fromkeys((numbers,) if isinstance(numbers, int) else numbers))
     wrong = [item for item in chosen if not 0 <= item < count]
     if wrong or not chosen:
-        raise SongError(f"{root} has items 0 to {count - 1}, not {wrong or 'none'}; choose of those.", field="items")
+        raise SongError(f"{song} has items 0 to {count - 1}, not {wrong or 'none'}; choose of those.", field="items")
     return chosen
 
 

@@ -180,11 +180,11 @@ class Song:
             self.write_level(level, self.level(level))
         self.keep(dataclasses.replace(self.manifest, settling=None))
 
-    def level(self, level: int) -> LevelCodes:
+    def level(self, level: int | str) -> LevelCodes:
         """Return a level's codes and how many of them were given."""
-        return self.state.level(level)
+        return self.state.level(level_number(level))
 
-    def codes(self, level: int) -> Codes:
+    def codes(self, level: int | str) -> Codes:
         """Return a level's codes, (items, tokens) int16, -1 where none is sampled yet."""
         return self.level(level).codes
 
@@ -211,7 +211,7 @@ class Song:
         totals = {level: len(state.items(level)) * self.resolved.plans[level].total for level in DOWNWARD}
         return tuple(LevelStatus(level, total - state.missing(level), total) for level, total in totals.items())
 
-    def audio(self, level: int = 0, item: int = 0, model: Model | None = None) -> Audio:
+    def audio(self, level: int | str = 0, item: int = 0, model: Model | None = None) -> Audio:
         """Return an item's audio decoded from a level's codes so far, (samples,) float32, not clipped."""
         level, item = level_number(level), item_number(self.root, self.request.items, item)
         from jukebox_kit.engine import Model
