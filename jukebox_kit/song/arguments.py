@@ -160,10 +160,12 @@ def _sequence(value: Any, parts: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _python_number(value: Any) -> Any:
     """Return a scalar of numpy or torch as Python's own, and anything else as it is."""
-    if getattr(value, "ndim", None) == 0 and callable(getattr(value, "item", None)):
+    if getattr(value, "ndim", None) == 0 and callable(getattr(value, "item", None)) and value is not np.ma.masked:
+        if getattr(getattr(value, "dtype", None), "kind", "f") not in "biufU":
+            return value  # numpy's dates and durations
         try:
             value = value.item()
-        except (RuntimeError, NotImplementedError):  # a tensor without a value, on torch's meta device
+        except (RuntimeError, TypeError):  # a tensor without a value, on torch's meta device
             return value
     return float(value) if isinstance(value, np.floating) else value  # a long double has no type in Python
 
