@@ -76,13 +76,14 @@ def of_type(value: Any, kind: Any) -> Any:
     value = _python_number(value)
     if kind is str:
         return as_text(value)
-    if isinstance(value, bool) and kind is not bool:
-        raise TypeError(kind)
-    if kind is float and isinstance(value, int | float) and abs(value) < LARGEST:
-        return float(value)
-    if kind is int and isinstance(value, int) and value.bit_length() <= LONGEST:
-        return int(value)
-    if type(value) is not kind or kind is float:
+    if kind in (int, float):
+        within = isinstance(value, int) and value.bit_length() <= LONGEST
+        if kind is float:
+            within = isinstance(value, int | float) and abs(value) < LARGEST
+        if isinstance(value, bool) or not within:
+            raise TypeError(kind)
+        return kind(value)
+    if type(value) is not kind:
         raise TypeError(kind)
     return value
 
