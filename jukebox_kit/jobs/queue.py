@@ -15,7 +15,7 @@ import torch
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError, RequestError, SongBusyError, StoppedError
 from jukebox_kit.model import LEVELS
-from jukebox_kit.song import Song, find_songs, sounds_stand
+from jukebox_kit.song import Song, find_songs, level_number, sounds_stand
 from jukebox_kit.song.interop import ImportOverrides, import_songs
 from jukebox_kit.song.store import holder
 from jukebox_kit.steps import RunSettings, load_planned, sample
@@ -72,12 +72,12 @@ class Report:
         return tuple(outcome for outcome in self.outcomes if outcome.end == end)
 
 
-def standings(folder: str | Path, until: int = 0) -> tuple[Standing, ...]:
+def standings(folder: str | Path, until: int | str = 0) -> tuple[Standing, ...]:
     """Return where the songs in a folder stand, those of `bring_old` too; done is what is made down to level `until`.
 
     SongError where there is no such folder; a song that cannot be read is among them with its sentence.
     """
-    root = Path(folder)
+    root, until = Path(folder), level_number(until, "until")
     imported = [root / IMPORTED] if (root / IMPORTED).is_dir() else []
     return tuple(_standing(path, until) for path in dict.fromkeys(find_songs([root, *imported])))
 
@@ -130,7 +130,7 @@ def work_through(
     model_loader: Loader = by_plan,
     options: RunSettings | None = None,
     told: Callable[[Outcome], None] | None = None,
-    until: int = 0,
+    until: int | str = 0,
 ) -> Report:
     """Do what is left of songs down to level `until`, one after another; returns what became of each.
 
@@ -141,6 +141,7 @@ def work_through(
     One that fails does not stop the others, whatever it raises. One that another process works on is tried once more at
     the end. Where `RunSettings.stop` says so all ends at once, with everything saved.
     """
+    until = level_number(until, "until")
     if isinstance(songs, str | Path):
         songs = [s.song for s in order(standings(songs, until)) if s.state != "done"]
     night = _Night(model_loader, options or RunSettings(), told or (lambda _: None), until)

@@ -27,6 +27,7 @@ from jukebox_kit.engine import UNMADE
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition
+from jukebox_kit.song.arguments import item_number, level_number
 from jukebox_kit.song.audio import Audio, wav_bytes
 from jukebox_kit.song.chunks import level_audio
 from jukebox_kit.song.codes import Codes, LevelCodes, pack_codes
@@ -179,11 +180,11 @@ class Song:
             self.write_level(level, self.level(level))
         self.keep(dataclasses.replace(self.manifest, settling=None))
 
-    def level(self, level: int) -> LevelCodes:
+    def level(self, level: int | str) -> LevelCodes:
         """Return a level's codes and how many of them were given."""
-        return self.state.level(level)
+        return self.state.level(level_number(level))
 
-    def codes(self, level: int) -> Codes:
+    def codes(self, level: int | str) -> Codes:
         """Return a level's codes, (items, tokens) int16, -1 where none is sampled yet."""
         return self.level(level).codes
 
@@ -210,10 +211,9 @@ class Song:
         totals = {level: len(state.items(level)) * self.resolved.plans[level].total for level in DOWNWARD}
         return tuple(LevelStatus(level, total - state.missing(level), total) for level, total in totals.items())
 
-    def audio(self, level: int = 0, item: int = 0, model: Model | None = None) -> Audio:
+    def audio(self, level: int | str = 0, item: int = 0, model: Model | None = None) -> Audio:
         """Return an item's audio decoded from a level's codes so far, (samples,) float32, not clipped."""
-        if level not in LEVELS or not 0 <= item < self.request.items:
-            raise SongError(f"{self.root} has levels 0 to 2 and items 0 to {self.request.items - 1}.")
+        level, item = level_number(level), item_number(self.root, self.request.items, item)
         from jukebox_kit.engine import Model
 
         return level_audio(

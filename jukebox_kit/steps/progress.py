@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from jukebox_kit.errors import RequestError, StoppedError
-from jukebox_kit.song import Song
+from jukebox_kit.song import OPTIONS, Song, checked
 
 SPEED_SECONDS = 20.0  # of recent progress that the speed is measured over: longer than a save takes
 
@@ -107,9 +106,11 @@ class RunSettings:
     stop: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
+        for name, kind in OPTIONS.items():
+            object.__setattr__(self, name, checked(name, getattr(self, name), kind))
         for name in ("save_every", "preview_every"):
             seconds = getattr(self, name)
-            if not (math.isfinite(seconds) and seconds >= 0):
+            if not seconds >= 0:
                 raise RequestError(f"{name.replace('_', '-')} must be 0 or more seconds, not {seconds:g}.", field=name)
         if self.batch_size < 1:
             raise RequestError(f"batch-size must be at least 1, not {self.batch_size}.", field="batch_size")

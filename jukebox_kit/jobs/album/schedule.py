@@ -11,7 +11,7 @@ from typing import Literal
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.jobs.album.album import Album, AlbumSong
 from jukebox_kit.model import DOWNWARD, LEVELS, TOP
-from jukebox_kit.song import Request, Song, is_song, sounds_stand
+from jukebox_kit.song import Request, Song, checked, is_song, level_number, sounds_stand
 from jukebox_kit.steps import RunSettings, check_run, layout_now, merge_shards
 
 End = Literal["finished", "failed", "skipped", "stopped", "lost"]
@@ -65,6 +65,8 @@ class AlbumSettings:
     run: RunSettings = field(default_factory=RunSettings)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "until", level_number(self.until, "until"))
+        object.__setattr__(self, "patience", checked("patience", self.patience, float))
         check_run(self.run)
 
 
