@@ -249,7 +249,7 @@ def test_status_and_progress_tell_what_is_made(
     found = song.level(1)
     assert found.made == (61, 61)
     assert sum(found.done) == status.done > 2.5 * 61 * 2
-    state = page_of(song).state[1]
+    state = page_of(song.state).state[1]
     assert state.share == status.done / status.total
     assert standings(tmp_path)[0].left[1] == status.total - status.done
     jk.upsample(song, until=1, model=model, run=jk.RunSettings(progress=seen.append))

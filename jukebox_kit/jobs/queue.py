@@ -15,7 +15,7 @@ import torch
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError, RequestError, SongBusyError, StoppedError
 from jukebox_kit.model import LEVELS
-from jukebox_kit.song import Song, find_songs, sounds_stand
+from jukebox_kit.song import Song, SongState, find_songs, sounds_complete
 from jukebox_kit.song.interop import ImportOverrides, import_songs
 from jukebox_kit.song.store import holder
 from jukebox_kit.steps import RunSettings, load_planned, sample
@@ -215,23 +215,24 @@ class _Night:
 
 def _standing(path: Path, until: int) -> Standing:
     try:
-        return _stands(Song.open(path), path, until)
+        return _standing_of(Song.open(path).state, path, until)
     except JukeboxKitError as error:
         return Standing(path, "unreadable", why=str(error))
     except Exception as error:  # one bad folder must not hide the others
         return Standing(path, "unreadable", why=f"{path} cannot be read ({type(error).__name__}: {error}).")
 
 
-def _stands(song: Song, path: Path, until: int) -> Standing:
-    found = {status.level: status for status in song.status()}
-    left = tuple(found[level].total - found[level].done for level in LEVELS)
-    silent = [str(level) for level in LEVELS[until:] if not left[level] and not sounds_stand(song, level)]
-    hops, sr = song.definition.vqvae.hops, song.sr
-    made = tuple(found[level].done / len(song.items(level)) * hops[level] / sr for level in LEVELS)
-    total = (song.resolved.samples / sr,) * len(LEVELS)
+def _standing_of(song: SongState, path: Path, until: int) -> Standing:
+    left = tuple(song.missing(level) for level in LEVELS)
+    silent = [str(level) for level in LEVELS[until:] if not left[level] and not sounds_complete(song, level)]
+    total = song.resolved.samples / song.sr
+    made = tuple(
+        total * (1 - left[level] / (len(song.items(level)) * song.resolved.plans[level].total)) for level in LEVELS
+    )
     state: Literal["done", "unfinished", "busy"] = "unfinished" if any(left[until:]) or silent else "done"
     why = f"the audio of level {', '.join(silent)} has not been written yet." if silent else ""
     who = holder(path)
     if who is not None:
         state, why = "busy", f"{who} is working on it."
-    return Standing(path, state, song.request.model, made, total, left, song.manifest.history[0].when, why)
+    began = song.manifest.history[0].when
+    return Standing(path, state, song.request.model, made, (total,) * len(LEVELS), left, began, why)

@@ -24,6 +24,7 @@ from .edits import trim as trim
 from .edits import undo as undo
 from .edits import vary as vary
 from .edits import visit as visit
+from .edits import with_chunks as with_chunks
 from .export import FORMATS as FORMATS
 from .export import best_audio as best_audio
 from .export import export_audio as export_audio
@@ -47,7 +48,7 @@ from .presets import load_preset as load_preset
 from .presets import save_preset as save_preset
 from .render import add_words as add_words
 from .render import finish_sounds as finish_sounds
-from .render import sounds_stand as sounds_stand
+from .render import sounds_complete as sounds_complete
 from .render import write_sounds as write_sounds
 from .reproduce import asked_fields as asked_fields
 from .request import ForkFields as ForkFields

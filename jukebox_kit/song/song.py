@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import Unpack
 
-from jukebox_kit.engine import UNMADE
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition
@@ -152,7 +151,7 @@ class Song:
     @property
     def state(self) -> SongState:
         """What the song is now: while it is locked what was read already, else read afresh."""
-        return self._state or SongState(self.store, self.manifest)
+        return self._state or SongState(self, self.manifest)
 
     @contextmanager
     def locked(self) -> Iterator[SongState]:
@@ -166,18 +165,16 @@ class Song:
                 raise SongError(f"{self.root / SONG} is gone; put back a copy of it.")
             self.manifest = Manifest.from_json(content, str(self.root))
             try:
-                self._state = SongState(self.store, self.manifest)
-                if self.manifest.settling is not None:
-                    self.settle()
-                yield self._state
+                self._state = SongState(self, self.manifest)
+                yield self._state if self.manifest.settling is None else self.settle()
             finally:
                 self._state = None
 
-    def settle(self) -> None:
+    def settle(self) -> SongState:
         """Copy the version that song.json names to the song's own files: the end of an edit, which can be repeated."""
         for level in LEVELS:
             self.write_level(level, self.level(level))
-        self.keep(dataclasses.replace(self.manifest, settling=None))
+        return self.keep(dataclasses.replace(self.manifest, settling=None))
 
     def level(self, level: int) -> LevelCodes:
         """Return a level's codes and how many of them were given."""
@@ -187,18 +184,16 @@ class Song:
         """Return a level's codes, (items, tokens) int16, -1 where none is sampled yet."""
         return self.level(level).codes
 
-    def write_level(self, level: int, codes: LevelCodes) -> None:
-        """Save a level's codes."""
+    def write_level(self, level: int, codes: LevelCodes) -> SongState:
+        """Save a level's codes; returns the song's state after that."""
         self.store.write(codes_name(level), pack_codes(codes))
-        if self._state is not None:
-            self._state = self._state.with_level(level, codes)
+        return self._wrote(self.state.with_level(level, codes))
 
-    def keep(self, manifest: Manifest) -> None:
-        """Save song.json."""
+    def keep(self, manifest: Manifest) -> SongState:
+        """Save song.json; returns the song's state after that."""
         self.store.write(SONG, manifest.to_json())
         self.manifest = manifest
-        if self._state is not None:
-            self._state = self._state.with_manifest(manifest)
+        return self._wrote(self.state.with_manifest(manifest))
 
     def items(self, level: int) -> tuple[int, ...]:
         """Return the items that a level has: all at the top, below it those chosen for upsampling."""
@@ -220,31 +215,6 @@ class Song:
             (model or self.loaded or Model.load(self.request.model)).vqvae, level, self.level(level), item
         )
 
-    def in_chunks(self, chunks: int | tuple[int, ...], model: Model) -> Manifest:
-        """Return song.json with another number of chunks, one or two for levels 0 and 1; a whole level keeps its own.
-
-        Raises SongError where a level is begun otherwise, RequestError for a number that cannot be.
-        """
-        asked = normalise_request(dataclasses.asdict(self.request) | {"chunks": chunks})
-        counts = list(asked.chunks)
-        for level, before in enumerate(self.request.chunks):
-            found = self.level(level)
-            if not (found.codes == UNMADE).any():
-                counts[level] = before
-            elif found.sampled and counts[level] != before:
-                raise SongError(
-                    f"level {level} of {self.root} was started with chunks {before}, not {counts[level]}; resume it "
-                    f"with: jukebox-kit resume {self.root}"
-                )
-        request = dataclasses.replace(asked, chunks=(counts[0], counts[1]))
-        if request == self.request:
-            return self.manifest
-        notes = resolve(request, self.definition, model.tables).notes
-        manifest = dataclasses.replace(
-            self.manifest, request=request, resolved=dataclasses.replace(self.resolved, notes=notes)
-        )
-        return manifest.noted("chunks_set", level_0=counts[0], level_1=counts[1])
-
     def check_model(self, model: Model) -> None:
         """Raise SongError if a component's file is not the one that the song was made with."""
         now = model.fingerprints()
@@ -254,6 +224,11 @@ class Song:
                 f"{self.root} was made with other {', '.join(changed)} weights than those on this machine; put those "
                 f"back, or start a new song."
             )
+
+    def _wrote(self, state: SongState) -> SongState:
+        if self._state is not None:
+            self._state = state
+        return state
 
     @classmethod
     def _save_new(cls, store: Store, manifest: Manifest) -> Song:

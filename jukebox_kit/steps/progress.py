@@ -7,9 +7,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from jukebox_kit.errors import RequestError, StoppedError
-from jukebox_kit.song import Song
 
 SPEED_SECONDS = 20.0  # of recent progress that the speed is measured over: longer than a save takes
 
@@ -115,7 +115,7 @@ class RunSettings:
             raise RequestError(f"batch-size must be at least 1, not {self.batch_size}.", field="batch_size")
 
 
-def check_stop(song: Song, run: RunSettings) -> None:
+def check_stop(root: Path, run: RunSettings) -> None:
     """Raise StoppedError if the user asked to stop."""
     if run.stop is not None and run.stop():
-        raise StoppedError(f"{song.root} was stopped. Everything is saved; resume to continue.")
+        raise StoppedError(f"{root} was stopped. Everything is saved; resume to continue.")

@@ -19,7 +19,7 @@ from jukebox_kit._files import make_folder, read_file, write_atomically
 from jukebox_kit.errors import JukeboxKitError, SongError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition
-from jukebox_kit.song import PAGE, SPECTROGRAM, Song, audio_name, is_song, tokens_heard
+from jukebox_kit.song import PAGE, SPECTROGRAM, Song, SongState, audio_name, is_song, tokens_heard
 from jukebox_kit.song.page import LevelState, describe_share, render_page
 from jukebox_kit.song.store import holder
 
@@ -90,9 +90,9 @@ def _read(path: Path, models: dict[str, ModelDefinition]) -> Row:
     if request.model not in models:
         models[request.model] = load_definition(request.model)
     song.definition = models[request.model]  # reading a YAML file for each of many songs would take longest
-    items = {level: song.items(level) for level in LEVELS}
-    shares, sounds = _progress(song)
-    silent = [level for level in LEVELS if shares[level] == 1 and any((level, i) not in sounds for i in items[level])]
+    state = song.state
+    shares, sounds = _progress(state)
+    silent = [n for n in LEVELS if shares[n] == 1 and any((n, item) not in sounds for item in state.items(n))]
     stage: Stage = "in progress" if any(shares.values()) else "not started"
     if all(share == 1 for share in shares.values()) and not silent:
         stage = "done"
@@ -114,16 +114,14 @@ def _read(path: Path, models: dict[str, ModelDefinition]) -> Row:
     )
 
 
-def _progress(song: Song) -> tuple[dict[int, float], set[tuple[int, int]]]:
+def _progress(state: SongState) -> tuple[dict[int, float], set[tuple[int, int]]]:
     """Return the sampled share of each level, and the (level, item) that are complete and have current audio."""
     shares: dict[int, float] = {}
     sounds: set[tuple[int, int]] = set()
     for level in LEVELS:
-        codes, items = song.level(level), song.items(level)
-        done, total = codes.done, song.resolved.plans[level].total
+        done, items, total = state.level(level).done, state.items(level), state.resolved.plans[level].total
         shares[level] = sum(done[item] for item in items) / (len(items) * total)
-        complete = (item for item in items if done[item] == total)
-        sounds |= {(level, i) for i in complete if tokens_heard(song, level, i, codes.codes[i]) == total}
+        sounds |= {(level, item) for item in items if tokens_heard(state, level, item) == total}
     return shares, sounds
 
 

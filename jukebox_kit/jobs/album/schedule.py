@@ -11,8 +11,8 @@ from typing import Literal
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.jobs.album.album import Album, AlbumSong
 from jukebox_kit.model import DOWNWARD, LEVELS, TOP
-from jukebox_kit.song import Request, Song, is_song, sounds_stand
-from jukebox_kit.steps import RunSettings, check_run, layout_now, merge_shards
+from jukebox_kit.song import Request, Song, is_song, sounds_complete
+from jukebox_kit.steps import RunSettings, check_run, merge_shards
 
 End = Literal["finished", "failed", "skipped", "stopped", "lost"]
 
@@ -134,12 +134,9 @@ class SongTask:
         try:
             if not is_song(self.root):
                 return request.items if level == TOP else 1
-            song = Song.open(self.root)
-            with song.locked():
-                merge_shards(song, level)
-            if song.state.finished(level):
-                return 1
-            return request.items * len(layout_now(song, level).starts)
+            with Song.open(self.root).locked() as state:
+                state = merge_shards(state, level)
+            return 1 if state.finished(level) else request.items * len(state.layout(level).starts)
         except JukeboxKitError:  # whoever does the level says what is wrong
             return 1
 
@@ -174,7 +171,7 @@ def _work(album: Album, song: AlbumSong, until: int) -> SongTask:
         counts = [plan.total * request.items for plan in plans]
         left = tuple(count if level >= until else 0 for level, count in enumerate(counts))
         return SongTask(song, root, left, [level for level in DOWNWARD if level >= until])
-    there = Song.open(root)
-    left = tuple(there.state.missing(level) if level >= until else 0 for level in LEVELS)
-    levels = [level for level in DOWNWARD if level >= until and (left[level] or not sounds_stand(there, level))]
+    state = Song.open(root).state
+    left = tuple(state.missing(level) if level >= until else 0 for level in LEVELS)
+    levels = [level for level in DOWNWARD if level >= until and (left[level] or not sounds_complete(state, level))]
     return SongTask(song, root, left, levels, end="" if levels else "finished")
