@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jukebox_kit._files import shown_path
 from jukebox_kit.cli.options import AsJson, Until, level_of, stopped, takes_run_settings
 from jukebox_kit.errors import SongError
 
@@ -121,12 +122,14 @@ def overnight(
 
 def _say(report: Report, done: list[Standing], as_json: bool) -> None:
     if as_json:
-        outcomes: list[dict[str, Any]] = [asdict(outcome) | {"song": str(outcome.song)} for outcome in report.outcomes]
-        whole = {"outcomes": outcomes, "done_before": [str(s.song) for s in done], "seconds": report.seconds}
+        outcomes: list[dict[str, Any]] = [
+            asdict(outcome) | {"song": shown_path(outcome.song)} for outcome in report.outcomes
+        ]
+        whole = {"outcomes": outcomes, "done_before": [shown_path(s.song) for s in done], "seconds": report.seconds}
         typer.echo(json.dumps(whole, indent=1))
         return
     for outcome in report.outcomes:
-        typer.echo(f"{outcome.song}  {outcome.end}  {outcome.seconds:.0f} s  {outcome.why}".rstrip())
+        typer.echo(f"{shown_path(outcome.song)}  {outcome.end}  {outcome.seconds:.0f} s  {outcome.why}".rstrip())
     counts = (f"{len(report.ended(end))} {end}" for end in ("finished", "failed", "skipped"))
     typer.echo(f"{', '.join(counts)}, {len(done)} done before; {report.seconds:.0f} s")
 
@@ -144,7 +147,7 @@ class _Shown:
 
         self.close()
         words = {"working": "started"}.get(outcome.end, outcome.end)
-        typer.echo(f"{outcome.song}: {words}. {outcome.why}".rstrip(), err=True)
+        typer.echo(f"{shown_path(outcome.song)}: {words}. {outcome.why}".rstrip(), err=True)
         if outcome.end == "working":
             self.bars = self.open.enter_context(Bars())
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 
+from jukebox_kit._files import kept_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError, RequestError, SongBusyError, StoppedError
 from jukebox_kit.model import LEVELS
@@ -77,7 +78,7 @@ def standings(folder: str | Path, until: int = 0) -> tuple[Standing, ...]:
 
     SongError where there is no such folder; a song that cannot be read is among them with its sentence.
     """
-    root = Path(folder)
+    root = kept_path(folder)
     imported = [root / IMPORTED] if (root / IMPORTED).is_dir() else []
     return tuple(_standing(path, until) for path in dict.fromkeys(find_songs([root, *imported])))
 
@@ -112,8 +113,8 @@ def bring_old(
     """
     told: list[str] = []
     try:
-        for outcome in import_songs(Path(source or songs), Path(songs) / IMPORTED, answers):
-            notes = [f"{outcome.source} is now {outcome.song.root}.", *outcome.notes] if outcome.song else []
+        for outcome in import_songs(kept_path(source or songs), kept_path(songs) / IMPORTED, answers):
+            notes = [f"{outcome.source} is now {outcome.song.shown_path}.", *outcome.notes] if outcome.song else []
             told += notes or [outcome.failed]
     except JukeboxKitError as error:  # nothing of other programs is there
         log.info("%s", error)
@@ -144,8 +145,8 @@ def work_through(
     if isinstance(songs, str | Path):
         songs = [s.song for s in order(standings(songs, until)) if s.state != "done"]
     night = _Night(model_loader, options or RunSettings(), told or (lambda _: None), until)
-    begun = time.monotonic()
-    busy = [path for path in songs if not night.did(path, last=False)]
+    paths, begun = [kept_path(path) for path in songs], time.monotonic()
+    busy = [path for path in paths if not night.did(path, last=False)]
     for path in busy:
         night.did(path, last=True)
     return Report(tuple(night.outcomes), time.monotonic() - begun)

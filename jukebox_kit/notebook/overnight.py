@@ -7,6 +7,7 @@ from pathlib import Path
 import ipywidgets as widgets
 from markupsafe import Markup
 
+from jukebox_kit._files import kept_path
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.jobs import ORDERS, Outcome, Report, Standing, bring_old, order, standings, work_through
 from jukebox_kit.model import DOWNWARD
@@ -23,7 +24,7 @@ class Night:
     """All songs of a folder; `old` is a folder with runs of other programs, imported first."""
 
     def __init__(self, songs: Path, old: Path | None = None) -> None:
-        self.session, self.old = Session(songs), old
+        self.session, self.old = Session(songs), None if old is None else kept_path(old)
         self.how = widgets.Dropdown(options=list(ORDERS), description="order")
         self.how.add_class("jk-order")
         self.how.observe(lambda _: self.refresh(), "value")

@@ -55,7 +55,7 @@ def choose(song: Song, item: int) -> Song:
     """Continue every item from this one: the others are replaced by copies of it. Returns the song."""
     items = song.request.items
     if not 0 <= item < items:
-        raise SongError(f"{song.root} has items 0 to {items - 1}, not {item}; choose one of those.")
+        raise SongError(f"{song.shown_path} has items 0 to {items - 1}, not {item}; choose one of those.")
     with song.locked() as state:
         levels = {level: codes.repeated(item, items) for level, codes in state.all_levels().items()}
         _change(state, state.manifest.noted("item_chosen", item=item), levels)
@@ -72,8 +72,8 @@ def vary(song: Song) -> Song:
         before = state.all_levels()
         if not any(codes.sampled for codes in before.values()):
             raise SongError(
-                f"nothing of {song.root} was sampled since the last edit; sample it first with: jukebox-kit resume "
-                f"{song.root}"
+                f"nothing of {song.shown_path} was sampled since the last edit; sample it first with: "
+                f"jukebox-kit resume {song.shown_path}"
             )
         request = replace(state.request, seed=_unused_seed(state))
         levels = {level: codes.resized(codes.codes.shape[1], codes.given) for level, codes in before.items()}
@@ -103,7 +103,7 @@ def visit(song: Song, version: str) -> Song:
     with song.locked() as state:
         known = version_names(state)
         if version not in known:
-            raise SongError(f"{song.root} has no version {version}; it has {', '.join(known) or 'none yet'}.")
+            raise SongError(f"{song.shown_path} has no version {version}; it has {', '.join(known) or 'none yet'}.")
         manifest, levels = read_version(state, version)
         keep_version(state)
         _go(state, "visited", version, manifest, levels)
@@ -144,8 +144,8 @@ def with_chunks(state: SongState, chunks: int | tuple[int, ...], model: Model) -
             counts[level] = before
         elif codes.sampled and counts[level] != before:
             raise SongError(
-                f"level {level} of {state.root} was started with chunks {before}, not {counts[level]}; resume it "
-                f"with: jukebox-kit resume {state.root}"
+                f"level {level} of {state.shown_path} was started with chunks {before}, not {counts[level]}; resume it "
+                f"with: jukebox-kit resume {state.shown_path}"
             )
     request = replace(state.request, chunks=(counts[0], counts[1]))
     if request == state.request:
@@ -208,7 +208,7 @@ def _turn(state: SongState, back: str, forth: str, kind: EventKind) -> None:
     """Go to the last version of the stack `back`, and push the present state on the stack `forth`."""
     stack: tuple[str, ...] = getattr(state.manifest, back)
     if not stack:
-        raise SongError(f"{state.root} has nothing to {back}.")
+        raise SongError(f"{state.shown_path} has nothing to {back}.")
     version, levels = read_version(state, stack[-1])
     stacks: dict[str, Any] = {back: stack[:-1], forth: (*getattr(state.manifest, forth), keep_version(state))}
     _go(state, kind, stack[-1], replace(version, **stacks), levels)

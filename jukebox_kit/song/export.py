@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyloudnorm
 
+from jukebox_kit._files import shown_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.model import LEVELS
@@ -135,12 +136,13 @@ def _chosen(song: Song, items: tuple[int, ...] | None, level: int | None) -> tup
     chosen = sampled if items is None else tuple(dict.fromkeys(items))
     wrong = [item for item in chosen if not 0 <= item < song.request.items]
     if wrong or items == ():
-        raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {wrong or 'none'}; choose of those.")
+        last = song.request.items - 1
+        raise SongError(f"{song.shown_path} has items 0 to {last}, not {wrong or 'none'}; choose of those.")
     lacking = [item for item in chosen if item not in sampled]
     if lacking or not chosen:
-        what = f"item {lacking[0]} of {song.root}" if lacking else f"{song.root}"
+        what = f"item {lacking[0]} of {song.shown_path}" if lacking else song.shown_path
         where = "" if level is None else f" at level {level}"
-        raise SongError(f"{what} has nothing made{where} yet; make it with: jukebox-kit resume {song.root}")
+        raise SongError(f"{what} has nothing made{where} yet; make it with: jukebox-kit resume {song.shown_path}")
     return chosen
 
 
@@ -153,7 +155,8 @@ def _writer(song: Song, target: str | Path | None) -> Callable[[str, bytes], Pat
     if place.is_relative_to(own / EXPORTS):
         store, inside = song.store, f"{place.relative_to(own).as_posix()}/"
     elif place.is_relative_to(own):
-        raise SongError(f"{asked} is the song's own; choose another folder, or {song.root / EXPORTS}, the usual one.")
+        usual = shown_path(song.root / EXPORTS)
+        raise SongError(f"{asked} is the song's own; choose another folder, or {usual}, the usual one.")
     else:
         store, inside = LocalStore(asked), ""
         store.begin()

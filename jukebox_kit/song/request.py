@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+from jukebox_kit._files import kept_path
 from jukebox_kit.engine import LevelPlan, SamplingParams, plan_level
 from jukebox_kit.errors import LabelError, RequestError
 from jukebox_kit.model import Found, Labels, Tables, VQVAEConfig, check_total, clean_lyrics, lyric_tokens
-from jukebox_kit.model.weights import ModelDefinition, load_definition
+from jukebox_kit.model.weights import ModelDefinition, load_definition, model_source
 from jukebox_kit.song.chunks import chunks_note
 
 MAX_ITEMS, MAX_CHUNKS = 1024, 64
@@ -132,10 +133,10 @@ def normalise_request(fields: Mapping[str, Any], definition: ModelDefinition | N
     for name in ("temperature", "hop_fraction", "chunks"):
         if isinstance(settled.get(name), list | tuple):
             settled[name] = tuple(settled[name])
-    for name in ("model", "prompt"):
-        value = settled.get(name)
-        is_path = value is not None and (name == "prompt" or Path(value).suffix in (".yaml", ".yml"))
-        settled |= {name: str(Path(value).absolute())} if is_path and value is not None else {}
+    if settled.get("model") is not None:
+        settled["model"] = model_source(settled["model"])
+    if settled.get("prompt") is not None:
+        settled["prompt"] = str(kept_path(settled["prompt"]))
     return Request(**settled)
 
 

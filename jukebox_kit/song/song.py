@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import Unpack
 
+from jukebox_kit._files import kept_path, shown_path
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition
@@ -66,16 +67,16 @@ class Song:
         SongError, as are requests that the model cannot do, before anything is written. `loaded` spares loading the
         model again.
         """
-        root, asked = Path(folder), normalise_request(request)
-        store = _store_for(root)
+        asked = normalise_request(request)
+        store = _store_for(folder)
         if store.read(SONG) is not None:
-            return cls.open(root)._if_same(asked)
+            return cls.open(store.root)._if_same(asked)
         model, resolved = _prepared(store, asked, loaded)
         prompt = None if asked.prompt is None else read_prompt(asked, resolved, model)
         store.begin()
         with store.lock():
             if store.read(SONG) is not None:  # another process was quicker
-                return cls.open(root)._if_same(asked)
+                return cls.open(store.root)._if_same(asked)
             if prompt is not None:
                 import torch  # slow to import, and songs are read without it
 
@@ -101,8 +102,8 @@ class Song:
         does, and SongError where the folder holds a song already, or for codes that are no codes of the model or do not
         fit into the request.
         """
-        root, asked = Path(folder), normalise_request(request)
-        store = _store_for(root)
+        asked = normalise_request(request)
+        store = _store_for(folder)
         model, resolved = _prepared(store, asked, loaded)
         for level, found in codes.items():
             check_codes(found.codes, level, asked, resolved, model.definition)
@@ -116,17 +117,21 @@ class Song:
     @classmethod
     def open(cls, folder: str | Path) -> Song:
         """Open a song folder; SongError where it is none, is damaged, or comes from a newer version."""
-        root = Path(folder)
-        store = open_store(root)
-        content = store.read(SONG) if root.is_dir() else None
+        store = open_store(kept_path(folder))
+        content = store.read(SONG) if store.root.is_dir() else None
         if content is None:
             raise SongError(f"{folder} is not a song folder; make one with: jukebox-kit sample {folder}")
         return cls(store, Manifest.from_json(content, str(folder)))
 
     @property
     def root(self) -> Path:
-        """The folder."""
+        """The folder, an absolute path."""
         return self.store.root
+
+    @property
+    def shown_path(self) -> str:
+        """The folder's path as messages show it."""
+        return shown_path(self.root)
 
     @property
     def request(self) -> Request:
@@ -162,8 +167,8 @@ class Song:
         with self.store.lock():
             content = self.store.read(SONG)
             if content is None:
-                raise SongError(f"{self.root / SONG} is gone; put back a copy of it.")
-            self.manifest = Manifest.from_json(content, str(self.root))
+                raise SongError(f"{shown_path(self.root / SONG)} is gone; put back a copy of it.")
+            self.manifest = Manifest.from_json(content, self.shown_path)
             try:
                 self._state = SongState(self, self.manifest)
                 yield self._state if self.manifest.settling is None else self.settle()
@@ -208,7 +213,7 @@ class Song:
     def audio(self, level: int = 0, item: int = 0, model: Model | None = None) -> Audio:
         """Return an item's audio decoded from a level's codes so far, (samples,) float32, not clipped."""
         if level not in LEVELS or not 0 <= item < self.request.items:
-            raise SongError(f"{self.root} has levels 0 to 2 and items 0 to {self.request.items - 1}.")
+            raise SongError(f"{self.shown_path} has levels 0 to 2 and items 0 to {self.request.items - 1}.")
         from jukebox_kit.engine import Model
 
         return level_audio(
@@ -221,8 +226,8 @@ class Song:
         changed = [part for part, mark in self.manifest.checkpoints.items() if now[part] != mark]
         if changed:
             raise SongError(
-                f"{self.root} was made with other {', '.join(changed)} weights than those on this machine; put those "
-                f"back, or start a new song."
+                f"{self.shown_path} was made with other {', '.join(changed)} weights than those on this machine; put "
+                f"those back, or start a new song."
             )
 
     def _wrote(self, state: SongState) -> SongState:
@@ -270,7 +275,8 @@ def _prepared(store: Store, asked: Request, loaded: Model | None) -> tuple[Model
     return model, resolved
 
 
-def _store_for(root: Path) -> Store:
+def _store_for(folder: str | Path) -> Store:
+    root = kept_path(folder)
     if root.exists() and not root.is_dir():
-        raise SongError(f"{root} is a file; choose a folder for the song.")
+        raise SongError(f"{folder} is a file; choose a folder for the song.")
     return open_store(root)

@@ -44,6 +44,11 @@ class SongState:
         return self.song.root
 
     @property
+    def shown_path(self) -> str:
+        """The folder's path as messages show it."""
+        return self.song.shown_path
+
+    @property
     def definition(self) -> ModelDefinition:
         """The definition of the song's model."""
         return self.song.definition
@@ -99,7 +104,9 @@ class SongState:
             return None
         upper = level + 1
         if self._missing(upper, self.items(level)):
-            raise SongError(f"level {level} of {self.root} needs level {upper} finished; run level_{upper} first.")
+            raise SongError(
+                f"level {level} of {self.shown_path} needs level {upper} finished; run level_{upper} first."
+            )
         return self.level(upper).codes
 
     def with_level(self, level: int, codes: LevelCodes) -> SongState:
@@ -122,9 +129,9 @@ class SongState:
         shape = (self.request.items, self.resolved.plans[level].total)
         if content is None:
             return LevelCodes.blank(*shape)
-        codes = unpack_codes(content, f"{self.root}/{name}")
+        codes = unpack_codes(content, f"{self.shown_path}/{name}")
         if codes.codes.shape != shape:
             raise SongError(
-                f"{self.root}/{name} has the shape of another song, {codes.codes.shape}; put back a copy of it."
+                f"{self.shown_path}/{name} has the shape of another song, {codes.codes.shape}; put back a copy of it."
             )
         return codes

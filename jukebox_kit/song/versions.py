@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jukebox_kit._files import shown_path
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import LEVELS
 from jukebox_kit.song.codes import LevelCodes, pack_codes, unpack_codes
@@ -21,7 +22,7 @@ def version_names(state: SongState) -> tuple[str, ...]:
 
 def read_manifest(state: SongState, name: str) -> Manifest:
     """Return a version's song.json; raises SongError if it is missing or damaged."""
-    place = str(state.root / VERSIONS / name)
+    place = shown_path(state.root / VERSIONS / name)
     content = state.store.read(version_name(name, SONG))
     if content is None:
         raise SongError(f"{place} is missing; put back a copy of it.")
@@ -30,15 +31,15 @@ def read_manifest(state: SongState, name: str) -> Manifest:
 
 def read_version(state: SongState, name: str) -> tuple[Manifest, Levels]:
     """Return a version's manifest and levels; raises SongError if anything is missing or damaged."""
-    place = str(state.root / VERSIONS / name)
+    place = shown_path(state.root / VERSIONS / name)
     manifest = read_manifest(state, name)
     levels: Levels = {}
     for level in LEVELS:
         file = version_name(name, codes_name(level))
         content = state.store.read(file)
         if content is None:
-            raise SongError(f"{state.root / file} is missing; put back a copy of it.")
-        levels[level] = unpack_codes(content, str(state.root / file))
+            raise SongError(f"{shown_path(state.root / file)} is missing; put back a copy of it.")
+        levels[level] = unpack_codes(content, shown_path(state.root / file))
         shape = (manifest.request.items, manifest.resolved.plans[level].total)
         if levels[level].codes.shape != shape:
             raise SongError(f"{place} holds the codes of another song; put back a copy of it.")

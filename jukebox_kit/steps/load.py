@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jukebox_kit.engine import Model, Placement, free_memory, usable_device, weights_bytes
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import DOWNWARD, LEVELS
-from jukebox_kit.model.weights import load_definition
+from jukebox_kit.model.weights import load_definition, model_source
 from jukebox_kit.song import Song, SongState, normalise_request
 from jukebox_kit.steps.memory_plan import MemoryPlan, kinds, plan_memory
 from jukebox_kit.steps.progress import AUTO, RunSettings
@@ -39,7 +39,7 @@ def load_planned(song: Song, run: RunSettings | None = None, loaded: Model | Non
         precision = chosen(plan)
         if before not in (None, precision):
             log.warning(
-                "%s was started in %s, which does not fit here; it continues in %s.", song.root, before, precision
+                "%s was started in %s, which does not fit here; it continues in %s.", song.shown_path, before, precision
             )
     return _reused(song.request.model, Placement.of(run.device, precision, run.engine), loaded)
 
@@ -57,7 +57,7 @@ def load_for(
         precision = chosen(
             plan_memory(definition, seconds, items, device, free, batch=run.batch_size, engine=run.engine)
         )
-    return _reused(str(model), Placement.of(device, precision, run.engine), loaded)
+    return _reused(model_source(model), Placement.of(device, precision, run.engine), loaded)
 
 
 def check_run(run: RunSettings) -> None:

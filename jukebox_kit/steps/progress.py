@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from jukebox_kit._files import shown_path
 from jukebox_kit.errors import RequestError, StoppedError
 
 SPEED_SECONDS = 20.0  # of recent progress that the speed is measured over: longer than a save takes
@@ -118,4 +119,4 @@ class RunSettings:
 def check_stop(root: Path, run: RunSettings) -> None:
     """Raise StoppedError if the user asked to stop."""
     if run.stop is not None and run.stop():
-        raise StoppedError(f"{root} was stopped. Everything is saved; resume to continue.")
+        raise StoppedError(f"{shown_path(root)} was stopped. Everything is saved; resume to continue.")

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from jukebox_kit._files import shown_path
 from jukebox_kit.engine import UNMADE, Model
 from jukebox_kit.errors import SongBusyError, SongError
 from jukebox_kit.model import TOP
@@ -61,9 +62,11 @@ class Shard:
         content = self.store.read(SHARD_CODES)
         if content is None:
             return LevelCodes.blank(len(self.rows), length).codes
-        codes = unpack_codes(content, str(self.store.root / SHARD_CODES)).codes
+        codes = unpack_codes(content, shown_path(self.store.root / SHARD_CODES)).codes
         if codes.shape != (len(self.rows), length):
-            raise SongError(f"{self.store.root} holds another number of tokens than its song; delete that folder.")
+            raise SongError(
+                f"{shown_path(self.store.root)} has another number of tokens than its song; delete that folder."
+            )
         return codes
 
     def facts(self) -> dict[str, Any]:
@@ -128,7 +131,8 @@ def held_shard(song: Song, level: int, rows: range) -> Iterator[tuple[Shard, Son
 def _start_shard(state: SongState, level: int, rows: range) -> Shard:
     chunks = len(state.layout(level).starts)
     if not (rows and rows.step == 1 and rows.start >= 0 and rows.stop <= state.request.items * chunks):
-        raise SongError(f"level {level} of {state.root} has rows 0 to {state.request.items * chunks - 1}, not {rows}.")
+        last = state.request.items * chunks - 1
+        raise SongError(f"level {level} of {state.shown_path} has rows 0 to {last}, not {rows}.")
     root = state.root / shard_name(level, rows, _mark(state, level))
     store = open_store(root)
     store.begin()
@@ -148,7 +152,7 @@ def merge_shards(state: SongState, level: int) -> SongState:
         name = SHARD_NAME.fullmatch(path.name)
         who = holder(path)
         if who is not None:
-            raise SongBusyError(f"{path} is being worked on by {who}; wait for it or stop it.")
+            raise SongBusyError(f"{shown_path(path)} is being worked on by {who}; wait for it or stop it.")
         if name and name["mark"] == mark:
             shards.append(Shard(open_store(path), level, range(int(name["first"]), int(name["last"]) + 1)))
         else:

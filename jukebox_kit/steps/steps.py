@@ -97,7 +97,8 @@ def upsample(
     """
     wrong = [item for item in items or () if not 0 <= item < song.request.items]
     if wrong or items == ():
-        raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {wrong or 'none'}; choose of those.")
+        last = song.request.items - 1
+        raise SongError(f"{song.shown_path} has items 0 to {last}, not {wrong or 'none'}; choose of those.")
     loaded = model or _model_for(song, run)
     with song.locked() as state:
         manifest = state.manifest if chunks is None else with_chunks(state, chunks, loaded)
@@ -160,8 +161,8 @@ def _sample_rows(writer: LevelWriter) -> SongState:
         if not _sampled(writer, rows, upper_codes):
             if len(rows) == 1:
                 raise SongError(
-                    f"there is not enough memory to sample even one {writer.what} of {writer.state.root}; free some, "
-                    f"or use a smaller model. Everything sampled so far is saved."
+                    f"there is not enough memory to sample even one {writer.what} of {writer.state.shown_path}; free "
+                    f"some, or use a smaller model. Everything sampled so far is saved."
                 )
             queue[:0] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
             writer.note("out_of_memory", batch=len(rows), unit=writer.what)

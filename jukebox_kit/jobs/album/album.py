@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from jukebox_kit._files import kept_path, shown_path
 from jukebox_kit.jobs.album.songs import read_drafts
 from jukebox_kit.jobs.album.validate import Checks
 from jukebox_kit.jobs.album.yaml_lines import Faults, Reader, is_null, line_of
@@ -36,7 +37,7 @@ class AlbumSong:
 
 @dataclass(frozen=True)
 class Album:
-    """Songs in the order of their file, and the folder that gets them."""
+    """Songs in the order of their file, and the folder that gets them. Both paths are absolute."""
 
     path: Path
     folder: Path
@@ -65,11 +66,11 @@ def load_album(path: Path, folder: Path | None = None) -> Album:
         for name in ("about", "folder")
         if name in entries and not is_null(entries[name].node)
     }
-    place = folder or Path(texts.get("folder") or f"songs/{path.stem}")
+    place = kept_path(folder or texts.get("folder") or f"songs/{path.stem}")
     if place.exists() and (not place.is_dir() or is_song(place)):
         line = line_of(entries["folder"].node if "folder" in entries else root)
         kind = "a song" if place.is_dir() else "a file"
-        faults.add(line, f"{place} is {kind}; choose another folder for the album's songs.")
+        faults.add(line, f"{shown_path(place)} is {kind}; choose another folder for the album's songs.")
     drafts = read_drafts(reader, entries, line_of(root))
     checks, songs = Checks(faults), list[AlbumSong]()
     for draft in drafts:
@@ -77,4 +78,4 @@ def load_album(path: Path, folder: Path | None = None) -> Album:
         if made is not None and draft.name is not None:
             songs.append(AlbumSong(draft.name, draft.line, *made))
     faults.check()
-    return Album(path, place, texts.get("about") or "", tuple(songs))
+    return Album(kept_path(path), place, texts.get("about") or "", tuple(songs))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from jukebox_kit._files import write_atomically
+from jukebox_kit._files import shown_path, write_atomically
 from jukebox_kit.errors import SongError
 from jukebox_kit.jobs.album.album import Album
 from jukebox_kit.jobs.album.page import write_album_page
@@ -56,7 +56,7 @@ def table(works: Sequence[SongTask]) -> list[str]:
 def planned(works: Sequence[SongTask], album: Album) -> list[str]:
     """Return what a run would do, a line for each song and one for all."""
     width = max(len(work.song.name) for work in works)
-    found = [f"{album.path}: {len(works)} songs into {album.folder}/"]
+    found = [f"{shown_path(album.path)}: {len(works)} songs into {shown_path(album.folder)}/"]
     for work in works:
         asked = work.song.request
         left = "  ".join(f"level_{level} {work.left[level]:>9,}" for level in work.levels) or "done"
@@ -72,7 +72,7 @@ def as_json(album: Album, works: Sequence[SongTask], seconds: float) -> dict[str
     songs = [
         {
             "name": work.song.name,
-            "folder": str(work.root),
+            "folder": shown_path(work.root),
             "end": work.end,
             "why": work.why,
             "levels_left": work.levels,
@@ -81,7 +81,8 @@ def as_json(album: Album, works: Sequence[SongTask], seconds: float) -> dict[str
         }
         for work in works
     ]
-    return {"album": str(album.path), "folder": str(album.folder), "seconds": seconds, "songs": songs}
+    paths = {"album": shown_path(album.path), "folder": shown_path(album.folder)}
+    return {**paths, "seconds": seconds, "songs": songs}
 
 
 class Told:
@@ -114,7 +115,7 @@ class Told:
         try:
             write_atomically(album.folder, "album.json", json.dumps(found, indent=1).encode())
             if page:
-                facts = {"Made by": f"jukebox-kit album {shlex.quote(str(album.path))}"}
+                facts = {"Made by": f"jukebox-kit album {shlex.quote(shown_path(album.path))}"}
                 roots = [work.root for work in standing.works]
                 write_album_page(album.folder, album.path.stem, album.about, roots, facts)
         except SongError as error:  # the songs are what counts; another run may be writing its own

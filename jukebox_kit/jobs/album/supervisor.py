@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from jukebox_kit._files import shown_path
 from jukebox_kit.jobs.album.launcher import Rank
 from jukebox_kit.jobs.album.rank_status import STOP, RankStatus, write_rank_status
 from jukebox_kit.jobs.album.schedule import AlbumSettings, Outcome, Task
@@ -120,7 +121,7 @@ class Supervisor:
     def _how_it_died(self) -> str:
         code = self._bury()
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-        return f"its process {how}; see {self.folder}/rank_{self.rank.number}.log."
+        return f"its process {how}; see {shown_path(self.folder)}/rank_{self.rank.number}.log."
 
 
 @contextmanager

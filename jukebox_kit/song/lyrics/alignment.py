@@ -101,9 +101,9 @@ def _check(state: SongState, item: int, prior: Prior) -> None:
             f"another model."
         )
     if not state.resolved.labels[TOP].tokens:
-        raise SongError(f"{state.root} has no lyrics to align; create a song with lyrics.")
+        raise SongError(f"{state.shown_path} has no lyrics to align; create a song with lyrics.")
     if not 0 <= item < state.request.items:
-        raise SongError(f"{state.root} has items 0 to {state.request.items - 1}, not {item}.")
+        raise SongError(f"{state.shown_path} has items 0 to {state.request.items - 1}, not {item}.")
 
 
 def frame_tokens(n_ctx: int, hop: int, sr: int) -> int:
@@ -175,7 +175,9 @@ def try_alignments(state: SongState, prior: Prior, between: Callable[[], None] |
         write_alignments(state, prior, between)
     except (RuntimeError, MemoryError) as error:  # torch's own errors of memory are of the first kind
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        log.warning("the lyrics of %s were not aligned (%s); the song itself is not affected.", state.root, reason)
+        log.warning(
+            "the lyrics of %s were not aligned (%s); the song itself is not affected.", state.shown_path, reason
+        )
         error.__traceback__ = None  # it holds on to what filled the memory
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
