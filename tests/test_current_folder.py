@@ -12,7 +12,7 @@ import jukebox_kit as jk
 from jukebox_kit._files import shown_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import SongError
-from jukebox_kit.jobs import order, standings, work_through
+from jukebox_kit.jobs import order, song_statuses, work_through
 from jukebox_kit.jobs.album.album import load_album
 from jukebox_kit.jobs.album.page import write_album_page
 from jukebox_kit.model.weights import load_definition, models_folder
@@ -93,7 +93,7 @@ def test_a_folder_of_songs_survives_it(
         monkeypatch.chdir(elsewhere)
         return loaded
 
-    found = order(standings("songs"))
+    found = order(song_statuses("songs"))
     report = work_through("songs" if given == "folder" else [Path("songs") / name for name in ("a", "b")], load)
     assert [outcome.end for outcome in report.outcomes] == ["finished", "finished"]
     assert [outcome.song for outcome in report.outcomes] == [standing.song for standing in found]

@@ -216,7 +216,7 @@ def test_shards_of_an_old_song_are_merged_rather_than_sampled_again(tmp_path: Pa
     song = opened("shared", tmp_path)
     assert len(list((song.root / "shares").iterdir())) == 2
     seen = list[int]()
-    jk.level_0(song, demo, jk.RunSettings(progress=lambda progress: seen.append(progress.stood)))
+    jk.level_0(song, demo, jk.RunSettings(progress=lambda progress: seen.append(progress.sampled_before)))
     assert min(seen) > 0.5 * song.codes(0).size
     assert [event.kind for event in song.manifest.history[-2:]] == ["shard_merged"] * 2
     assert not (song.root / "shares").exists()

@@ -33,7 +33,7 @@ IMPORTED = "imported"  # the folder, among the songs, for what was brought from 
 
 
 @dataclass(frozen=True)
-class Standing:
+class SongStatus:
     """Where a song stands. Tuples are level 0, 1, 2.
 
     made, total: seconds of a level, the mean of the items that it is made of. left: tokens of all items together.
@@ -51,7 +51,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SongOutcome:
     """What became of a song, or that it is worked on now. began: in ISO form; seconds: how long it was worked on."""
 
     song: Path
@@ -62,30 +62,30 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Report:
+class QueueReport:
     """What became of each song, in the order in which they ended, and how many seconds it took."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[SongOutcome, ...]
     seconds: float
 
-    def ended(self, end: str) -> tuple[Outcome, ...]:
+    def ended(self, end: str) -> tuple[SongOutcome, ...]:
         """Return the songs with which it ended so: "finished", "failed", "skipped" or "stopped"."""
         return tuple(outcome for outcome in self.outcomes if outcome.end == end)
 
 
-def standings(folder: str | Path, until: int = 0) -> tuple[Standing, ...]:
+def song_statuses(folder: str | Path, until: int = 0) -> tuple[SongStatus, ...]:
     """Return where the songs in a folder stand, those of `bring_old` too; done is what is made down to level `until`.
 
     SongError where there is no such folder; a song that cannot be read is among them with its sentence.
     """
     root = kept_path(folder)
     imported = [root / IMPORTED] if (root / IMPORTED).is_dir() else []
-    return tuple(_standing(path, until) for path in dict.fromkeys(find_songs([root, *imported])))
+    return tuple(_song_status(path, until) for path in dict.fromkeys(find_songs([root, *imported])))
 
 
 def order(
-    found: Sequence[Standing], by: str = "soonest", seconds_per_token: Mapping[int, float] | None = None
-) -> tuple[Standing, ...]:
+    found: Sequence[SongStatus], by: str = "soonest", seconds_per_token: Mapping[int, float] | None = None
+) -> tuple[SongStatus, ...]:
     """Return songs in the order to work through them.
 
     by: "soonest", least work left first, so that the most songs are finished at any time; "name"; or "oldest", those
@@ -96,7 +96,7 @@ def order(
         raise RequestError(f"unknown order {by}; choose {', '.join(ORDERS)}.")
     costs = seconds_per_token or dict.fromkeys(LEVELS, 1.0)
 
-    def rank(standing: Standing) -> tuple[float, str, str]:
+    def rank(standing: SongStatus) -> tuple[float, str, str]:
         work = sum(standing.left[level] * costs[level] for level in LEVELS) if by == "soonest" else 0.0
         return work, standing.begun if by == "oldest" else "", str(standing.song)
 
@@ -111,14 +111,14 @@ def bring_old(
     source: where they left it, the folder of the songs itself if left out. What was imported before stays as it is, so
     this can be done each time before `work_through`. Returns sentences on what came of it.
     """
-    told: list[str] = []
+    sentences: list[str] = []
     try:
         for outcome in import_songs(kept_path(source or songs), kept_path(songs) / IMPORTED, answers):
             notes = [f"{outcome.source} is now {outcome.song.shown_path}.", *outcome.notes] if outcome.song else []
-            told += notes or [outcome.failed]
+            sentences += notes or [outcome.failed]
     except JukeboxKitError as error:  # nothing of other programs is there
         log.info("%s", error)
-    return tuple(told)
+    return tuple(sentences)
 
 
 def by_plan(song: Song, loaded: Model | None) -> Model:
@@ -129,10 +129,10 @@ def by_plan(song: Song, loaded: Model | None) -> Model:
 def work_through(
     songs: str | Path | Sequence[Path],
     model_loader: Loader = by_plan,
-    options: RunSettings | None = None,
-    told: Callable[[Outcome], None] | None = None,
+    run: RunSettings | None = None,
+    on_outcome: Callable[[SongOutcome], None] | None = None,
     until: int = 0,
-) -> Report:
+) -> QueueReport:
     """Do what is left of songs down to level `until`, one after another; returns what became of each.
 
     songs: a folder, whose songs that are not done are taken least work first, or songs in their order. model_loader:
@@ -143,13 +143,13 @@ def work_through(
     the end. Where `RunSettings.stop` says so all ends at once, with everything saved.
     """
     if isinstance(songs, str | Path):
-        songs = [s.song for s in order(standings(songs, until)) if s.state != "done"]
-    night = _Night(model_loader, options or RunSettings(), told or (lambda _: None), until)
+        songs = [s.song for s in order(song_statuses(songs, until)) if s.state != "done"]
+    queue = _Queue(model_loader, run or RunSettings(), on_outcome or (lambda _: None), until)
     paths, begun = [kept_path(path) for path in songs], time.monotonic()
-    busy = [path for path in paths if not night.did(path, last=False)]
+    busy = [path for path in paths if not queue.did(path, last=False)]
     for path in busy:
-        night.did(path, last=True)
-    return Report(tuple(night.outcomes), time.monotonic() - begun)
+        queue.did(path, last=True)
+    return QueueReport(tuple(queue.outcomes), time.monotonic() - begun)
 
 
 def ended(path: Path, work: Callable[[], object]) -> tuple[Ended, str]:
@@ -172,29 +172,29 @@ def ended(path: Path, work: Callable[[], object]) -> tuple[Ended, str]:
     return "finished", ""
 
 
-class _Night:
+class _Queue:
     """The work on many songs: the model kept loaded between them, and the outcome of each."""
 
-    def __init__(self, load: Loader, options: RunSettings, told: Callable[[Outcome], None], until: int) -> None:
-        self.load, self.options, self.told, self.until = load, options, told, until
-        self.outcomes: list[Outcome] = []
+    def __init__(self, load: Loader, run: RunSettings, report: Callable[[SongOutcome], None], until: int) -> None:
+        self.load, self.run, self.report, self.until = load, run, report, until
+        self.outcomes: list[SongOutcome] = []
         self.loaded: Model | None = None
         self.stopped = False
 
     def did(self, path: Path, last: bool) -> bool:
         """Work on a song and tell what became of it; False where it is busy and this is not the last try."""
-        if self.stopped or (self.options.stop is not None and self.options.stop()):
+        if self.stopped or (self.run.stop is not None and self.run.stop()):
             self.stopped = True
-            self._end(Outcome(path, "stopped", "the run was stopped before it reached this song."))
+            self._end(SongOutcome(path, "stopped", "the run was stopped before it reached this song."))
             return True
         began, since = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), time.monotonic()
-        self.told(Outcome(path, "working", began=began))
+        self.report(SongOutcome(path, "working", began=began))
         end, why = self._worked(path)
         if end == "skipped" and not last:
-            self.told(Outcome(path, "skipped", why, began, time.monotonic() - since))
+            self.report(SongOutcome(path, "skipped", why, began, time.monotonic() - since))
             return False
         self.stopped = end == "stopped"
-        self._end(Outcome(path, end, why, began, time.monotonic() - since))
+        self._end(SongOutcome(path, end, why, began, time.monotonic() - since))
         return True
 
     def _worked(self, path: Path) -> tuple[Ended, str]:
@@ -202,28 +202,28 @@ class _Night:
             song = Song.open(path)
             try:
                 self.loaded = self.load(song, self.loaded)
-                sample(song, self.until, self.loaded, self.options)
+                sample(song, self.until, self.loaded, self.run)
             except (MemoryError, torch.OutOfMemoryError):
                 self.loaded = None  # so that the next song starts with all memory free
                 raise
 
         return ended(path, work)
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, outcome: SongOutcome) -> None:
         self.outcomes.append(outcome)
-        self.told(outcome)
+        self.report(outcome)
 
 
-def _standing(path: Path, until: int) -> Standing:
+def _song_status(path: Path, until: int) -> SongStatus:
     try:
-        return _standing_of(Song.open(path).state, path, until)
+        return _status_of(Song.open(path).state, path, until)
     except JukeboxKitError as error:
-        return Standing(path, "unreadable", why=str(error))
+        return SongStatus(path, "unreadable", why=str(error))
     except Exception as error:  # one bad folder must not hide the others
-        return Standing(path, "unreadable", why=f"{path} cannot be read ({type(error).__name__}: {error}).")
+        return SongStatus(path, "unreadable", why=f"{path} cannot be read ({type(error).__name__}: {error}).")
 
 
-def _standing_of(song: SongState, path: Path, until: int) -> Standing:
+def _status_of(song: SongState, path: Path, until: int) -> SongStatus:
     left = tuple(song.missing(level) for level in LEVELS)
     silent = [str(level) for level in LEVELS[until:] if not left[level] and not sounds_complete(song, level)]
     total = song.resolved.samples / song.sr
@@ -236,4 +236,4 @@ def _standing_of(song: SongState, path: Path, until: int) -> Standing:
     if who is not None:
         state, why = "busy", f"{who} is working on it."
     began = song.manifest.history[0].when
-    return Standing(path, state, song.request.model, made, (total,) * len(LEVELS), left, began, why)
+    return SongStatus(path, state, song.request.model, made, (total,) * len(LEVELS), left, began, why)

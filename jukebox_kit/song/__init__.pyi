@@ -5,7 +5,7 @@ from .audio import read_recording as read_recording
 from .audio import save_audio as save_audio
 from .audio import wav_bytes as wav_bytes
 from .audio_files import tokens_heard as tokens_heard
-from .chunks import Layout as Layout
+from .chunks import ChunkLayout as ChunkLayout
 from .chunks import chunks_at as chunks_at
 from .chunks import lay_chunks as lay_chunks
 from .chunks import layout_of as layout_of
@@ -46,7 +46,7 @@ from .presets import Preset as Preset
 from .presets import find_presets as find_presets
 from .presets import load_preset as load_preset
 from .presets import save_preset as save_preset
-from .render import add_words as add_words
+from .render import add_alignments as add_alignments
 from .render import finish_sounds as finish_sounds
 from .render import sounds_complete as sounds_complete
 from .render import write_sounds as write_sounds

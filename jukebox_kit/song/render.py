@@ -60,7 +60,7 @@ def write_sounds(state: SongState, level: int, model: Model) -> SongState:
     return state
 
 
-def add_words(song: Song, model: Model) -> None:
+def add_alignments(song: Song, model: Model) -> None:
     """Find out when the lyrics are sung if that is unknown, as after an undo or an import, and show it on the page.
 
     Loads the top prior. Raises as `ensure_alignments` does.

@@ -10,7 +10,7 @@ from jukebox_kit.engine import UNMADE
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import LEVELS, TOP
 from jukebox_kit.model.weights import ModelDefinition
-from jukebox_kit.song.chunks import Layout, chunks_at, layout_of
+from jukebox_kit.song.chunks import ChunkLayout, chunks_at, layout_of
 from jukebox_kit.song.codes import Codes, LevelCodes, unpack_codes
 from jukebox_kit.song.files import codes_name, version_name
 from jukebox_kit.song.manifest import Manifest
@@ -78,7 +78,7 @@ class SongState:
         """Return the codes of levels 0, 1 and 2."""
         return {level: self.level(level) for level in LEVELS}
 
-    def layout(self, level: int) -> Layout:
+    def layout(self, level: int) -> ChunkLayout:
         """Return the rows in which a level is sampled."""
         return layout_of(self.resolved.plans[level], self.level(level), chunks_at(self.request.chunks, level))
 

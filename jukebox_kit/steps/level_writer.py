@@ -35,7 +35,7 @@ class LevelWriter:
         self.tokens_before = self.count_tokens()
 
     def count_tokens(self) -> int:
-        """Return how many tokens of the target rows are sampled or given, counted as `Layout.shown` does."""
+        """Return how many tokens of the target rows are sampled or given, counted as `ChunkLayout.shown` does."""
         total = 0
         for row in self.target_rows:
             chunk = row % self.chunks

@@ -48,7 +48,7 @@ class Speed:
         rate = self.rate
         return None if rate is None else (self.total - self.seen[-1][1]) / rate
 
-    def words(self, wall: float | None = None) -> str:
+    def summary(self, wall: float | None = None) -> str:
         """Return speed, time left and time of day of the end as text; `wall` in seconds of `time.time`."""
         rate, left = self.rate, self.left
         if rate is None or left is None:
@@ -70,12 +70,12 @@ def duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a level is, in tokens of all items together; stood: how many were sampled before this run."""
+    """How far a level is, in tokens of all items together; sampled_before: how many were sampled before this run."""
 
     level: int
     done: int
     total: int
-    stood: int = 0
+    sampled_before: int = 0
 
 
 AUTO = "auto"

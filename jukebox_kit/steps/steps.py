@@ -146,7 +146,7 @@ def _fit_to_memory(state: SongState, level: int, model: Model, run: RunSettings)
     """Check that a model is the song's, and return the settings with the batch size of the memory plan."""
     state.song.check_model(model)
     plan = plan_step(state, level, model, run.batch_size)
-    model.resident_levels = plan.together
+    model.resident_levels = plan.resident_levels
     return replace(run, batch_size=plan.batch(level))
 
 

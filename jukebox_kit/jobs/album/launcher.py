@@ -59,7 +59,7 @@ class World:
     size: int
     mpi: Any = None
 
-    def from_first(self, make: Callable[[], Made]) -> Made:
+    def from_rank_0(self, make: Callable[[], Made]) -> Made:
         """Return what rank 0 makes, on all ranks; where it cannot, its error there, and SystemExit on the others."""
         if self.mpi is None:
             return make()
@@ -73,7 +73,7 @@ class World:
         return made
 
 
-def started(environment: Mapping[str, str]) -> tuple[int, int]:
+def launched(environment: Mapping[str, str]) -> tuple[int, int]:
     """Return how many processes a launcher started, 1 where there was none, and which this is, by its environment."""
     size = next((int(environment[name]) for name in SIZES if environment.get(name, "").isdigit()), 1)
     number = next((int(environment[name]) for name in NUMBERS if environment.get(name, "").isdigit()), 0)
@@ -87,11 +87,11 @@ def world(device: str | None) -> Iterator[World]:
     Raises RequestError where mpi4py is missing or another MPI's, but on rank 0 alone, so that it is said once;
     SystemExit on the others.
     """
-    size, number = started(os.environ)
+    size, number = launched(os.environ)
     everywhere = range(os.cpu_count() or 1)
     cores = frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else everywhere)
     if size == 1:
-        yield World(_shared_out([cores], 0, 0, gpus(device)), 1)
+        yield World(_rank_of([cores], 0, 0, gpus(device)), 1)
         return
     if importlib.util.find_spec("mpi4py") is None:
         if number:
@@ -111,7 +111,7 @@ def world(device: str | None) -> Iterator[World]:
             f"this launcher's; use the matching launcher, or reinstall mpi4py for this one."
         )
     here = everyone.Split_type(MPI.COMM_TYPE_SHARED)
-    rank = _shared_out(here.allgather(cores), here.rank, everyone.rank, gpus(device))
+    rank = _rank_of(here.allgather(cores), here.rank, everyone.rank, gpus(device))
     try:
         yield World(rank, everyone.size, everyone)
     except JukeboxKitError:
@@ -133,7 +133,7 @@ def gpus(device: str | None) -> tuple[str, ...]:
     return tuple(str(number) for number in range(torch.cuda.device_count()))
 
 
-def _shared_out(cores: list[frozenset[int]], local: int, number: int, gpus: tuple[str, ...]) -> Rank:
+def _rank_of(cores: list[frozenset[int]], local: int, number: int, gpus: tuple[str, ...]) -> Rank:
     """Return what a rank, the `local`th of its machine, gets of it; cores: what each of those may run on."""
     said = os.environ.get("OMP_NUM_THREADS", "")
     alike = Counter(cores)[cores[local]]  # a launcher may have bound each to cores of its own

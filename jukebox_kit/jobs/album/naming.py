@@ -25,7 +25,7 @@ _PLAIN = ("artist", "genre", "model", "lyrics", "lyrics_file", "prompt", "temper
 _PATHS = ("model", "lyrics_file", "prompt")
 
 
-def fault_of(name: str) -> str | None:
+def name_fault(name: str) -> str | None:
     """Return what is wrong with a song's name, None where nothing is."""
     if not re.fullmatch(r"\w[\w.-]*", name):
         return f"{name!r} cannot be a song's name; use letters, digits, _, . and -, and begin with a letter or digit."
@@ -36,7 +36,7 @@ def fault_of(name: str) -> str | None:
     return None
 
 
-def made_up(number: int, count: int, fields: Fields, swept: Sequence[str]) -> str:
+def default_name(number: int, count: int, fields: Fields, swept: Sequence[str]) -> str:
     """Return the name of the song that is `number` of `count`, from 1: 01-artist-genre, without what is swept."""
     known = [fields[name].written for name in ("artist", "genre") if name in fields and name not in swept]
     width = max(2, len(str(count)))

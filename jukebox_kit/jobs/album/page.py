@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from jukebox_kit._files import make_folder, read_file, write_atomically
+from jukebox_kit._files import make_folder, read_file, shown_path, write_atomically
 from jukebox_kit.errors import JukeboxKitError, SongError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition
@@ -35,7 +35,7 @@ class BestLevel:
 
 
 @dataclass(frozen=True)
-class Row:
+class AlbumRow:
     """A song on the page.
 
     facts: the request in short. seconds: length of a complete item. state: level 2 first. best: what each item's player
@@ -73,18 +73,18 @@ def write_album_page(
     return folder / PAGE
 
 
-def _row(path: Path, models: dict[str, ModelDefinition]) -> Row:
+def _row(path: Path, models: dict[str, ModelDefinition]) -> AlbumRow:
     try:
         if not is_song(path):
-            return Row(path, "not started", why="Not started yet.")
+            return AlbumRow(path, "not started", why="Not started yet.")
         return _read(path, models)
     except JukeboxKitError as error:
-        return Row(path, "unreadable", why=str(error).replace(str(path), _name(path)))
+        return AlbumRow(path, "unreadable", why=str(error).replace(shown_path(path), _name(path)))
     except Exception as error:  # one folder that was filled by hand must not hide the others
-        return Row(path, "unreadable", why=f"{_name(path)} cannot be read ({type(error).__name__}: {error}).")
+        return AlbumRow(path, "unreadable", why=f"{_name(path)} cannot be read ({type(error).__name__}: {error}).")
 
 
-def _read(path: Path, models: dict[str, ModelDefinition]) -> Row:
+def _read(path: Path, models: dict[str, ModelDefinition]) -> AlbumRow:
     song = Song.open(path)
     request = song.request
     if request.model not in models:
@@ -101,7 +101,7 @@ def _read(path: Path, models: dict[str, ModelDefinition]) -> Row:
         stage, why = "in progress", "Another process was working on it when this page was written."
     seconds = song.resolved.samples / song.sr
     best = {i: min((level for level in LEVELS if (level, i) in sounds), default=None) for i in range(request.items)}
-    return Row(
+    return AlbumRow(
         path,
         stage,
         request.artist,
@@ -134,7 +134,7 @@ def _temperature(song: Song) -> str:
     return f"temperature {', '.join(f'{one:g}' for one in temperature)} (levels 0, 1, 2)"
 
 
-def _render(folder: Path, title: str, about: str, rows: Sequence[Row], facts: Mapping[str, str]) -> str:
+def _render(folder: Path, title: str, about: str, rows: Sequence[AlbumRow], facts: Mapping[str, str]) -> str:
     values = {
         "about": about,
         "summary": _summary(rows),
@@ -144,7 +144,7 @@ def _render(folder: Path, title: str, about: str, rows: Sequence[Row], facts: Ma
     return render_page("album.html", title, values, ("base.css", "album.css"), ("album.js",))
 
 
-def _summary(rows: Sequence[Row]) -> str:
+def _summary(rows: Sequence[AlbumRow]) -> str:
     stages = Counter(row.stage for row in rows)
     seconds = sum(row.seconds * len(row.best) for row in rows)
     counts = [
@@ -157,7 +157,7 @@ def _summary(rows: Sequence[Row]) -> str:
     return " · ".join([*counts, f"{seconds:,.1f} seconds of audio"])
 
 
-def _row_values(folder: Path, row: Row) -> dict[str, object]:
+def _row_values(folder: Path, row: AlbumRow) -> dict[str, object]:
     """Return what the template shows of a song; links that lead nowhere are empty."""
     return {
         "name": _name(row.song),

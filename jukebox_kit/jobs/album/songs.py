@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import yaml
 
 from jukebox_kit.jobs.album.fields import TYPES, Fields, Sweep, over, read_fields, read_sweep
-from jukebox_kit.jobs.album.naming import fault_of, made_up, swept_names
+from jukebox_kit.jobs.album.naming import default_name, name_fault, swept_names
 from jukebox_kit.jobs.album.yaml_lines import Entry, Faults, Reader, is_null, line_of
 
 MAX_SONGS = 10000
@@ -81,10 +81,10 @@ def _songs(reader: Reader, entry: _Entry, number: int, count: int) -> list[Draft
     """Return the songs that a mapping stands for, the `number`-th of `count`."""
     line, base = entry.line, None
     if entry.name is None:
-        base = made_up(number, count, entry.fields, tuple(entry.sweep))
+        base = default_name(number, count, entry.fields, tuple(entry.sweep))
     else:
         line, base = line_of(entry.name.node), reader.text(entry.name.node, "name")
-        wrong = None if base is None else fault_of(base)
+        wrong = None if base is None else name_fault(base)
         if wrong is not None:
             reader.faults.add(line, wrong)
             base = None
@@ -109,7 +109,7 @@ def _named_once(drafts: list[Draft], faults: Faults) -> list[Draft]:
         name = draft.name
         if name is not None:
             key = name.casefold()
-            wrong = fault_of(name)
+            wrong = name_fault(name)
             if key in lines:
                 wrong = f"the name {name} is that of the song in line {lines[key]} already; give it another."
             if wrong is not None:

@@ -17,12 +17,12 @@ from pathlib import Path
 from jukebox_kit._files import shown_path
 from jukebox_kit.jobs.album.launcher import Rank
 from jukebox_kit.jobs.album.rank_status import STOP, RankStatus, write_rank_status
-from jukebox_kit.jobs.album.schedule import AlbumSettings, Outcome, Task
+from jukebox_kit.jobs.album.schedule import AlbumSettings, Task, TaskOutcome
 from jukebox_kit.steps import Progress, Speed
 
-LOOK = 0.2  # seconds between two looks at whether to stop, as this rank was told
+POLL_SECONDS = 0.2  # seconds between two looks at whether to stop, as this rank was terminated
 
-LOOK_FOR_STOP = 2.0  # the same as rank 0 was told
+STOP_POLL_SECONDS = 2.0  # the same as rank 0 was terminated
 
 
 class Supervisor:
@@ -37,21 +37,21 @@ class Supervisor:
         self.process: BaseProcess | None = None
         self.pipe: Connection | None = None
 
-    def do(self, task: Task) -> Outcome:
+    def do(self, task: Task) -> TaskOutcome:
         """Do a task; returns an outcome whatever happens to the worker."""
         began = time.monotonic()
         if self.stopping.is_set():
-            return Outcome(task, "stopped", "the run was stopped before it reached this task.", self.rank.number)
+            return TaskOutcome(task, "stopped", "the run was stopped before it reached this task.", self.rank.number)
         pipe = self._worker()
         try:
             pipe.send(task)
-            outcome = self._watched(task, pipe)
+            outcome = self._watch(task, pipe)
         except (EOFError, OSError):
             stopped = self.stopping.is_set()  # it may be asked before it can listen
-            outcome = Outcome(task, "stopped" if stopped else "lost", self._how_it_died())
-        self._tell(RankStatus(self.rank.number, self.rank.summary))
+            outcome = TaskOutcome(task, "stopped" if stopped else "lost", self._death_cause())
+        self._report(RankStatus(self.rank.number, self.rank.summary))
         seconds = time.monotonic() - began
-        return Outcome(task, outcome.end, outcome.why, self.rank.number, outcome.tokens, outcome.seconds or seconds)
+        return TaskOutcome(task, outcome.end, outcome.why, self.rank.number, outcome.tokens, outcome.seconds or seconds)
 
     def close(self) -> None:
         """End the worker."""
@@ -75,41 +75,42 @@ class Supervisor:
             its.close()
         return self.pipe
 
-    def _watched(self, task: Task, pipe: Connection) -> Outcome:
+    def _watch(self, task: Task, pipe: Connection) -> TaskOutcome:
         assert self.process is not None
-        heard, speed, told, looked = time.monotonic(), Speed(), False, 0.0
-        self._tell(self._doing(task, Progress(task.level, 0, 0), 0.0))
+        last_message, speed, terminated, last_poll = time.monotonic(), Speed(), False, 0.0
+        self._report(self._status(task, Progress(task.level, 0, 0), 0.0))
         while True:
-            if time.monotonic() - looked > LOOK_FOR_STOP:
-                looked = time.monotonic()
+            if time.monotonic() - last_poll > STOP_POLL_SECONDS:
+                last_poll = time.monotonic()
                 if (self.folder / STOP).exists():
                     self.stopping.set()
-            if self.stopping.is_set() and not told:
+            if self.stopping.is_set() and not terminated:
                 self.process.terminate()  # which it treats as a request to save and exit
-                told = True
-            if time.monotonic() - heard > self.settings.patience:
+                terminated = True
+            if time.monotonic() - last_message > self.settings.patience:
                 self.process.kill()
-                self._bury()
-                return Outcome(task, "lost", f"its process has not responded for {self.settings.patience:.0f} seconds.")
-            if not pipe.poll(LOOK):
+                self._forget_worker()
+                return TaskOutcome(
+                    task, "lost", f"its process has not responded for {self.settings.patience:.0f} seconds."
+                )
+            if not pipe.poll(POLL_SECONDS):
                 continue
             found = pipe.recv()
-            heard = time.monotonic()
-            if isinstance(found, Outcome):
+            last_message = time.monotonic()
+            if isinstance(found, TaskOutcome):
                 return found
             speed.note(found)
-            self._tell(self._doing(task, found, speed.rate or 0.0))
+            self._report(self._status(task, found, speed.rate or 0.0))
 
-    def _doing(self, task: Task, progress: Progress, rate: float) -> RankStatus:
-        number, words = self.rank.number, self.rank.summary
-        counts = progress.done, progress.total, progress.stood
-        return RankStatus(number, words, task.summary, task.song.name, task.level, *counts, rate)
+    def _status(self, task: Task, progress: Progress, rate: float) -> RankStatus:
+        counts = progress.done, progress.total, progress.sampled_before
+        return RankStatus(self.rank.number, self.rank.summary, task.summary, task.song.name, task.level, *counts, rate)
 
-    def _tell(self, status: RankStatus) -> None:
+    def _report(self, status: RankStatus) -> None:
         pid = 0 if self.process is None else self.process.pid or 0
         write_rank_status(self.folder, replace(status, process=pid))
 
-    def _bury(self) -> int:
+    def _forget_worker(self) -> int:
         """Forget the worker that died; returns its exit code."""
         assert self.process is not None
         assert self.pipe is not None
@@ -118,8 +119,8 @@ class Supervisor:
         code, self.process, self.pipe = self.process.exitcode or 0, None, None
         return code
 
-    def _how_it_died(self) -> str:
-        code = self._bury()
+    def _death_cause(self) -> str:
+        code = self._forget_worker()
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         return f"its process {how}; see {shown_path(self.folder)}/rank_{self.rank.number}.log."
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from jukebox_kit.engine import Model
-from jukebox_kit.jobs.album.schedule import AlbumSettings, Outcome, Task
+from jukebox_kit.jobs.album.schedule import AlbumSettings, Task, TaskOutcome
 from jukebox_kit.jobs.queue import ended
 from jukebox_kit.song import Song, is_song
 from jukebox_kit.steps import (
@@ -39,26 +39,26 @@ log = logging.getLogger(__name__)
 
 STEPS = {2: level_2, 1: level_1, 0: level_0}
 
-TELL_EVERY = 0.5  # seconds between two tellings of progress
+REPORT_SECONDS = 0.5  # seconds between two tellings of progress
 
 
-class Worker:
+class TaskWorker:
     """Does tasks one after another, with the model of the one before where it serves."""
 
     def __init__(self, settings: AlbumSettings, rank: Connection) -> None:
         self.settings, self.rank = settings, rank
         self.loaded: Model | None = None
         self.stop = threading.Event()
-        self.told, self.made = 0.0, 0
+        self.reported, self.made = 0.0, 0
 
-    def do(self, task: Task) -> Outcome:
+    def do(self, task: Task) -> TaskOutcome:
         """Do a task, whatever becomes of it."""
         began, self.made = time.monotonic(), 0
         log.info("starts %s", task.summary)
         end, why = ended(task.song, lambda: self._work(task))
         seconds = time.monotonic() - began
         log.info("%s %s after %.1f s, %d tokens %s", task.summary, end, seconds, self.made, why)
-        return Outcome(task, end, why, tokens=self.made, seconds=seconds)
+        return TaskOutcome(task, end, why, tokens=self.made, seconds=seconds)
 
     def _work(self, task: Task) -> None:
         run = replace(self.settings.run, progress=self._progress, stop=self.stop.is_set)
@@ -86,10 +86,10 @@ class Worker:
         return model
 
     def _progress(self, progress: Progress) -> None:
-        self.made = max(self.made, progress.done - progress.stood)
+        self.made = max(self.made, progress.done - progress.sampled_before)
         now = time.monotonic()
-        if now - self.told >= TELL_EVERY:
-            self.told = now
+        if now - self.reported >= REPORT_SECONDS:
+            self.reported = now
             with suppress(OSError):  # the rank is gone, which whoever reads its tasks finds too
                 self.rank.send(progress)
 
@@ -110,7 +110,7 @@ def work(rank: Connection, settings: AlbumSettings, log_file: Path) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    worker = Worker(settings, rank)
+    worker = TaskWorker(settings, rank)
     signal.signal(signal.SIGTERM, lambda *_: worker.stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()

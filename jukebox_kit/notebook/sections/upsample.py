@@ -11,7 +11,7 @@ from jukebox_kit.notebook.embed import embedded_page, page_frame
 from jukebox_kit.notebook.markup import styled_text
 from jukebox_kit.notebook.session import Session
 from jukebox_kit.notebook.widgets import button, check_box, heading, short_field
-from jukebox_kit.song import FORMATS, PAGE, Song, add_words, export_audio
+from jukebox_kit.song import FORMATS, PAGE, Song, add_alignments, export_audio
 from jukebox_kit.song.lyrics import aligned_items, can_align
 from jukebox_kit.steps import level_2, upsample
 
@@ -108,7 +108,7 @@ class Finishing:
             return
 
         def piece() -> str:
-            add_words(song, self.session.loaded(song.request.model))
+            add_alignments(song, self.session.loaded(song.request.model))
             self._embed(song)
             return "Lyrics aligned."
 
