@@ -1,6 +1,6 @@
-"""An album as its YAML file asks for it: songs with defaults and sweeps, checked whole before anything is made.
+"""An album as its YAML file describes it: songs with defaults and sweeps, all checked before anything is sampled.
 
-configs/albums/ has some to copy. Every fault of a file is named with its line, all in one error.
+configs/albums/ has examples. One error lists all faults of a file, each with its line.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from jukebox_kit.song import Request, Resolved, is_song
 
 @dataclass(frozen=True)
 class AlbumSong:
-    """One song of an album: its folder's name, the line of the file that asks for it, and what it is to be.
+    """One song of an album.
 
-    The request is settled, as a song keeps it; notes: what a person should be told, one sentence each.
+    name: of its folder.
+    line: where it begins in the album's file.
+    request: normalised, as the song will save it.
+    resolved: the request as the model reads it.
     """
 
     name: str
@@ -31,13 +34,13 @@ class AlbumSong:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the model makes otherwise than asked, such as an unknown artist."""
+        """Sentences on where the model differs from the request, such as an unknown artist."""
         return self.resolved.notes
 
 
 @dataclass(frozen=True)
 class Album:
-    """Songs in the order of their file, and the folder that gets them. Both paths are absolute."""
+    """The songs in the order of their file, and the folder that they are saved in. Both paths are absolute."""
 
     path: Path
     folder: Path
@@ -50,10 +53,10 @@ class Album:
 
 
 def load_album(path: Path, folder: Path | None = None) -> Album:
-    """Read an album's YAML. `folder` goes before the file's own, which is songs/NAME of the file unless it says so.
+    """Read an album's YAML file; nothing is written.
 
-    Raises ConfigurationError that names every fault of the file with its line, RequestError where there is no file.
-    Nothing is written. Each model's definition, tables and files are looked at once.
+    folder: by default the one that the file names, or songs/ and the file's name. ConfigurationError lists every fault
+    with its line; RequestError if there is no such file. Each model's definition, tables and files are checked once.
     """
     faults = Faults(path)
     reader = Reader(path, faults)

@@ -38,8 +38,11 @@ class BestLevel:
 class AlbumRow:
     """A song on the page.
 
-    facts: the request in short. seconds: length of a complete item. state: level 2 first. best: what each item's player
-    plays. why: a sentence.
+    facts: the request in short.
+    seconds: length of a complete item.
+    state: level 2 first.
+    best: what each item's player plays.
+    why: a sentence, empty if there is nothing to explain.
     """
 
     song: Path
@@ -65,7 +68,7 @@ def write_album_page(
         raise SongError(f"{folder} is a song and has its own page; write the album's page to the folder above.")
     models: dict[str, ModelDefinition] = {}
     rows = [_row(song, models) for song in songs]
-    # A file name may hold bytes that are not text; links to it are ASCII and still work.
+    # A file name may contain bytes that are not text; links to it are ASCII and still work.
     content = _render(folder, title, about, rows, facts).encode("utf-8", "replace")
     make_folder(folder)
     if read_file(folder / PAGE) != content:
@@ -80,7 +83,7 @@ def _row(path: Path, models: dict[str, ModelDefinition]) -> AlbumRow:
         return _read(path, models)
     except JukeboxKitError as error:
         return AlbumRow(path, "unreadable", why=str(error).replace(shown_path(path), _name(path)))
-    except Exception as error:  # one folder that was filled by hand must not hide the others
+    except Exception as error:  # one faulty folder must not hide the others
         return AlbumRow(path, "unreadable", why=f"{_name(path)} cannot be read ({type(error).__name__}: {error}).")
 
 
@@ -89,7 +92,7 @@ def _read(path: Path, models: dict[str, ModelDefinition]) -> AlbumRow:
     request = song.request
     if request.model not in models:
         models[request.model] = load_definition(request.model)
-    song.definition = models[request.model]  # reading a YAML file for each of many songs would take longest
+    song.definition = models[request.model]  # read once, as that would be the slowest part of a large album
     state = song.state
     shares, sounds = _progress(state)
     silent = [n for n in LEVELS if shares[n] == 1 and any((n, item) not in sounds for item in state.items(n))]

@@ -1,4 +1,4 @@
-"""A rank's side of its work: it hands a task to its worker, watches it, and outlives it."""
+"""The process of a rank: gives tasks to its worker process, watches it, and survives it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from jukebox_kit.jobs.album.rank_status import STOP, RankStatus, write_rank_stat
 from jukebox_kit.jobs.album.schedule import AlbumSettings, Task, TaskOutcome
 from jukebox_kit.steps import Progress, Speed
 
-POLL_SECONDS = 0.2  # seconds between two looks at whether to stop, as this rank was terminated
+POLL_SECONDS = 0.2  # between two checks of whether this rank was asked to stop
 
-STOP_POLL_SECONDS = 2.0  # the same as rank 0 was terminated
+STOP_POLL_SECONDS = 2.0  # between two checks of whether rank 0 was
 
 
 class Supervisor:
-    """Does tasks in a worker process, which is begun when there is something to do and again where it died.
+    """Does tasks in a worker process, which is started for the first task, and again after it has died.
 
-    folder: the run's, for its log and what it is at.
+    folder: the folder of the run, for the rank's log and status.
     """
 
     def __init__(self, rank: Rank, folder: Path, settings: AlbumSettings) -> None:
@@ -38,7 +38,7 @@ class Supervisor:
         self.pipe: Connection | None = None
 
     def do(self, task: Task) -> TaskOutcome:
-        """Do a task; returns an outcome whatever happens to the worker."""
+        """Do a task; returns its outcome even if the worker dies."""
         began = time.monotonic()
         if self.stopping.is_set():
             return TaskOutcome(task, "stopped", "the run was stopped before it reached this task.", self.rank.number)
@@ -47,7 +47,7 @@ class Supervisor:
             pipe.send(task)
             outcome = self._watch(task, pipe)
         except (EOFError, OSError):
-            stopped = self.stopping.is_set()  # it may be asked before it can listen
+            stopped = self.stopping.is_set()  # it may be stopped before it handles signals
             outcome = TaskOutcome(task, "stopped" if stopped else "lost", self._death_cause())
         self._report(RankStatus(self.rank.number, self.rank.summary))
         seconds = time.monotonic() - began
@@ -66,13 +66,13 @@ class Supervisor:
         if self.pipe is None or self.process is None or not self.process.is_alive():
             from jukebox_kit.jobs.album.worker import work
 
-            context = multiprocessing.get_context("spawn")  # nothing of MPI or CUDA goes over to it
-            self.pipe, its = context.Pipe()
+            context = multiprocessing.get_context("spawn")  # it inherits nothing of MPI or CUDA
+            self.pipe, worker_end = context.Pipe()
             log_file = self.folder / f"rank_{self.rank.number}.log"
-            self.process = context.Process(target=work, args=(its, self.settings, log_file))
-            with _environment(self.rank.environment):  # libraries read theirs as they are loaded
+            self.process = context.Process(target=work, args=(worker_end, self.settings, log_file))
+            with _environment(self.rank.environment):  # libraries read it when they are loaded
                 self.process.start()
-            its.close()
+            worker_end.close()
         return self.pipe
 
     def _watch(self, task: Task, pipe: Connection) -> TaskOutcome:
@@ -85,7 +85,7 @@ class Supervisor:
                 if (self.folder / STOP).exists():
                     self.stopping.set()
             if self.stopping.is_set() and not terminated:
-                self.process.terminate()  # which it treats as a request to save and exit
+                self.process.terminate()  # it saves and exits
                 terminated = True
             if time.monotonic() - last_message > self.settings.patience:
                 self.process.kill()
@@ -95,12 +95,12 @@ class Supervisor:
                 )
             if not pipe.poll(POLL_SECONDS):
                 continue
-            found = pipe.recv()
+            message = pipe.recv()
             last_message = time.monotonic()
-            if isinstance(found, TaskOutcome):
-                return found
-            speed.note(found)
-            self._report(self._status(task, found, speed.rate or 0.0))
+            if isinstance(message, TaskOutcome):
+                return message
+            speed.note(message)
+            self._report(self._status(task, message, speed.rate or 0.0))
 
     def _status(self, task: Task, progress: Progress, rate: float) -> RankStatus:
         counts = progress.done, progress.total, progress.sampled_before
@@ -111,7 +111,7 @@ class Supervisor:
         write_rank_status(self.folder, replace(status, process=pid))
 
     def _forget_worker(self) -> int:
-        """Forget the worker that died; returns its exit code."""
+        """Clear the worker that has died; returns its exit code."""
         assert self.process is not None
         assert self.pipe is not None
         self.process.join()
@@ -127,7 +127,7 @@ class Supervisor:
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Let processes that are started meanwhile have these values in their environment."""
+    """Give processes that are started in the context these environment variables."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
