@@ -22,7 +22,7 @@ import torch
 import jukebox_kit as jk
 from jukebox_kit.engine.model import Model
 from jukebox_kit.errors import RequestError, SongError
-from jukebox_kit.jobs.queue import QueueReport, SongOutcome, SongStatus, bring_old, order, song_statuses, work_through
+from jukebox_kit.jobs.queue import QueueReport, SongOutcome, SongStatus, import_old, order, song_statuses, work_through
 from jukebox_kit.model import LEVELS
 from jukebox_kit.song.interop.exporting import export_2020
 from jukebox_kit.song.interop.importing import ImportOverrides
@@ -83,11 +83,11 @@ def test_where_songs_stand(begin: Callable[..., Song], tmp_path: Path) -> None:
     }  # fmt: skip
     tokens = int(0.1 * 16000) // 128
     assert found["b"].left == (tokens * 16, 0, 0)
-    assert found["b"].made == pytest.approx((0, 0.096, 0.096))
+    assert found["b"].sampled == pytest.approx((0, 0.096, 0.096))
     assert found["a"].total == pytest.approx((0.2,) * 3)
     assert found["a"].left[2] == int(0.2 * 16000) // 128 * 2
     assert found["b"].model == found["a"].model != ""
-    assert found["c"].begun.startswith("20")
+    assert found["c"].created.startswith("20")
     assert found["d"].why == "the audio of level 1 has not been written yet."
     assert "is damaged; put back a copy of it" in found["e"].why
     assert "cannot be read (IndexError" in found["f"].why
@@ -98,9 +98,9 @@ def test_where_songs_stand(begin: Callable[..., Song], tmp_path: Path) -> None:
 
 
 def test_orders() -> None:
-    a = SongStatus(Path("a"), "unfinished", left=(10, 5, 0), begun="2024-02-01")
-    b = SongStatus(Path("b"), "unfinished", left=(0, 0, 14), begun="2024-03-01")
-    c = SongStatus(Path("c"), "unfinished", left=(16, 0, 0), begun="2024-01-01")
+    a = SongStatus(Path("a"), "unfinished", left=(10, 5, 0), created="2024-02-01")
+    b = SongStatus(Path("b"), "unfinished", left=(0, 0, 14), created="2024-03-01")
+    c = SongStatus(Path("c"), "unfinished", left=(16, 0, 0), created="2024-01-01")
     assert names(order([a, b, c])) == ["b", "a", "c"]
     assert names(order([a, b, c], seconds_per_token={0: 1, 1: 1, 2: 5})) == ["a", "c", "b"]
     assert names(order([c, b, a], "name")) == ["a", "b", "c"]
@@ -248,16 +248,16 @@ def test_killed_and_begun_again(begin: Callable[..., Song], tmp_path: Path, mode
 def test_old_runs_are_brought_first(begin: Callable[..., Song], tiny: Path, tmp_path: Path, model: Model) -> None:
     songs = tmp_path / "songs"
     begin("new")
-    assert bring_old(songs) == ()
+    assert import_old(songs) == ()
     export_2020(begin("../other", until=2), songs / "old run")
-    (sentence,) = [note for note in bring_old(songs) if "model" in note]
+    (sentence,) = [note for note in import_old(songs) if "model" in note]
     assert "does not say which model" in sentence
     answers = ImportOverrides(model=str(tiny))
-    assert f"{songs / 'old run'} is now {songs / 'imported' / 'old run'}." in bring_old(songs, answers=answers)
+    assert f"{songs / 'old run'} is now {songs / 'imported' / 'old run'}." in import_old(songs, answers=answers)
     assert [s.song.relative_to(songs).as_posix() for s in song_statuses(songs)] == ["new", "imported/old run"]
     report = work(tmp_path, model)
     assert len(report.ended("finished")) == 2
-    assert any("was imported before" in note for note in bring_old(songs, answers=answers))
+    assert any("was imported before" in note for note in import_old(songs, answers=answers))
 
 
 def test_overnight_in_the_shell(

@@ -1,4 +1,4 @@
-"""A folder of songs gone through while nobody watches: where each stands, in which order, and what became of it."""
+"""A queue of songs, as for a night: the status of each, the order to finish them in, and how each ended."""
 
 from __future__ import annotations
 
@@ -29,30 +29,37 @@ Ended = Literal["finished", "failed", "skipped", "stopped"]
 
 ORDERS = ("soonest", "name", "oldest")
 
-IMPORTED = "imported"  # the folder, among the songs, for what was brought from other programs
+IMPORTED = "imported"  # the folder beside the songs for those imported from other programs
 
 
 @dataclass(frozen=True)
 class SongStatus:
-    """Where a song stands. Tuples are level 0, 1, 2.
+    """How far a song is. Tuples are level 0, 1, 2.
 
-    made, total: seconds of a level, the mean of the items that it is made of. left: tokens of all items together.
-    begun: when the song was, in ISO form. why: who works on it, what its files lack, or what is wrong with it.
+    sampled, total: seconds of a level, the mean over its items.
+    left: tokens still to be sampled, of all items together.
+    created: when the song was, in ISO format.
+    why: who works on it, what its files lack, or why it cannot be read.
     """
 
     song: Path
     state: Literal["done", "unfinished", "busy", "unreadable"]
     model: str = ""
-    made: tuple[float, ...] = (0.0, 0.0, 0.0)
+    sampled: tuple[float, ...] = (0.0, 0.0, 0.0)
     total: tuple[float, ...] = (0.0, 0.0, 0.0)
     left: tuple[int, ...] = (0, 0, 0)
-    begun: str = ""
+    created: str = ""
     why: str = ""
 
 
 @dataclass(frozen=True)
 class SongOutcome:
-    """What became of a song, or that it is worked on now. began: in ISO form; seconds: how long it was worked on."""
+    """How a song ended, or that it is being worked on.
+
+    why: a sentence, empty for one that is finished.
+    began: when work on it began, in ISO format.
+    seconds: how long it was worked on.
+    """
 
     song: Path
     end: Literal["working", "finished", "failed", "skipped", "stopped"]
@@ -63,20 +70,20 @@ class SongOutcome:
 
 @dataclass(frozen=True)
 class QueueReport:
-    """What became of each song, in the order in which they ended, and how many seconds it took."""
+    """The outcome of each song, in the order in which they ended, and how many seconds they took together."""
 
     outcomes: tuple[SongOutcome, ...]
     seconds: float
 
     def ended(self, end: str) -> tuple[SongOutcome, ...]:
-        """Return the songs with which it ended so: "finished", "failed", "skipped" or "stopped"."""
+        """Return the songs that ended in this way: "finished", "failed", "skipped" or "stopped"."""
         return tuple(outcome for outcome in self.outcomes if outcome.end == end)
 
 
 def song_statuses(folder: str | Path, until: int = 0) -> tuple[SongStatus, ...]:
-    """Return where the songs in a folder stand, those of `bring_old` too; done is what is made down to level `until`.
+    """Return the status of each song in a folder, including those of `import_old`; "done" means down to level `until`.
 
-    SongError where there is no such folder; a song that cannot be read is among them with its sentence.
+    A song that cannot be read is listed as "unreadable". SongError if there is no such folder.
     """
     root = kept_path(folder)
     imported = [root / IMPORTED] if (root / IMPORTED).is_dir() else []
@@ -84,45 +91,45 @@ def song_statuses(folder: str | Path, until: int = 0) -> tuple[SongStatus, ...]:
 
 
 def order(
-    found: Sequence[SongStatus], by: str = "soonest", seconds_per_token: Mapping[int, float] | None = None
+    songs: Sequence[SongStatus], by: str = "soonest", seconds_per_token: Mapping[int, float] | None = None
 ) -> tuple[SongStatus, ...]:
-    """Return songs in the order to work through them.
+    """Return songs in the order to finish them.
 
-    by: "soonest", least work left first, so that the most songs are finished at any time; "name"; or "oldest", those
-    begun first. seconds_per_token: what a token of each level costs; all the same if left out. RequestError for
-    another order.
+    by: "soonest", least work left first, so that as many songs as possible are finished at any time; "name"; or
+    "oldest" first. seconds_per_token: the cost of a token of each level, by default the same for all. RequestError for
+    an unknown order.
     """
     if by not in ORDERS:
         raise RequestError(f"unknown order {by}; choose {', '.join(ORDERS)}.")
     costs = seconds_per_token or dict.fromkeys(LEVELS, 1.0)
 
-    def rank(standing: SongStatus) -> tuple[float, str, str]:
-        work = sum(standing.left[level] * costs[level] for level in LEVELS) if by == "soonest" else 0.0
-        return work, standing.begun if by == "oldest" else "", str(standing.song)
+    def rank(status: SongStatus) -> tuple[float, str, str]:
+        work = sum(status.left[level] * costs[level] for level in LEVELS) if by == "soonest" else 0.0
+        return work, status.created if by == "oldest" else "", str(status.song)
 
-    return tuple(sorted(found, key=rank))
+    return tuple(sorted(songs, key=rank))
 
 
-def bring_old(
+def import_old(
     songs: str | Path, source: str | Path | None = None, answers: ImportOverrides | None = None
 ) -> tuple[str, ...]:
-    """Import what other programs left below a folder into the folder `imported` of the songs.
+    """Import the runs of other programs below a folder into the folder `imported` of the songs.
 
-    source: where they left it, the folder of the songs itself if left out. What was imported before stays as it is, so
-    this can be done each time before `work_through`. Returns sentences on what came of it.
+    source: that folder, by default the folder of the songs itself. Songs that were imported before do not change, so
+    this can be called before every `work_through`. Returns a sentence on each run.
     """
     sentences: list[str] = []
     try:
         for outcome in import_songs(kept_path(source or songs), kept_path(songs) / IMPORTED, answers):
             notes = [f"{outcome.source} is now {outcome.song.shown_path}.", *outcome.notes] if outcome.song else []
             sentences += notes or [outcome.failed]
-    except JukeboxKitError as error:  # nothing of other programs is there
+    except JukeboxKitError as error:  # there are no such runs
         log.info("%s", error)
     return tuple(sentences)
 
 
 def by_plan(song: Song, loaded: Model | None) -> Model:
-    """Return the model for a song by the memory planner: `loaded`, the one loaded already, if it fits."""
+    """Return the model for a song as the memory plan chooses it: `loaded`, the last song's, if it can be used."""
     return load_planned(song, loaded=loaded)
 
 
@@ -133,22 +140,22 @@ def work_through(
     on_outcome: Callable[[SongOutcome], None] | None = None,
     until: int = 0,
 ) -> QueueReport:
-    """Do what is left of songs down to level `until`, one after another; returns what became of each.
+    """Finish songs down to level `until`, one after another; returns the outcome of each.
 
-    songs: a folder, whose songs that are not done are taken least work first, or songs in their order. model_loader:
-    gives a song's model, the one that it is handed from the song before where that serves. told: called as a song is
-    begun and as it ends.
+    songs: a folder, whose unfinished songs are taken in the order "soonest", or songs in the order to finish them.
+    model_loader: returns a song's model, if possible the model of the song before, which it is passed.
+    on_outcome: called when a song starts and when it ends.
 
-    One that fails does not stop the others, whatever it raises. One that another process works on is tried once more at
-    the end. Where `RunSettings.stop` says so all ends at once, with everything saved.
+    A song that fails does not stop the others, whatever it raises. One that another process works on is tried once more
+    at the end. Once `RunSettings.stop` returns True, everything is saved and the run ends.
     """
     if isinstance(songs, str | Path):
         songs = [s.song for s in order(song_statuses(songs, until)) if s.state != "done"]
     queue = _Queue(model_loader, run or RunSettings(), on_outcome or (lambda _: None), until)
     paths, begun = [kept_path(path) for path in songs], time.monotonic()
-    busy = [path for path in paths if not queue.did(path, last=False)]
+    busy = [path for path in paths if not queue.work(path, last=False)]
     for path in busy:
-        queue.did(path, last=True)
+        queue.work(path, last=True)
     return QueueReport(tuple(queue.outcomes), time.monotonic() - begun)
 
 
@@ -173,7 +180,7 @@ def ended(path: Path, work: Callable[[], object]) -> tuple[Ended, str]:
 
 
 class _Queue:
-    """The work on many songs: the model kept loaded between them, and the outcome of each."""
+    """Works on songs; keeps the model loaded between them, and collects the outcomes."""
 
     def __init__(self, load: Loader, run: RunSettings, report: Callable[[SongOutcome], None], until: int) -> None:
         self.load, self.run, self.report, self.until = load, run, report, until
@@ -181,15 +188,15 @@ class _Queue:
         self.loaded: Model | None = None
         self.stopped = False
 
-    def did(self, path: Path, last: bool) -> bool:
-        """Work on a song and tell what became of it; False where it is busy and this is not the last try."""
+    def work(self, path: Path, last: bool) -> bool:
+        """Work on a song and report its outcome; False if it is busy and this is not the last attempt."""
         if self.stopped or (self.run.stop is not None and self.run.stop()):
             self.stopped = True
             self._end(SongOutcome(path, "stopped", "the run was stopped before it reached this song."))
             return True
         began, since = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), time.monotonic()
         self.report(SongOutcome(path, "working", began=began))
-        end, why = self._worked(path)
+        end, why = self._finish(path)
         if end == "skipped" and not last:
             self.report(SongOutcome(path, "skipped", why, began, time.monotonic() - since))
             return False
@@ -197,8 +204,8 @@ class _Queue:
         self._end(SongOutcome(path, end, why, began, time.monotonic() - since))
         return True
 
-    def _worked(self, path: Path) -> tuple[Ended, str]:
-        def work() -> None:
+    def _finish(self, path: Path) -> tuple[Ended, str]:
+        def sample_song() -> None:
             song = Song.open(path)
             try:
                 self.loaded = self.load(song, self.loaded)
@@ -207,7 +214,7 @@ class _Queue:
                 self.loaded = None  # so that the next song starts with all memory free
                 raise
 
-        return ended(path, work)
+        return ended(path, sample_song)
 
     def _end(self, outcome: SongOutcome) -> None:
         self.outcomes.append(outcome)
@@ -219,7 +226,7 @@ def _song_status(path: Path, until: int) -> SongStatus:
         return _status_of(Song.open(path).state, path, until)
     except JukeboxKitError as error:
         return SongStatus(path, "unreadable", why=str(error))
-    except Exception as error:  # one bad folder must not hide the others
+    except Exception as error:  # one faulty folder must not hide the others
         return SongStatus(path, "unreadable", why=f"{path} cannot be read ({type(error).__name__}: {error}).")
 
 
@@ -227,7 +234,7 @@ def _status_of(song: SongState, path: Path, until: int) -> SongStatus:
     left = tuple(song.missing(level) for level in LEVELS)
     silent = [str(level) for level in LEVELS[until:] if not left[level] and not sounds_complete(song, level)]
     total = song.resolved.samples / song.sr
-    made = tuple(
+    sampled = tuple(
         total * (1 - left[level] / (len(song.items(level)) * song.resolved.plans[level].total)) for level in LEVELS
     )
     state: Literal["done", "unfinished", "busy"] = "unfinished" if any(left[until:]) or silent else "done"
@@ -235,5 +242,5 @@ def _status_of(song: SongState, path: Path, until: int) -> SongStatus:
     who = holder(path)
     if who is not None:
         state, why = "busy", f"{who} is working on it."
-    began = song.manifest.history[0].when
-    return SongStatus(path, state, song.request.model, made, (total,) * len(LEVELS), left, began, why)
+    created = song.manifest.history[0].when
+    return SongStatus(path, state, song.request.model, sampled, (total,) * len(LEVELS), left, created, why)

@@ -9,7 +9,16 @@ from markupsafe import Markup
 
 from jukebox_kit._files import kept_path
 from jukebox_kit.errors import JukeboxKitError
-from jukebox_kit.jobs import ORDERS, QueueReport, SongOutcome, SongStatus, bring_old, order, song_statuses, work_through
+from jukebox_kit.jobs import (
+    ORDERS,
+    QueueReport,
+    SongOutcome,
+    SongStatus,
+    import_old,
+    order,
+    song_statuses,
+    work_through,
+)
 from jukebox_kit.model import DOWNWARD
 from jukebox_kit.notebook import colab
 from jukebox_kit.notebook.background import State
@@ -49,7 +58,7 @@ class Night:
         how, unassign = self.how.value, self.unassign.value
 
         def piece() -> str:
-            imported = () if self.old is None else bring_old(self.session.songs, self.old)
+            imported = () if self.old is None else import_old(self.session.songs, self.old)
             unfinished = order([s for s in song_statuses(self.session.songs) if s.state != "done"], how)
             self.report.value = lines(styled_text(note, "note") for note in imported)
             load, options = self.session.loaded_for, self.session.options()
@@ -109,7 +118,7 @@ def _table(rows: tuple[SongStatus, ...]) -> str:
 
 def _share(one: SongStatus, level: int) -> str:
     """Return how much of a level is sampled, as text."""
-    return f"{one.made[level] / one.total[level]:.0%}" if one.total[level] else ""
+    return f"{one.sampled[level] / one.total[level]:.0%}" if one.total[level] else ""
 
 
 def _line(outcome: SongOutcome) -> Markup:

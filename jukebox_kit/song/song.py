@@ -253,7 +253,7 @@ def find_songs(folders: list[Path]) -> list[Path]:
     found: list[Path] = []
     for folder in folders:
         if not folder.is_dir():
-            raise SongError(f"there is no folder {folder}.")
+            raise SongError(f"there is no folder {shown_path(folder)}.")
         inside = [folder, *sorted(child for child in folder.iterdir() if child.is_dir())]
         found += [child for child in inside if is_song(child)]
     return found

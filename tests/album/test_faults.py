@@ -129,7 +129,7 @@ def test_every_fault_is_named_with_its_line(write: Write) -> None:
         ("songs:\n- name: " + "é" * 61, 2, "is longer than 120 bytes"),
         ("songs:\n- {name: 03}\n- {}\n- {}".replace("03}", '"03"}'), 4, "the name 03 is already used in line 2"),
         ("songs:\n- {}\n- sweep:", 3, "a sweep must hold settings by name, not nothing."),
-        ("songs:\n- {lyrics: a, sweep: {lyrics_file: [album.yaml]}}", 2, "lyrics is swept as well"),
+        ("songs:\n- {lyrics: a, sweep: {lyrics_file: [album.yaml]}}", 2, "lyrics is also swept"),
         ("songs:\n- sweep: {lyrics: [a], lyrics_file: [album.yaml]}", 2, "exclude each other; sweep one of them"),
         ("songs:\n- seed: 1\n  prompt: album.yaml", 3, "cannot be read as audio"),
         ("songs:\n- seed: 1\n  prompt_seconds: 1", 3, "prompt-seconds needs a prompt"),
