@@ -216,16 +216,15 @@ def manifest_values(text: str) -> dict[str, Any]:
 
 def asked_by_shell(command: str) -> Request:
     """Return the request that the shell's `sample` makes of a command, by its own parser."""
-    from jukebox_kit.cli.options import chunks_of, number_or_numbers
+    from jukebox_kit.cli.options import numbers
 
     program, name, *arguments = shlex.split(command)
     assert (program, name) == ("jukebox-kit", "sample")
     parsed = vars(typer.main.get_command(app))["commands"]["sample"].make_context("sample", arguments).params
     fields = {field: parsed[field] for field in asdict(Request())}
-    fields["temperature"] = number_or_numbers("temperature", fields["temperature"], (1, 3))
-    fields["hop_fraction"] = number_or_numbers("hop-fraction", fields["hop_fraction"], (3,))
-    fields["chunks"] = chunks_of(fields["chunks"]) or (1, 1)
-    return normalise_request({**fields, "prompt": fields["prompt"] and str(fields["prompt"])})
+    for field in ("temperature", "hop_fraction", "chunks"):
+        fields[field] = numbers(field, fields[field])
+    return normalise_request({**fields, "chunks": fields["chunks"] or 1})
 
 
 @pytest.mark.parametrize(

@@ -107,8 +107,10 @@ def main() -> None:
 
 def sentence_of(error: JukeboxKitError) -> str:
     """Return an error's message; a field that it begins with is written as the option: `--top-k must be …`."""
-    sentence, option = str(error), (error.field or "").replace("_", "-")
-    return f"--{sentence}" if option and sentence.startswith(f"{option} ") else sentence
+    sentence, field = str(error), error.field or ""
+    option = field.replace("_", "-")
+    begins = bool(field) and sentence.startswith((f"{option} ", f"{field} "))
+    return f"--{option}{sentence.removeprefix(field).removeprefix(option)}" if begins else sentence
 
 
 def _terminated(_number: int, _frame: object) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from jukebox_kit._files import shown_path
-from jukebox_kit.cli.options import Folder, level_of, whole_numbers
+from jukebox_kit.cli.options import Folder, level_of, lyrics_of, whole_numbers
 from jukebox_kit.errors import RequestError
 
 
@@ -24,7 +24,7 @@ def import_(
     ] = None,
     genre: Annotated[str | None, typer.Option(help="As artist.")] = None,
     lyrics: Annotated[str | None, typer.Option(help="As artist.")] = None,
-    lyrics_file: Annotated[Path | None, typer.Option(help="A text file with the lyrics.")] = None,
+    lyrics_file: Annotated[Path | None, typer.Option(help="A text file with the lyrics; - for standard input.")] = None,
     seconds: Annotated[
         float | None, typer.Option(help="Length of the song.", show_default="as long as level 2")
     ] = None,
@@ -34,12 +34,9 @@ def import_(
     seed: Annotated[int, typer.Option(help="Random seed for what is sampled from here on.")] = 0,
 ) -> None:
     """Import songs of other programs to continue them: runs of 2020, co-composer and web UI files, or folders."""
-    from jukebox_kit.song import read_lyrics
     from jukebox_kit.song.interop import ImportOverrides, import_songs
 
-    if lyrics is not None and lyrics_file:
-        raise RequestError("lyrics and lyrics-file exclude each other; choose one of them.")
-    words = read_lyrics(lyrics_file) if lyrics_file else lyrics
+    words = lyrics_of(lyrics, lyrics_file)
     answers = ImportOverrides(model, artist, genre, words, seconds, total_seconds, seed)
     failed = 0
     for outcome in import_songs(place, target, answers, _Asking() if sys.stdin.isatty() else None):

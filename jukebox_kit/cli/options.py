@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -140,41 +141,39 @@ def report(song: Song, command: str, *options: str) -> None:
 
 def level_of(name: str, option: str = "until") -> int:
     """Return the level that an option names; RequestError if there is no such level."""
-    levels = {"level_2": 2, "level_1": 1, "level_0": 0}
-    if name not in levels:
-        raise RequestError(f"there is no {name}; {option} takes {', '.join(levels)}.")
-    return levels[name]
+    from jukebox_kit.song import level_number
+
+    return level_number(name, option)
 
 
-def numbers(name: str, text: str, counts: tuple[int, ...]) -> tuple[float, ...]:
-    """Return the comma-separated numbers of an option; RequestError unless `counts` has how many there are."""
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if len(values) not in counts:
-        wanted = "three numbers for levels 0,1,2" if counts == (3,) else "one number, or three for levels 0,1,2"
-        raise RequestError(f"{name} takes {wanted}, separated by commas, not {text!r}.", field=name.replace("-", "_"))
-    return values
+def numbers(field: str, text: str | None) -> Any:
+    """Return the numbers that an option gives for a field of a request, None if it was left out.
+
+    RequestError if they are not what the field takes.
+    """
+    from jukebox_kit.song import FIELD_TYPES, parsed
+
+    return None if text is None else parsed(field, text, FIELD_TYPES[field])
 
 
 def whole_numbers(name: str, text: str) -> tuple[int, ...]:
     """Return the comma-separated whole numbers of an option; RequestError for anything else."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise RequestError(f"{name} takes whole numbers, separated by commas, not {text!r}.", field=name) from None
+    from jukebox_kit.song import parsed
+
+    values: tuple[int, ...] = parsed(name, text, tuple[int, ...])
+    return values
 
 
-def chunks_of(text: str | None) -> tuple[int, ...] | None:
-    """Return the numbers of chunks for levels 0 and 1 that an option gives, None if it was left out."""
-    if text is None:
-        return None
-    values = whole_numbers("chunks", text)
-    return values * 2 if len(values) == 1 else values
+def lyrics_of(lyrics: str | None, file: Path | None) -> str | None:
+    """Return the lyrics that a command was given, as text or as a file; `-` stands for standard input."""
+    from jukebox_kit.song import decoded_lyrics, read_lyrics
 
-
-def number_or_numbers(name: str, text: str | None, counts: tuple[int, ...]) -> float | tuple[float, ...] | None:
-    """Return what `numbers` returns, but a single number as such, and None if the option was left out."""
-    values = None if text is None else numbers(name, text, counts)
-    return values[0] if values and len(values) == 1 else values
+    if lyrics and file:
+        raise RequestError("lyrics and lyrics-file exclude each other; choose one of them.")
+    if file is None:
+        return lyrics
+    if str(file) != "-":
+        return read_lyrics(file)
+    if sys.stdin is None:
+        raise RequestError("there is no standard input to read the lyrics from; pass a file.", field="lyrics_file")
+    return decoded_lyrics(sys.stdin.buffer.read(), "standard input")

@@ -16,7 +16,7 @@ from jukebox_kit._files import kept_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError, RequestError, SongBusyError, StoppedError
 from jukebox_kit.model import LEVELS
-from jukebox_kit.song import Song, SongState, find_songs, sounds_complete
+from jukebox_kit.song import Song, SongState, find_songs, level_number, sounds_complete
 from jukebox_kit.song.interop import ImportOverrides, import_songs
 from jukebox_kit.song.store import holder
 from jukebox_kit.steps import RunSettings, load_planned, sample
@@ -80,12 +80,12 @@ class QueueReport:
         return tuple(outcome for outcome in self.outcomes if outcome.end == end)
 
 
-def song_statuses(folder: str | Path, until: int = 0) -> tuple[SongStatus, ...]:
+def song_statuses(folder: str | Path, until: int | str = 0) -> tuple[SongStatus, ...]:
     """Return the status of each song in a folder, including those of `import_old`; "done" means down to level `until`.
 
     A song that cannot be read is listed as "unreadable". SongError if there is no such folder.
     """
-    root = kept_path(folder)
+    root, until = kept_path(folder), level_number(until, "until")
     imported = [root / IMPORTED] if (root / IMPORTED).is_dir() else []
     return tuple(_song_status(path, until) for path in dict.fromkeys(find_songs([root, *imported])))
 
@@ -138,7 +138,7 @@ def work_through(
     model_loader: Loader = by_plan,
     run: RunSettings | None = None,
     on_outcome: Callable[[SongOutcome], None] | None = None,
-    until: int = 0,
+    until: int | str = 0,
 ) -> QueueReport:
     """Finish songs down to level `until`, one after another; returns the outcome of each.
 
@@ -149,6 +149,7 @@ def work_through(
     A song that fails does not stop the others, whatever it raises. One that another process works on is tried once more
     at the end. Once `RunSettings.stop` returns True, everything is saved and the run ends.
     """
+    until = level_number(until, "until")
     if isinstance(songs, str | Path):
         songs = [s.song for s in order(song_statuses(songs, until)) if s.state != "done"]
     queue = _Queue(model_loader, run or RunSettings(), on_outcome or (lambda _: None), until)

@@ -1,3 +1,9 @@
+from .arguments import checked as checked
+from .arguments import chosen_items as chosen_items
+from .arguments import level_number as level_number
+from .arguments import of_type as of_type
+from .arguments import parsed as parsed
+from .arguments import type_words as type_words
 from .audio import Audio as Audio
 from .audio import SampledAudio as SampledAudio
 from .audio import audio_bytes as audio_bytes
@@ -51,12 +57,15 @@ from .render import finish_sounds as finish_sounds
 from .render import sounds_complete as sounds_complete
 from .render import write_sounds as write_sounds
 from .reproduce import asked_fields as asked_fields
+from .request import FIELD_TYPES as FIELD_TYPES
 from .request import ForkFields as ForkFields
 from .request import Request as Request
 from .request import Resolved as Resolved
+from .request import decoded_lyrics as decoded_lyrics
 from .request import normalise_request as normalise_request
 from .request import read_lyrics as read_lyrics
 from .request import resolve as resolve
+from .request import typed_fields as typed_fields
 from .song import Song as Song
 from .song import find_songs as find_songs
 from .song import is_song as is_song

@@ -1,4 +1,4 @@
-"""Checks before a song is created, and what it starts from: a prompt, or codes that were sampled elsewhere."""
+"""Checks before a song is created, and what it starts with: a prompt, or codes that were sampled elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def check_free(store: Store) -> None:
-    """Raise SongError if a folder cannot take a new song; what an interrupted creation left there is no obstacle."""
+    """Raise SongError if a folder cannot hold a new song; files of an interrupted creation do not matter."""
     root, place = store.root, shown_path(store.root)
     if store.read(SONG) is not None:
         raise SongError(f"{place} holds a song already; choose another folder.")
@@ -36,7 +36,7 @@ def check_free(store: Store) -> None:
 
 
 def check_same(root: Path, holds: Request, asked: Request) -> None:
-    """Raise SongError if the song in a folder has another request."""
+    """Raise SongError if the song in a folder has another request than the one that is wanted."""
     before, now = dataclasses.asdict(holds), dataclasses.asdict(asked)
     changed = [name for name in before if before[name] != now[name]]
     if changed:
@@ -48,15 +48,15 @@ def check_same(root: Path, holds: Request, asked: Request) -> None:
 
 
 def check_codes(codes: Codes, level: int, asked: Request, resolved: Resolved, definition: ModelDefinition) -> None:
-    """Raise SongError for codes (items, tokens) that are not of this model or do not fit the request."""
+    """Raise SongError for codes, (items, tokens), that belong to another model or do not fit the request."""
     plan, bins = resolved.plans[level], definition.vqvae.l_bins
     if codes.ndim != 2 or len(codes) != asked.items or codes.shape[1] > plan.total:
         raise SongError(
             f"level {level} has codes of the shape {codes.shape}, which do not fit {asked.items} items of {plan.total} "
-            f"tokens; ask for as many items and for more seconds."
+            f"tokens; request as many items, and more seconds."
         )
     if codes.size and (codes.min() < 0 or codes.max() >= bins):
-        raise SongError(f"level {level} holds codes that are not from 0 to {bins - 1}; they are of another model.")
+        raise SongError(f"level {level} holds codes that are not from 0 to {bins - 1}; they belong to another model.")
 
 
 def read_prompt(asked: Request, resolved: Resolved, model: Model) -> Audio:
@@ -72,12 +72,12 @@ def read_prompt(asked: Request, resolved: Resolved, model: Model) -> Audio:
     if samples >= resolved.samples:
         raise AudioError(
             f"the prompt of {samples / vqvae.sr:.2f} seconds leaves nothing of {asked.seconds:g} seconds to sample; "
-            f"ask for more seconds, or cut the prompt with prompt-seconds.",
+            f"request more seconds, or cut the prompt with prompt-seconds.",
             field="prompt",
         )
     return audio[:samples]
 
 
 def write_given(store: Store, level: int, codes: LevelCodes, resolved: Resolved) -> None:
-    """Save codes as the given start of a level."""
+    """Save codes as the start of a level, which is given and not sampled."""
     store.write(codes_name(level), pack_codes(codes.resized(resolved.plans[level].total)))

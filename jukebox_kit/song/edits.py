@@ -8,19 +8,21 @@ as given from then on, since the plan they were sampled by no longer applies.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import Unpack
 
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.model import LEVELS
+from jukebox_kit.song.arguments import checked, item_number
 from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.history import EventKind
 from jukebox_kit.song.manifest import Manifest
-from jukebox_kit.song.request import ChangeFields, ForkFields, normalise_request, resolve
+from jukebox_kit.song.request import ChangeFields, ForkFields, normalise_request, resolve, typed_fields
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.state import SongState
 from jukebox_kit.song.versions import Levels, keep_version, read_manifest, read_version, version_names, write_levels
@@ -35,8 +37,9 @@ def extend(song: Song, seconds: float, model: Model | None = None, **changes: Un
     changes: fields of `Request` that apply from here on, such as other lyrics. Raises RequestError if `seconds` is not
     above 0, or if the model cannot sample a song of that length.
     """
+    seconds, changes = checked("seconds", seconds, float), _changes(changes)
     if not seconds > 0:
-        raise RequestError(f"extend by more than 0 seconds, not {seconds:g}; 8 is a good start.")
+        raise RequestError(f"extend by more than 0 seconds, not {seconds:g}; 8 is a good start.", field="seconds")
     total = song.request.total_seconds
     longer = song.request.seconds + seconds
     if total is not None:
@@ -46,16 +49,18 @@ def extend(song: Song, seconds: float, model: Model | None = None, **changes: Un
 
 def trim(song: Song, seconds: float, model: Model | None = None) -> Song:
     """Cut the song to its first `seconds`; `undo` restores the rest. Returns the song."""
+    seconds = checked("seconds", seconds, float)
     if not 0 < seconds < song.request.seconds:
-        raise RequestError(f"trim to more than 0 and less than {song.request.seconds:g} seconds, not {seconds:g}.")
+        raise RequestError(
+            f"trim to more than 0 and less than {song.request.seconds:g} seconds, not {seconds:g}.", field="seconds"
+        )
     return _resized(song, seconds, "trimmed", seconds, model, {})
 
 
 def choose(song: Song, item: int) -> Song:
     """Continue every item from this one: the others are replaced by copies of it. Returns the song."""
     items = song.request.items
-    if not 0 <= item < items:
-        raise SongError(f"{song.shown_path} has items 0 to {items - 1}, not {item}; choose one of those.")
+    item = item_number(song.root, items, item)
     with song.locked() as state:
         levels = {level: codes.repeated(item, items) for level, codes in state.all_levels().items()}
         _change(state, state.manifest.noted("item_chosen", item=item), levels)
@@ -118,8 +123,10 @@ def fork(
     changes: fields of `Request` that differ; unless they name a seed it is the next one, since the same seed would
     continue in the same way. The song itself does not change.
     """
+    at = checked("at", at, float | None)
     if at is not None and not 0 < at <= song.request.seconds:
-        raise RequestError(f"fork at more than 0 and at most {song.request.seconds:g} seconds, not {at:g}.")
+        raise RequestError(f"fork at more than 0 and at most {song.request.seconds:g} seconds, not {at:g}.", field="at")
+    changes = cast("ForkFields", typed_fields(changes, ForkFields.__annotations__))
     seed = (song.request.seed + 1) % 2**64
     fields: dict[str, Any] = {**asdict(song.request), "prompt": None, "prompt_seconds": None, "seed": seed, **changes}
     from jukebox_kit.engine import Model
@@ -155,6 +162,11 @@ def with_chunks(state: SongState, chunks: int | tuple[int, ...], model: Model) -
     return manifest.noted("chunks_set", level_0=counts[0], level_1=counts[1])
 
 
+def _changes(changes: Mapping[str, Any]) -> ChangeFields:
+    """Return the fields that an edit changes, each as its type; RequestError for one that it cannot change."""
+    return cast("ChangeFields", typed_fields(changes, ChangeFields.__annotations__))
+
+
 def _tokens(state: SongState, level: int, at: float | None) -> int:
     """Return how many tokens of a level lie before `at` seconds, rounded down to a top-level token; all for None."""
     hops = state.definition.vqvae.hops
@@ -177,8 +189,6 @@ def _resized(
     loaded = model or Model.load(song.request.model)
     with song.locked() as state:
         request = normalise_request({**asdict(state.request), "seconds": total, **changes})
-        if request.model != state.request.model or request.items != state.request.items:
-            raise RequestError("an edit cannot change a song's model or number of items; fork the song instead.")
         resolved = resolve(request, loaded.definition, loaded.tables)
         levels = {n: codes.resized(resolved.plans[n].total) for n, codes in state.all_levels().items()}
         manifest = replace(state.manifest, request=request, resolved=resolved)

@@ -27,6 +27,7 @@ from jukebox_kit._files import kept_path, shown_path
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition
+from jukebox_kit.song.arguments import item_number, level_number
 from jukebox_kit.song.audio import Audio, wav_bytes
 from jukebox_kit.song.chunks import level_audio
 from jukebox_kit.song.codes import Codes, LevelCodes, pack_codes
@@ -212,8 +213,7 @@ class Song:
 
     def audio(self, level: int = 0, item: int = 0, model: Model | None = None) -> Audio:
         """Return an item's audio decoded from a level's codes so far, (samples,) float32, not clipped."""
-        if level not in LEVELS or not 0 <= item < self.request.items:
-            raise SongError(f"{self.shown_path} has levels 0 to 2 and items 0 to {self.request.items - 1}.")
+        level, item = level_number(level), item_number(self.root, self.request.items, item)
         from jukebox_kit.engine import Model
 
         return level_audio(

@@ -10,7 +10,7 @@ from jukebox_kit.engine import Model, Placement, free_memory, usable_device, wei
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import load_definition, model_source
-from jukebox_kit.song import Song, SongState, normalise_request
+from jukebox_kit.song import Song, SongState, normalise_request, typed_fields
 from jukebox_kit.steps.memory_plan import MemoryPlan, kinds, plan_memory
 from jukebox_kit.steps.progress import AUTO, RunSettings
 
@@ -48,16 +48,16 @@ def load_for(
     model: str | Path, seconds: float, items: int, run: RunSettings | None = None, loaded: Model | None = None
 ) -> Model:
     """Return the model for a new song; arguments and errors as in `load_planned` and `Request`."""
-    normalise_request({"seconds": seconds, "items": items})
+    asked, source = normalise_request({"seconds": seconds, "items": items}), typed_fields({"model": model})["model"]
     run = run or RunSettings()
     precision, device = run.precision, usable_device(run.device)
     if precision == AUTO:
         free = free_memory(device) + loaded_bytes(loaded)
-        definition = load_definition(model)
+        definition = load_definition(source)
         precision = chosen(
-            plan_memory(definition, seconds, items, device, free, batch=run.batch_size, engine=run.engine)
+            plan_memory(definition, asked.seconds, asked.items, device, free, batch=run.batch_size, engine=run.engine)
         )
-    return _reused(model_source(model), Placement.of(device, precision, run.engine), loaded)
+    return _reused(model_source(source), Placement.of(device, precision, run.engine), loaded)
 
 
 def check_run(run: RunSettings) -> None:

@@ -24,7 +24,7 @@ from jukebox_kit.engine import (
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import PARTS, ModelDefinition, load_definition, shipped_models
-from jukebox_kit.song import chunks_at, lay_chunks
+from jukebox_kit.song import checked, chunks_at, lay_chunks
 
 BUCKETS = (1, 2, 4, 8, 16)  # batch sizes
 
@@ -95,7 +95,8 @@ def plan_memory(
     batch: maximum batch size, by default as many as fit of 16. chunks: as in `Request`; each counts as an item.
     Raises RequestError for a length or number that cannot be.
     """
-    samples = song_samples(definition, seconds)
+    items, batch = checked("items", items, int), checked("batch", batch, int | None)
+    samples = song_samples(definition, checked("seconds", seconds, float))
     if items < 1 or (batch is not None and batch < 1):
         raise RequestError(f"items and batch must be at least 1, not {items if items < 1 else batch}.")
     there = free_memory(device) if free is None else free

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from jukebox_kit._files import shown_path
 from jukebox_kit.errors import RequestError, StoppedError
+from jukebox_kit.song import OPTIONS, checked
 
 SPEED_SECONDS = 20.0  # of recent progress that the speed is measured over: longer than a save takes
 
@@ -95,7 +95,8 @@ class RunSettings:
     stop: called at every token; once it returns True, everything is saved and StoppedError is raised.
 
     Where a function is also passed a loaded model, the model's own device, precision and engine are used.
-    RequestError for a number that makes no sense; device, precision and engine are checked when a model is loaded.
+    RequestError for a field of another type and for numbers that make no sense; whether this machine has the device,
+    precision and engine is checked when a model is loaded.
     """
 
     device: str | None = None
@@ -108,12 +109,21 @@ class RunSettings:
     stop: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.device, str | None):
+            import torch  # slow to import
+
+            if isinstance(self.device, torch.device):
+                object.__setattr__(self, "device", str(self.device))
+        for name, kind in {"device": str | None, "precision": str, "engine": str, **OPTIONS}.items():
+            object.__setattr__(self, name, checked(name, getattr(self, name), kind))
+        for name in ("progress", "stop"):
+            if getattr(self, name) is not None and not callable(getattr(self, name)):
+                raise RequestError(f"{name} must be a function or None, not {getattr(self, name)!r}.", field=name)
         for name in ("save_every", "preview_every"):
-            seconds = getattr(self, name)
-            if not (math.isfinite(seconds) and seconds >= 0):
-                raise RequestError(f"{name.replace('_', '-')} must be 0 or more seconds, not {seconds:g}.", field=name)
+            if getattr(self, name) < 0:
+                raise RequestError(f"{name} must be 0 or more seconds, not {getattr(self, name):g}.", field=name)
         if self.batch_size < 1:
-            raise RequestError(f"batch-size must be at least 1, not {self.batch_size}.", field="batch_size")
+            raise RequestError(f"batch_size must be at least 1, not {self.batch_size}.", field="batch_size")
 
 
 def check_stop(root: Path, run: RunSettings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,19 @@ from typing_extensions import Unpack
 from jukebox_kit.engine import LevelJob, Model, job_loop, sample_level, threads_for
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, TOP
-from jukebox_kit.song import ForkFields, SampledAudio, Song, SongState, finish_sounds, normalise_request, with_chunks
+from jukebox_kit.song import (
+    ForkFields,
+    SampledAudio,
+    Song,
+    SongState,
+    checked,
+    chosen_items,
+    finish_sounds,
+    level_number,
+    normalise_request,
+    typed_fields,
+    with_chunks,
+)
 from jukebox_kit.song.lyrics import try_alignments
 from jukebox_kit.steps.level_writer import LevelWriter
 from jukebox_kit.steps.load import load_for, load_planned, plan_step
@@ -41,11 +54,12 @@ def run_facts(model: Model, batch: int, own: bool) -> dict[str, Any]:
     }
 
 
-def sample(song: Song, until: int = 0, model: Model | None = None, run: RunSettings | None = None) -> Song:
-    """Sample what is missing of a song, from level 2 down to level `until`. Returns the song."""
+def sample(song: Song, until: int | str = 0, model: Model | None = None, run: RunSettings | None = None) -> Song:
+    """Sample what is missing of a song, from level 2 down to level `until`: 1 or "level_1". Returns the song."""
+    last = level_number(until, "until")
     loaded = model or _model_for(song, run)
     for level in DOWNWARD:
-        if level >= until:
+        if level >= last:
             _step(song, level, loaded, run or RunSettings())
     return song
 
@@ -72,8 +86,9 @@ def generate(model: str | Model = "demo", **request: Unpack[ForkFields]) -> Samp
     """
     import tempfile
 
-    seconds = normalise_request(request).seconds
-    loaded = model if isinstance(model, Model) else load_for(model, seconds, 1)
+    source = model.source if isinstance(model, Model) else model
+    asked = normalise_request({**typed_fields(request, ForkFields.__annotations__), "model": source})
+    loaded = model if isinstance(model, Model) else load_for(source, asked.seconds, 1)
     with tempfile.TemporaryDirectory() as folder:
         song = Song.create(Path(folder) / "song", loaded, model=loaded.source, items=1, **request)
         for note in song.resolved.notes:
@@ -84,39 +99,39 @@ def generate(model: str | Model = "demo", **request: Unpack[ForkFields]) -> Samp
 
 def upsample(
     song: Song,
-    items: tuple[int, ...] | None = None,
-    until: int = 0,
+    items: int | Iterable[int] | None = None,
+    until: int | str = 0,
     model: Model | None = None,
     run: RunSettings | None = None,
     chunks: int | tuple[int, ...] | None = None,
 ) -> Song:
     """Upsample the chosen items, or all, down to level `until`; later steps keep the choice. Returns the song.
 
-    chunks: how many chunks of an item are sampled at once, one number or one each for levels 0 and 1; by default as
-    in the song's request. Raises SongError if a level was started with another number.
+    items: one or several, counted from 0. until: a number, or text such as "level_1". chunks: how many chunks of an
+    item are sampled at once, one number or one each for levels 0 and 1; by default as in the song's request. Raises
+    SongError if a level was started with another number.
     """
-    wrong = [item for item in items or () if not 0 <= item < song.request.items]
-    if wrong or items == ():
-        last = song.request.items - 1
-        raise SongError(f"{song.shown_path} has items 0 to {last}, not {wrong or 'none'}; choose of those.")
+    chosen = None if items is None else tuple(sorted(chosen_items(song.root, song.request.items, items)))
+    last = level_number(until, "until")
     loaded = model or _model_for(song, run)
     with song.locked() as state:
         manifest = state.manifest if chunks is None else with_chunks(state, chunks, loaded)
-        song.keep(replace(manifest, upsample=None if items is None else tuple(sorted(set(items)))))
+        song.keep(replace(manifest, upsample=chosen))
     for level in (1, 0):
-        if level >= until:
+        if level >= last:
             _step(song, level, loaded, run or RunSettings())
     return song
 
 
 def sample_shard(
-    song: Song, level: int, rows: range, model: Model | None = None, run: RunSettings | None = None
+    song: Song, level: int | str, rows: range, model: Model | None = None, run: RunSettings | None = None
 ) -> None:
     """Sample some rows of a level (items, or each item's chunks in turn) while other processes sample other rows.
 
     They are saved as a shard in the song's folder until the level's own step merges them, and can be stopped and
     resumed as songs can. SongBusyError if the song or these rows are being worked on; other errors as in `level_1`.
     """
+    level, rows = level_number(level), checked("rows", rows, range)
     loaded = model or _model_for(song, run)
     with held_shard(song, level, rows) as (shard, state):
         writer = ShardWriter(shard, state, level, _fit_to_memory(state, level, loaded, run or RunSettings()), loaded)

@@ -8,10 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit.errors import JukeboxKitError, RequestError
 from jukebox_kit.jobs.album.album import Album, AlbumSong
 from jukebox_kit.model import DOWNWARD, LEVELS, TOP
-from jukebox_kit.song import Request, Song, is_song, sounds_complete
+from jukebox_kit.song import Request, Song, checked, is_song, level_number, sounds_complete
 from jukebox_kit.steps import RunSettings, check_run, merge_shards
 
 End = Literal["finished", "failed", "skipped", "stopped", "lost"]
@@ -67,6 +67,10 @@ class AlbumSettings:
     run: RunSettings = field(default_factory=RunSettings)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "until", level_number(self.until, "until"))
+        object.__setattr__(self, "patience", checked("patience", self.patience, float))
+        if self.patience <= 0:
+            raise RequestError(f"patience must be above 0 seconds, not {self.patience:g}.", field="patience")
         check_run(self.run)
 
 

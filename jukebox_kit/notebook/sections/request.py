@@ -12,12 +12,12 @@ import ipywidgets as widgets
 
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError
-from jukebox_kit.model import Tables, clean_lyrics
+from jukebox_kit.model import Tables, clean_lyrics, dropped_characters
 from jukebox_kit.model.weights import ModelDefinition, load_definition, shipped_models
 from jukebox_kit.notebook.sections.prompt import PromptField
 from jukebox_kit.notebook.widgets import LABEL, WIDE, Field, NameField, text_field
 from jukebox_kit.song import Request, Resolved, normalise_request, resolve
-from jukebox_kit.song.lyrics import dropped_characters, stretches
+from jukebox_kit.song.lyrics import stretches
 
 MANY = 60  # windows; more are not listed one by one
 
@@ -198,7 +198,8 @@ class Form:
         if not top.use_tokens:
             self.lyrics.say(f"model {definition.name} does not read lyrics; they are only saved with the song.", "note")
             return
-        read, dropped = clean_lyrics(lyrics, top.label_set), dropped_characters(lyrics, top.label_set)
+        read = clean_lyrics(lyrics, top.label_set)
+        dropped = dict.fromkeys(dropped_characters(lyrics, top.label_set))
         said = f"{len(read):,} characters; each window reads {top.n_tokens} of them."
         lost = f" Dropped, not in the model's alphabet: {' '.join(dropped)}" if dropped else ""
         self.lyrics.say(said + lost, "note" if dropped else "plain")

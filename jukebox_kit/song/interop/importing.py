@@ -22,6 +22,7 @@ from jukebox_kit.song.interop.finding import find_sources
 from jukebox_kit.song.interop.pickles import WEB_UI, WeightsError
 from jukebox_kit.song.interop.sampler2020 import OldSong, read_run
 from jukebox_kit.song.interop.webui import read_project
+from jukebox_kit.song.request import typed_fields
 from jukebox_kit.song.song import Song, is_song
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,11 @@ class ImportOverrides:
     seconds: float | None = None
     total_seconds: float | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        for name, value in typed_fields(given).items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -167,7 +173,7 @@ def _fitted(
     vqvae = definition.vqvae
     held = old.codes[2].shape[1] * vqvae.hops[-1]
     asked = _exact_seconds(held, vqvae.sr) if seconds is None else seconds
-    if not math.isfinite(asked) or int(asked * vqvae.sr) < held:
+    if int(asked * vqvae.sr) < held:
         least = math.ceil(held / vqvae.sr * 1000) / 1000
         raise RequestError(f"{old.path} is {least:g} seconds long; pass at least as many seconds, or omit them.")
     samples = int(asked * vqvae.sr) // vqvae.hops[-1] * vqvae.hops[-1]
