@@ -31,44 +31,20 @@ Some = tuple[Any, ...]
 
 INF, NAN = float("inf"), float("nan")
 
+# fmt: off
 NOT_A_NUMBER: Some = (
-    "1",
-    True,
-    None,
-    [],
-    {},
-    1j,
-    INF,
-    -INF,
-    NAN,
-    1e15,
-    10**5000,
-    np.zeros(1),
-    np.float64(NAN),
+    "1", True, None, [], {}, 1j, INF, -INF, NAN, 1e15, 10**5000, np.zeros(1), np.float64(NAN), np.ma.masked,
 )
 NOT_WHOLE: Some = (
-    *NOT_A_NUMBER[:5],
-    5.0,
-    2.5,
-    np.float32(1),
-    torch.tensor(1.0),
-    np.bool_(True),
-    torch.tensor(True),
+    "1", True, None, [], {}, 5.0, 2.5, 10**5000, np.float32(1), np.bool_(True), np.timedelta64(3), np.ma.masked,
+    torch.tensor(1.0), torch.tensor(True), torch.ones(1), torch.empty((), device="meta"), Decimal(1), Fraction(1),
 )
-NOT_WHOLE += (Decimal(1), Fraction(1))
 NOT_TEXT: Some = (311, None, True, b"a", ["a"], "a\0", "\ud800", np.array(["a"]))
 NOT_PER_LEVEL: Some = (
-    NAN,
-    "0.9",
-    True,
-    (0.9, 0.9),
-    [1, 1, 1, 1],
-    (1, 1, True),
-    (1, 1, "1"),
-    (1, 1, INF),
-    {1, 2, 3},
+    NAN, "0.9", True, (0.9, 0.9), [1, 1, 1, 1], (1, 1, True), (1, 1, "1"), (1, 1, INF), {1, 2, 3},
+    {0: 1, 1: 1, 2: 1}, np.linspace(0.9, 1, 3), torch.ones(3),
 )
-NOT_PER_LEVEL += (np.linspace(0.9, 1, 3), torch.ones(3), {0: 1, 1: 1, 2: 1})
+# fmt: on
 
 WRONG: dict[str, Some] = {
     "model": NOT_TEXT,

@@ -14,7 +14,6 @@ from typing import Any, Union, get_args, get_origin
 
 import numpy as np
 
-from jukebox_kit._files import shown_path
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.model import LEVELS
 
@@ -77,13 +76,14 @@ def of_type(value: Any, kind: Any) -> Any:
     value = _python_number(value)
     if kind is str:
         return as_text(value)
-    if isinstance(value, bool) and kind is not bool:
-        raise TypeError(kind)
-    if kind is float and isinstance(value, int | float) and abs(value) < LARGEST:
-        return float(value)
-    if kind is int and isinstance(value, int) and value.bit_length() <= LONGEST:
-        return int(value)
-    if type(value) is not kind or kind is float:
+    if kind in (int, float):
+        within = isinstance(value, int) and value.bit_length() <= LONGEST
+        if kind is float:
+            within = isinstance(value, int | float) and abs(value) < LARGEST
+        if isinstance(value, bool) or not within:
+            raise TypeError(kind)
+        return kind(value)
+    if type(value) is not kind:
         raise TypeError(kind)
     return value
 
@@ -127,13 +127,16 @@ def level_number(value: Any, name: str = "level") -> int:
     return level
 
 
-def item_number(root: Path, count: int, item: Any) -> int:
-    """Return the number of one of a song's `count` items; RequestError for another type, SongError if it lacks it."""
-    return chosen_items(root, count, (checked("item", item, int),))[0]
+def item_number(song: str | Path, count: int, item: Any) -> int:
+    """Return the number of one of a song's `count` items; song: its folder, as messages show it.
+
+    RequestError for another type, SongError if the song lacks that item.
+    """
+    return chosen_items(song, count, (checked("item", item, int),))[0]
 
 
-def chosen_items(root: Path, count: int, items: Any) -> tuple[int, ...]:
-    """Return the chosen ones of a song's `count` items, each once: one number, or any collection of numbers.
+def chosen_items(song: str | Path, count: int, items: Any) -> tuple[int, ...]:
+    """Return the chosen ones of a song's `count` items, each once; items: one number, or any collection of numbers.
 
     RequestError for another type, SongError if the song lacks one of them, or for none.
     """
@@ -141,9 +144,7 @@ def chosen_items(root: Path, count: int, items: Any) -> tuple[int, ...]:
     chosen = tuple(dict.fromkeys((numbers,) if isinstance(numbers, int) else numbers))
     wrong = [item for item in chosen if not 0 <= item < count]
     if wrong or not chosen:
-        raise SongError(
-            f"{shown_path(root)} has items 0 to {count - 1}, not {wrong or 'none'}; choose of those.", field="items"
-        )
+        raise SongError(f"{song} has items 0 to {count - 1}, not {wrong or 'none'}; choose of those.", field="items")
     return chosen
 
 
@@ -160,10 +161,12 @@ def _sequence(value: Any, parts: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _python_number(value: Any) -> Any:
     """Return a scalar of numpy or torch as Python's own, and anything else as it is."""
-    if getattr(value, "ndim", None) == 0 and callable(getattr(value, "item", None)):
+    if getattr(value, "ndim", None) == 0 and callable(getattr(value, "item", None)) and value is not np.ma.masked:
+        if getattr(getattr(value, "dtype", None), "kind", "f") not in "biufU":
+            return value  # numpy's dates and durations
         try:
             value = value.item()
-        except (RuntimeError, NotImplementedError):  # a tensor without a value, on torch's meta device
+        except (RuntimeError, TypeError):  # a tensor without a value, on torch's meta device
             return value
     return float(value) if isinstance(value, np.floating) else value  # a long double has no type in Python
 

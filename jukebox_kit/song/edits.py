@@ -60,7 +60,7 @@ def trim(song: Song, seconds: float, model: Model | None = None) -> Song:
 def choose(song: Song, item: int) -> Song:
     """Continue every item from this one: the others are replaced by copies of it. Returns the song."""
     items = song.request.items
-    item = item_number(song.root, items, item)
+    item = item_number(song.shown_path, items, item)
     with song.locked() as state:
         levels = {level: codes.repeated(item, items) for level, codes in state.all_levels().items()}
         _change(state, state.manifest.noted("item_chosen", item=item), levels)

@@ -1,12 +1,12 @@
-"""A song: a folder that holds the request, the codes and the audio of every level, readable without this package.
+"""A song is a folder that contains the request, codes and audio of every level, readable without this package.
 
 song.json                  see `manifest`
-level_2/codes.safetensors  tokens so far, (items, tokens), with a checksum; level_1, level_0 alike
+level_2/codes.safetensors  tokens so far, (items, tokens), with a checksum; likewise level_1 and level_0
 level_2/item_0.wav …       the audio of that level, and item_0.png its picture
-level_2/alignment.safetensors  which lyrics are sung when, see `alignment`
+level_2/alignment.safetensors  when the lyrics are sung, see `alignment`
 index.html                 the song as a page, see `page`
 spectrogram.png            the levels of the first item
-versions/                  what edits changed, to go back to
+versions/                  the song before each edit
 segments/                  on disks like Google Drive, the history of the files above
 """
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LevelStatus:
-    """How far a level is, in tokens of all items that are to be sampled."""
+    """How far a level is, in tokens of all items that it is sampled for."""
 
     level: int
     done: int
@@ -53,20 +53,20 @@ class LevelStatus:
 
 
 class Song:
-    """A song folder. Make one with `create`, return to one with `open`."""
+    """A song folder. `create` makes a new one, `open` opens an existing one."""
 
     def __init__(self, store: Store, manifest: Manifest) -> None:
         self.store, self.manifest = store, manifest
-        self.loaded: Model | None = None  # the model of the last step called without one
+        self.loaded: Model | None = None  # the model of the last step that was called without one
         self._state: SongState | None = None  # while the song is locked
 
     @classmethod
     def create(cls, folder: str | Path, loaded: Model | None = None, **request: Unpack[RequestFields]) -> Song:
-        """Make a song folder for a request, whose fields are those of `Request`; nothing is sampled yet.
+        """Create a song folder for a request, whose fields are those of `Request`; nothing is sampled yet.
 
-        A folder that holds the same request is opened; one that holds another song or anything else is refused with
-        SongError, as are requests that the model cannot do, before anything is written. `loaded` spares loading the
-        model again.
+        A folder that already has the same request is opened. Before anything is written, a folder with another song or
+        other files raises SongError, and a request that the model cannot fulfil RequestError or LabelError.
+        loaded: the model if it is loaded already, so that it need not be loaded again.
         """
         asked = normalise_request(request)
         store = _store_for(folder)
@@ -97,27 +97,27 @@ class Song:
         loaded: Model | None = None,
         **request: Unpack[RequestFields],
     ) -> Song:
-        """Make a song folder around codes that were made elsewhere: by level, any number of tokens.
+        """Create a song folder for codes from elsewhere: any number of tokens of each level.
 
-        They are kept as given, as a prompt is: never sampled again. `came_from` goes into song.json. Raises as `create`
-        does, and SongError where the folder holds a song already, or for codes that are no codes of the model or do not
-        fit into the request.
+        Like those of a prompt, they are given and never sampled again. came_from: their source, for song.json. Raises
+        what `create` does, and SongError if the folder already contains a song, or if the codes are not the model's or
+        do not fit the request.
         """
         asked = normalise_request(request)
         store = _store_for(folder)
         model, resolved = _prepared(store, asked, loaded)
-        for level, found in codes.items():
-            check_codes(found.codes, level, asked, resolved, model.definition)
+        for level, given in codes.items():
+            check_codes(given.codes, level, asked, resolved, model.definition)
         store.begin()
         with store.lock():
             check_free(store)
-            for level, found in codes.items():
-                write_given(store, level, found, resolved)
+            for level, given in codes.items():
+                write_given(store, level, given, resolved)
             return cls._save_new(store, Manifest.new(asked, resolved, model, came_from))
 
     @classmethod
     def open(cls, folder: str | Path) -> Song:
-        """Open a song folder; SongError where it is none, is damaged, or comes from a newer version."""
+        """Open a song folder; SongError if it is not one, is damaged, or was written by a newer version."""
         store = open_store(kept_path(folder))
         content = store.read(SONG) if store.root.is_dir() else None
         if content is None:
@@ -136,34 +136,34 @@ class Song:
 
     @property
     def request(self) -> Request:
-        """What was asked for."""
+        """The request."""
         return self.manifest.request
 
     @property
     def resolved(self) -> Resolved:
-        """What the model makes of it."""
+        """The request as the model reads it."""
         return self.manifest.resolved
 
     @cached_property
     def definition(self) -> ModelDefinition:
-        """The model's definition; a song keeps its model."""
+        """The definition of its model, which never changes."""
         return load_definition(self.request.model)
 
     @property
     def sr(self) -> int:
-        """Sample rate of the song's audio, samples a second."""
+        """Sample rate of the song's audio in samples per second."""
         return self.definition.vqvae.sr
 
     @property
     def state(self) -> SongState:
-        """What the song is now: while it is locked what was read already, else read afresh."""
+        """The state of the song: while it is locked the one that was read then, otherwise read anew."""
         return self._state or SongState(self, self.manifest)
 
     @contextmanager
     def locked(self) -> Iterator[SongState]:
-        """Lock the song and yield its state on disk; SongBusyError names who else works on it.
+        """Lock the song and yield its state on disk; SongBusyError names the process that works on it.
 
-        Until the lock is released, `state` and all that is read through the song come from one reading of each file.
+        Until the lock is released, everything that is read through the song comes from one reading of each file.
         """
         with self.store.lock():
             content = self.store.read(SONG)
@@ -177,32 +177,32 @@ class Song:
                 self._state = None
 
     def settle(self) -> SongState:
-        """Copy the version that song.json names to the song's own files: the end of an edit, which can be repeated."""
+        """Copy the version that song.json names to the song's own files: the repeatable last step of an edit."""
         for level in LEVELS:
             self.write_level(level, self.level(level))
         return self.keep(dataclasses.replace(self.manifest, settling=None))
 
-    def level(self, level: int) -> LevelCodes:
+    def level(self, level: int | str) -> LevelCodes:
         """Return a level's codes and how many of them were given."""
-        return self.state.level(level)
+        return self.state.level(level_number(level))
 
-    def codes(self, level: int) -> Codes:
-        """Return a level's codes, (items, tokens) int16, -1 where none is sampled yet."""
+    def codes(self, level: int | str) -> Codes:
+        """Return a level's codes, (items, tokens) int16, -1 where not yet sampled."""
         return self.level(level).codes
 
     def write_level(self, level: int, codes: LevelCodes) -> SongState:
         """Save a level's codes; returns the song's state after that."""
         self.store.write(codes_name(level), pack_codes(codes))
-        return self._wrote(self.state.with_level(level, codes))
+        return self._written(self.state.with_level(level, codes))
 
     def keep(self, manifest: Manifest) -> SongState:
         """Save song.json; returns the song's state after that."""
         self.store.write(SONG, manifest.to_json())
         self.manifest = manifest
-        return self._wrote(self.state.with_manifest(manifest))
+        return self._written(self.state.with_manifest(manifest))
 
     def items(self, level: int) -> tuple[int, ...]:
-        """Return the items that a level has: all at the top, below it those chosen for upsampling."""
+        """Return the items that a level is sampled for: all at the top, below it those chosen for upsampling."""
         return self.state.items(level)
 
     def status(self) -> tuple[LevelStatus, ...]:
@@ -211,9 +211,9 @@ class Song:
         totals = {level: len(state.items(level)) * self.resolved.plans[level].total for level in DOWNWARD}
         return tuple(LevelStatus(level, total - state.missing(level), total) for level, total in totals.items())
 
-    def audio(self, level: int = 0, item: int = 0, model: Model | None = None) -> Audio:
+    def audio(self, level: int | str = 0, item: int = 0, model: Model | None = None) -> Audio:
         """Return an item's audio decoded from a level's codes so far, (samples,) float32, not clipped."""
-        level, item = level_number(level), item_number(self.root, self.request.items, item)
+        level, item = level_number(level), item_number(self.shown_path, self.request.items, item)
         from jukebox_kit.engine import Model
 
         return level_audio(
@@ -221,23 +221,23 @@ class Song:
         )
 
     def check_model(self, model: Model) -> None:
-        """Raise SongError if a component's file is not the one that the song was made with."""
+        """Raise SongError if a component's file is not the one that the song was created with."""
         now = model.fingerprints()
-        changed = [part for part, mark in self.manifest.checkpoints.items() if now[part] != mark]
+        changed = [name for name, mark in self.manifest.checkpoints.items() if now[name] != mark]
         if changed:
             raise SongError(
-                f"{self.shown_path} was made with other {', '.join(changed)} weights than those on this machine; put "
-                f"those back, or start a new song."
+                f"{self.shown_path} was created with other {', '.join(changed)} weights than those on this machine; "
+                f"restore those, or create a new song."
             )
 
-    def _wrote(self, state: SongState) -> SongState:
+    def _written(self, state: SongState) -> SongState:
         if self._state is not None:
             self._state = state
         return state
 
     @classmethod
     def _save_new(cls, store: Store, manifest: Manifest) -> Song:
-        """Write song.json last: without it a folder is not a song yet, and an interrupted creation starts again."""
+        """Write song.json last: without it the folder is not a song, and an interrupted creation starts again."""
         song = cls(store, manifest)
         song.keep(manifest)
         store.publish()
@@ -249,23 +249,23 @@ class Song:
 
 
 def find_songs(folders: list[Path]) -> list[Path]:
-    """Return the song folders among folders and their children; SongError where a folder is not there."""
-    found: list[Path] = []
+    """Return the song folders among folders and their children; SongError if a folder does not exist."""
+    songs: list[Path] = []
     for folder in folders:
         if not folder.is_dir():
             raise SongError(f"there is no folder {shown_path(folder)}.")
         inside = [folder, *sorted(child for child in folder.iterdir() if child.is_dir())]
-        found += [child for child in inside if is_song(child)]
-    return found
+        songs += [child for child in inside if is_song(child)]
+    return songs
 
 
 def is_song(folder: Path) -> bool:
-    """Return whether a folder seems to hold a song; its files are not read."""
+    """Return whether a folder seems to be a song; its files are not read."""
     return (folder / SONG).exists() or (folder / SEGMENTS).is_dir()
 
 
 def _prepared(store: Store, asked: Request, loaded: Model | None) -> tuple[Model, Resolved]:
-    """Return the model and what it makes of a request; raises what `Song.create` does before anything is written."""
+    """Return the model, and the request as it reads it; raises what `Song.create` does before anything is written."""
     from jukebox_kit.engine import Model
 
     check_free(store)

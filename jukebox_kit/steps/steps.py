@@ -111,7 +111,7 @@ def upsample(
     item are sampled at once, one number or one each for levels 0 and 1; by default as in the song's request. Raises
     SongError if a level was started with another number.
     """
-    chosen = None if items is None else tuple(sorted(chosen_items(song.root, song.request.items, items)))
+    chosen = None if items is None else tuple(sorted(chosen_items(song.shown_path, song.request.items, items)))
     last = level_number(until, "until")
     loaded = model or _model_for(song, run)
     with song.locked() as state:
