@@ -22,6 +22,14 @@ REASONS = {
 }
 
 
+def user_path(path: str | Path) -> Path:
+    """Return a path as the user means it: a leading ~ or ~name is a home folder, if there is such a user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a path to write to, in the same folder, that takes the place of `path` when the block ends without error.
@@ -102,4 +110,16 @@ def _sync(path: Path) -> None:
 def explain(path: Path, error: OSError, done: str) -> str:
     """Return one sentence about a file that could not be read or written, and what to do."""
     reason = REASONS.get(error.errno or 0, error.strerror or str(error))
-    return f"{path} could not be {done}: {reason}."
+    return f"{shown_path(path)} could not be {done}: {reason}."
+
+
+def kept_path(path: str | Path) -> Path:
+    """Return a path to keep: absolute, so that it survives a change of the current folder; links are not resolved."""
+    return user_path(path).absolute()
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as messages show it and a user may type it: relative to the current folder if it is inside."""
+    with suppress(OSError, ValueError):  # the current folder may be deleted; most paths are elsewhere
+        return str(path.relative_to(Path.cwd()))
+    return str(path)

@@ -147,7 +147,7 @@ def tree(folder: Folder, as_json: AsJson = False) -> None:
     from jukebox_kit.song import Song, tree_text
     from jukebox_kit.song import tree as versions_of
 
-    nodes = versions_of(Song.open(folder))
+    nodes = versions_of(Song.open(folder).state)
     if as_json:
         typer.echo(json.dumps([asdict(node) for node in nodes], indent=1))
         return
@@ -163,9 +163,8 @@ def page(
     from jukebox_kit.song.page import write_page
 
     for folder in find_songs(folders):
-        song = Song.open(folder)
-        with song.locked():
-            write_page(song)
+        with Song.open(folder).locked() as state:
+            write_page(state)
         typer.echo(folder / PAGE)
 
 

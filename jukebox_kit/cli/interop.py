@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from jukebox_kit._files import shown_path
 from jukebox_kit.cli.options import Folder, level_of, lyrics_of, whole_numbers
 from jukebox_kit.errors import RequestError
 
@@ -46,7 +47,7 @@ def import_(
             typer.echo(f"jukebox-kit: {outcome.failed}", err=True)
         else:
             levels = "  ".join(f"level_{s.level} {s.done}/{s.total}" for s in outcome.song.status())
-            typer.echo(f"{outcome.song.root}  {levels}")
+            typer.echo(f"{outcome.song.shown_path}  {levels}")
     if failed:
         raise typer.Exit(1)
 
@@ -112,7 +113,7 @@ def _export_audio(folder: Path, target: Path | None, options: dict[str, Any]) ->
     for note in done.notes:
         typer.echo(f"note: {note}", err=True)
     for path in done.paths:
-        typer.echo(path)
+        typer.echo(shown_path(path))
 
 
 def _export_layout(folder: Path, target: Path | None, layout: str) -> None:
@@ -126,4 +127,4 @@ def _export_layout(folder: Path, target: Path | None, layout: str) -> None:
     for note in export_2020(Song.open(folder), target):
         typer.echo(f"note: {note}", err=True)
     for path in sorted(target.glob("level_*/*")):
-        typer.echo(path)
+        typer.echo(shown_path(path))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from jukebox_kit._files import shown_path
 from jukebox_kit.errors import RequestError
 
 if TYPE_CHECKING:  # slow to import, and many commands don't need it
@@ -118,11 +119,11 @@ def work(song: Song, last: int, do: Callable[[RunSettings], object], run: RunSet
         with Bars() as bars:
             do(replace(run, progress=bars.show))
     except KeyboardInterrupt:
-        stopped(f"jukebox-kit resume {song.root}")
+        stopped(f"jukebox-kit resume {song.shown_path}")
     for item in song.items(last):
-        typer.echo(song.root / audio_name(last, item))
-    typer.echo(song.root / SPECTROGRAM)
-    typer.echo(song.root / PAGE)
+        typer.echo(shown_path(song.root / audio_name(last, item)))
+    typer.echo(shown_path(song.root / SPECTROGRAM))
+    typer.echo(shown_path(song.root / PAGE))
 
 
 def stopped(command: str) -> None:
@@ -134,8 +135,8 @@ def stopped(command: str) -> None:
 def report(song: Song, command: str, *options: str) -> None:
     """Print the last change to a song, its progress, and the command to run next."""
     levels = "  ".join(f"level_{s.level} {s.done / s.total:4.0%}" for s in song.status())
-    typer.echo(f"{song.root}: {song.manifest.history[-1].sentence}; {levels}")
-    typer.echo(f"continue with: {' '.join(('jukebox-kit', command, str(song.root), *options))}")
+    typer.echo(f"{song.shown_path}: {song.manifest.history[-1].sentence}; {levels}")
+    typer.echo(f"continue with: {' '.join(('jukebox-kit', command, song.shown_path, *options))}")
 
 
 def level_of(name: str, option: str = "until") -> int:

@@ -25,6 +25,7 @@ from jukebox_kit.model.weights import (
     linears,
     load_definition,
     matched,
+    model_source,
     read_shapes,
     read_state,
     read_tables,
@@ -65,7 +66,7 @@ class Model:
         where = Placement.of(device, weights, engine)
         if engine == "jukebox":
             package()
-        return cls(str(model), load_definition(model), where)
+        return cls(model_source(model), load_definition(model), where)
 
     @cached_property
     def vqvae(self) -> VQVAE:

@@ -15,7 +15,7 @@ from jukebox_kit.song.page import PageItem, Sound, page_of, render
 
 def embedded_page(song: Song) -> str:
     """Return the song's page as HTML that needs no other file."""
-    page = page_of(song)
+    page = page_of(song.state)
     return render(replace(page, items=tuple(_embedded(item, song.root) for item in page.items)))
 
 

@@ -11,7 +11,7 @@ from .audio import read_recording as read_recording
 from .audio import save_audio as save_audio
 from .audio import wav_bytes as wav_bytes
 from .audio_files import tokens_heard as tokens_heard
-from .chunks import Layout as Layout
+from .chunks import ChunkLayout as ChunkLayout
 from .chunks import chunks_at as chunks_at
 from .chunks import lay_chunks as lay_chunks
 from .chunks import layout_of as layout_of
@@ -30,6 +30,7 @@ from .edits import trim as trim
 from .edits import undo as undo
 from .edits import vary as vary
 from .edits import visit as visit
+from .edits import with_chunks as with_chunks
 from .export import FORMATS as FORMATS
 from .export import best_audio as best_audio
 from .export import export_audio as export_audio
@@ -51,9 +52,9 @@ from .presets import Preset as Preset
 from .presets import find_presets as find_presets
 from .presets import load_preset as load_preset
 from .presets import save_preset as save_preset
-from .render import add_words as add_words
+from .render import add_alignments as add_alignments
 from .render import finish_sounds as finish_sounds
-from .render import sounds_stand as sounds_stand
+from .render import sounds_complete as sounds_complete
 from .render import write_sounds as write_sounds
 from .reproduce import asked_fields as asked_fields
 from .request import FIELD_TYPES as FIELD_TYPES

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jukebox_kit._files import shown_path
 from jukebox_kit.errors import AudioError, SongError
 from jukebox_kit.model.weights import ModelDefinition
 from jukebox_kit.song.audio import Audio, read_recording
@@ -20,18 +21,18 @@ if TYPE_CHECKING:
 
 def check_free(store: Store) -> None:
     """Raise SongError if a folder cannot hold a new song; files of an interrupted creation do not matter."""
-    root = store.root
+    root, place = store.root, shown_path(store.root)
     if store.read(SONG) is not None:
-        raise SongError(f"{root} holds a song already; choose another folder.")
+        raise SongError(f"{place} holds a song already; choose another folder.")
     names = [path.name for path in root.iterdir()] if root.is_dir() else []
     if not all(name in OWN_NAMES or name.startswith(OWN_PREFIXES) for name in names):
-        raise SongError(f"{root} contains files that do not belong to a song; choose another folder.")
+        raise SongError(f"{place} contains files that do not belong to a song; choose another folder.")
     for level in range(3):
         name = codes_name(level)
         content = store.read(name)
-        codes = None if content is None else unpack_codes(content, f"{root}/{name}")
+        codes = None if content is None else unpack_codes(content, f"{place}/{name}")
         if codes is not None and codes.sampled:
-            raise SongError(f"{root} holds codes but no song.json; put that file back, or choose another folder.")
+            raise SongError(f"{place} holds codes but no song.json; put that file back, or choose another folder.")
 
 
 def check_same(root: Path, holds: Request, asked: Request) -> None:
@@ -39,10 +40,10 @@ def check_same(root: Path, holds: Request, asked: Request) -> None:
     before, now = dataclasses.asdict(holds), dataclasses.asdict(asked)
     changed = [name for name in before if before[name] != now[name]]
     if changed:
-        name = changed[0]
+        name, place = changed[0], shown_path(root)
         raise SongError(
-            f"{root} holds a song with {name} {before[name]!r}, not {now[name]!r}; choose another folder, or continue "
-            f"that song with: jukebox-kit resume {root}"
+            f"{place} holds a song with {name} {before[name]!r}, not {now[name]!r}; choose another folder, or continue "
+            f"that song with: jukebox-kit resume {place}"
         )
 
 

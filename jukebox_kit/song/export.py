@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyloudnorm
 
+from jukebox_kit._files import shown_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.model import LEVELS
@@ -45,7 +46,7 @@ def best_audio(song: Song, item: int, model: Model | None = None) -> Audio:
     Level 0 as far as it is sampled, then level 1, then level 2; where one ends it is cross-faded into the next over
     50 ms at equal power. Empty if nothing is sampled. It reads the codes, so it is correct while a level grows.
     """
-    item = item_number(song.root, song.request.items, item)
+    item = item_number(song.shown_path, song.request.items, item)
     loaded = model or Model.load(song.request.model)
     best = np.zeros(0, np.float32)
     for level in LEVELS:
@@ -134,12 +135,12 @@ def _chosen(song: Song, items: int | Iterable[int] | None, level: int | None) ->
     """Return the items to write; SongError if one does not exist or has nothing sampled."""
     levels = LEVELS if level is None else (level,)
     sampled = tuple(i for i in range(song.request.items) if any(song.level(one).made[i] for one in levels))
-    chosen = sampled if items is None else chosen_items(song.root, song.request.items, items)
+    chosen = sampled if items is None else chosen_items(song.shown_path, song.request.items, items)
     lacking = [item for item in chosen if item not in sampled]
     if lacking or not chosen:
-        what = f"item {lacking[0]} of {song.root}" if lacking else f"{song.root}"
+        what = f"item {lacking[0]} of {song.shown_path}" if lacking else song.shown_path
         where = "" if level is None else f" at level {level}"
-        raise SongError(f"{what} has nothing made{where} yet; make it with: jukebox-kit resume {song.root}")
+        raise SongError(f"{what} has nothing made{where} yet; make it with: jukebox-kit resume {song.shown_path}")
     return chosen
 
 
@@ -152,7 +153,8 @@ def _writer(song: Song, target: str | Path | None) -> Callable[[str, bytes], Pat
     if place.is_relative_to(own / EXPORTS):
         store, inside = song.store, f"{place.relative_to(own).as_posix()}/"
     elif place.is_relative_to(own):
-        raise SongError(f"{asked} is the song's own; choose another folder, or {song.root / EXPORTS}, the usual one.")
+        usual = shown_path(song.root / EXPORTS)
+        raise SongError(f"{asked} is the song's own; choose another folder, or {usual}, the usual one.")
     else:
         store, inside = LocalStore(asked), ""
         store.begin()

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, get_type_hints
 
+from jukebox_kit._files import kept_path
 from jukebox_kit.engine import LevelPlan, SamplingParams, plan_level
 from jukebox_kit.errors import LabelError, RequestError
 from jukebox_kit.model import Found, Labels, Tables, VQVAEConfig, check_total, dropped_characters, lyric_tokens
-from jukebox_kit.model.weights import ModelDefinition, load_definition
+from jukebox_kit.model.weights import ModelDefinition, load_definition, model_source
 from jukebox_kit.song.arguments import checked
 from jukebox_kit.song.chunks import chunks_note
 
@@ -168,10 +169,10 @@ def normalise_request(fields: Mapping[str, Any], definition: ModelDefinition | N
         typed["temperature"] = (*definition.sampling.temperature[:2], temperature)
     if isinstance(chunks, int):
         typed["chunks"] = (chunks, chunks)
-    if Path(typed.get("model", "")).suffix in (".yaml", ".yml"):
-        typed["model"] = str(Path(typed["model"]).absolute())
+    if "model" in typed:
+        typed["model"] = model_source(typed["model"])
     if typed.get("prompt") is not None:
-        typed["prompt"] = str(Path(typed["prompt"]).absolute())
+        typed["prompt"] = str(kept_path(typed["prompt"]))
     return Request(**typed)
 
 

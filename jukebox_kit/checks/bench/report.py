@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from jukebox_kit.steps import SongEstimate, words
+from jukebox_kit.steps import SongEstimate
 
 GB, MIB = 1e9, 2**20
 
@@ -145,7 +145,7 @@ def as_text(found: SongEstimate) -> str:
     parts = ", ".join(f"{part} {size / MIB:,.0f} MiB" for part, size in found.weights_bytes.items())
     decoding = [] if found.vqvae_seconds is None else [f"decoding: {found.vqvae_seconds:.1f} s"]
     memory = f"weights: {parts}; free: {found.plan.free / MIB:,.0f} MiB"
-    return "\n".join([*(table(heads, rows) if rows else []), *decoding, memory, words(found)])
+    return "\n".join([*(table(heads, rows) if rows else []), *decoding, memory, found.summary])
 
 
 def as_json(found: SongEstimate) -> dict[str, Any]:

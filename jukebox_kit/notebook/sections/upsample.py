@@ -11,8 +11,8 @@ from jukebox_kit.notebook.embed import embedded_page, page_frame
 from jukebox_kit.notebook.markup import styled_text
 from jukebox_kit.notebook.session import Session
 from jukebox_kit.notebook.widgets import button, check_box, heading, short_field
-from jukebox_kit.song import FORMATS, PAGE, Song, add_words, export_audio, parsed
-from jukebox_kit.song.lyrics import can_align, read_alignment
+from jukebox_kit.song import FORMATS, PAGE, Song, add_alignments, export_audio, parsed
+from jukebox_kit.song.lyrics import aligned_items, can_align
 from jukebox_kit.steps import level_2, upsample
 
 
@@ -101,13 +101,14 @@ class Finishing:
         song = self.session.song
         if song is None:
             return
-        missing = can_align(song) and any(read_alignment(song, item) is None for item in song.items(TOP))
+        state = song.state
+        missing = can_align(state) and not aligned_items(state).issuperset(state.items(TOP))
         if not missing or self.session.worker.state.busy:
             self._embed(song)
             return
 
         def piece() -> str:
-            add_words(song, self.session.loaded(song.request.model))
+            add_alignments(song, self.session.loaded(song.request.model))
             self._embed(song)
             return "Lyrics aligned."
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from jukebox_kit._files import kept_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError, RequestError, SongError
 from jukebox_kit.model import LEVELS
@@ -126,7 +127,8 @@ def _again(old: OldSong, folder: Path, came_from: dict[str, Any]) -> ImportResul
     """Leave a song that was imported before as it is; SongError where another one is in its place."""
     song = Song.open(folder)
     before = song.manifest.came_from
-    if any(before.get(name) != came_from[name] for name in ("kind", "path", "items")):
+    same_path = kept_path(before.get("path", "")) == kept_path(came_from["path"])
+    if not same_path or any(before.get(name) != came_from[name] for name in ("kind", "items")):
         raise SongError(f"{folder} already contains another song; choose another folder for {old.path}.")
     return ImportResult(old.path, song, notes=(f"{folder} was imported before and is unchanged.",))
 
