@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from jukebox_kit.cli import bench, checks, edits, interop, jobs, models, songs
+from jukebox_kit.cli import bench, checks, edits, interop, jobs, models, signals, songs
 from jukebox_kit.cli.options import Command
 from jukebox_kit.errors import JukeboxKitError
 
@@ -25,12 +24,12 @@ class Group(TyperGroup):
         return [name_of(command) for commands in GROUPS.values() for command in commands]
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; exits with 130 when interrupted."""
+        """Run a command; when it is interrupted, also while it asks a question, it exits as the signal says."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            typer.echo("jukebox-kit: interrupted.", err=True)
-            raise typer.Exit(130) from None
+        except (KeyboardInterrupt, typer.Abort):
+            typer.echo(signals.INTERRUPTED, err=True)
+            raise typer.Exit(signals.exit_code()) from None
 
 
 app = typer.Typer(
@@ -92,12 +91,12 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line.
+    """Run a command.
 
-    Exit codes: 0 success, 1 failure with one sentence, 2 wrong usage, 130 interrupted with everything saved.
+    Exit codes: 0 success, 1 failure with one sentence, 2 wrong usage, 130 stopped with everything saved; 128 + its
+    number for a signal at any other time.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except JukeboxKitError as error:
@@ -109,7 +108,3 @@ def sentence_of(error: JukeboxKitError) -> str:
     """Return an error's message; a field that it begins with is written as the option: `--top-k must be …`."""
     sentence, option = str(error), (error.field or "").replace("_", "-")
     return f"--{sentence}" if option and sentence.startswith(f"{option} ") else sentence
-
-
-def _terminated(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt  # SIGTERM is handled as Ctrl-C is: everything is saved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from jukebox_kit.cli.signals import STOPPED
 from jukebox_kit.errors import RequestError
 
 if TYPE_CHECKING:  # slow to import, and many commands don't need it
@@ -117,24 +119,29 @@ def work(song: Song, last: int, do: Callable[[RunSettings], object], run: RunSet
         with Bars() as bars:
             do(replace(run, progress=bars.show))
     except KeyboardInterrupt:
-        stopped(f"jukebox-kit resume {song.root}")
+        stopped("resume", song.root)
     for item in song.items(last):
         typer.echo(song.root / audio_name(last, item))
     typer.echo(song.root / SPECTROGRAM)
     typer.echo(song.root / PAGE)
 
 
-def stopped(command: str) -> None:
-    """Report that the user interrupted the work, and the command that resumes it; exits with 130."""
-    typer.echo(f"jukebox-kit: stopped. Everything is saved; resume with: {command}", err=True)
-    raise typer.Exit(130) from None
+def stopped(*command: object) -> None:
+    """Report that the user stopped the work, and the command that resumes it; exits with 130."""
+    typer.echo(f"jukebox-kit: stopped. Everything is saved; resume with: {command_line(*command)}", err=True)
+    raise typer.Exit(STOPPED) from None
+
+
+def command_line(*words: object) -> str:
+    """Return a command of this program to paste into a shell."""
+    return shlex.join(["jukebox-kit", *map(str, words)])
 
 
 def report(song: Song, command: str, *options: str) -> None:
     """Print the last change to a song, its progress, and the command to run next."""
     levels = "  ".join(f"level_{s.level} {s.done / s.total:4.0%}" for s in song.status())
     typer.echo(f"{song.root}: {song.manifest.history[-1].sentence}; {levels}")
-    typer.echo(f"continue with: {' '.join(('jukebox-kit', command, str(song.root), *options))}")
+    typer.echo(f"continue with: {command_line(command, song.root, *options)}")
 
 
 def level_of(name: str, option: str = "until") -> int:
