@@ -9,9 +9,10 @@ from jukebox_kit.cli import signals, streams
 
 def main() -> None:
     """Run the command line. What it is started with, such as closed streams or Ctrl-C, never ends in a traceback."""
+    streams.use_utf8()
     signals.handle_signals()
     output = streams.open_streams()
-    code: object = 0
+    code: int | str | None = 0
     try:
         from jukebox_kit.cli.app import main as run
 

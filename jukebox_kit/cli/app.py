@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
@@ -16,6 +17,16 @@ from jukebox_kit.cli.options import Command
 from jukebox_kit.errors import JukeboxKitError
 
 
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Exit with one line when interrupted, also where a question is asked."""
+    try:
+        yield
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo(signals.INTERRUPTED, err=True)
+        raise typer.Exit(signals.exit_code()) from None
+
+
 class Group(TyperGroup):
     """The commands; Ctrl-C outside of work that handles it itself ends with one line."""
 
@@ -23,13 +34,15 @@ class Group(TyperGroup):
         """Return the names of the commands in the order of GROUPS."""
         return [name_of(command) for commands in GROUPS.values() for command in commands]
 
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse a command's arguments."""
+        with _one_line():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; when it is interrupted, also while it asks a question, it exits as the signal says."""
-        try:
+        """Run a command."""
+        with _one_line():
             return super().invoke(ctx)
-        except (KeyboardInterrupt, typer.Abort):
-            typer.echo(signals.INTERRUPTED, err=True)
-            raise typer.Exit(signals.exit_code()) from None
 
 
 app = typer.Typer(

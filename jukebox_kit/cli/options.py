@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from jukebox_kit._files import printable
 from jukebox_kit.cli.signals import STOPPED
 from jukebox_kit.errors import RequestError
 
@@ -54,9 +55,11 @@ Precision = Annotated[
 
 OLDER_NAMES = {"--weights": "--precision", "--batch": "--batch-size", "--pieces": "--chunks"}
 
+FILES = ("model",)  # text that may also name a file, whose name may be any bytes
+
 
 class Command(TyperCommand):
-    """A command that also takes the older names of its options, without listing them."""
+    """A command that also takes the older names of its options, without listing them, and takes only text as text."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments with older names replaced, unless the command has an option of that name."""
@@ -66,7 +69,11 @@ class Command(TyperCommand):
         for place, argument in enumerate(args[:end]):
             name, equals, value = argument.partition("=")
             args[place] = newer.get(name, name) + equals + value
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        for name, value in ctx.params.items():
+            if isinstance(value, str) and name not in FILES and printable(value) != value:
+                raise RequestError(f"{name.replace('_', '-')} must be in UTF-8, not {value!r}.", field=name)
+        return rest
 
 
 def takes_run_settings(command: Callable[..., None]) -> Callable[..., None]:

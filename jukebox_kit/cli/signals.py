@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -16,6 +15,8 @@ STOPPED = 130  # the exit code of work that was stopped with everything saved, w
 INTERRUPTED = "jukebox-kit: interrupted."
 
 CLI = Path(__file__).parent
+
+FUNCTION = 1  # inspect.CO_OPTIMIZED, which the code of modules and classes lacks
 
 _received: list[int] = []
 
@@ -60,9 +61,10 @@ def _is_importing(frame: FrameType | None) -> bool:
     """
     importing = False
     while frame is not None:
-        file, name = frame.f_code.co_filename, frame.f_code.co_name
-        importing = importing or file.startswith("<frozen importlib")
-        if Path(file).is_relative_to(CLI.parent) and name != "<module>":
-            return importing and (Path(file).is_relative_to(CLI) or Path(file) == CLI.parent / "__main__.py")
+        code, file = frame.f_code, Path(frame.f_code.co_filename)
+        if code.co_filename.startswith("<frozen importlib"):
+            importing = True
+        elif code.co_flags & FUNCTION and file.is_relative_to(CLI.parent):
+            importing = importing and (file.parent == CLI or file.name == "__main__.py")  # otherwise a room is at work
         frame = frame.f_back
-    return False
+    return importing

@@ -54,6 +54,16 @@ class Sink(io.RawIOBase):
         return f"{self.name[1:-1]} could not be written ({reason}), but everything that was done is saved."
 
 
+def use_utf8() -> None:
+    """Start the program again in Python's UTF-8 mode if names of files can only be ASCII here, as with LC_ALL=C.
+
+    Folders, albums and lyrics may be in any language, and are stored in UTF-8.
+    """
+    if codecs.lookup(sys.getfilesystemencoding()).name == "ascii" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, sys.orig_argv)
+
+
 def open_streams() -> Sink:
     """Replace the standard streams by ones that cannot fail; returns the one that standard output is written to.
 

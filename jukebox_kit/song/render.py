@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import soundfile
@@ -93,5 +94,5 @@ def _write_spectrogram(song: Song, item: int) -> None:
 
 
 def _read(song: Song, level: int, item: int) -> Audio:
-    audio: Audio = soundfile.read(song.root / audio_name(level, item), dtype="float32")[0]
+    audio: Audio = soundfile.read(os.fsencode(song.root / audio_name(level, item)), dtype="float32")[0]
     return audio

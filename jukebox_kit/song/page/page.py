@@ -84,7 +84,7 @@ class Page:
 
 def write_page(song: Song) -> None:
     """Write the song's page, unless the file already has this content."""
-    content = render(page_of(song)).encode()
+    content = render(page_of(song)).encode("utf-8", "replace")  # a folder's name may be any bytes
     if song.store.read(PAGE) != content:
         song.store.write(PAGE, content)
 

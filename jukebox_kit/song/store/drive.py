@@ -208,7 +208,7 @@ class DriveStore:
 def journal_folder(root: Path) -> Path:
     """Return this machine's journal folder for the song at `root`."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    key = hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:16]
+    key = hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:16]
     return Path(state) / "jukebox_kit" / "journals" / f"{root.name}-{key}"
 
 
