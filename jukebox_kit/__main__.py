@@ -19,8 +19,8 @@ def main() -> None:
         run()
     except SystemExit as end:
         code = end.code
-    except BaseException:
-        if not signals.interrupted():
+    except BaseException as error:
+        if not (signals.interrupted() or isinstance(error, KeyboardInterrupt)):
             raise
         signals.restore_signals()
         sys.stderr.write(f"{signals.INTERRUPTED}\n")

@@ -94,7 +94,8 @@ class RunSettings:
     stop: called at every token; once it returns True, everything is saved and StoppedError is raised.
 
     Where a function is also passed a loaded model, the model's own device, precision and engine are used.
-    RequestError for a number that makes no sense; device, precision and engine are checked when a model is loaded.
+    RequestError for a number that makes no sense and for a device that is not supported; precision, engine and whether
+    this machine has the device are checked when a model is loaded.
     """
 
     device: str | None = None
@@ -113,6 +114,10 @@ class RunSettings:
                 raise RequestError(f"{name.replace('_', '-')} must be 0 or more seconds, not {seconds:g}.", field=name)
         if self.batch_size < 1:
             raise RequestError(f"batch-size must be at least 1, not {self.batch_size}.", field="batch_size")
+        if self.device is not None:
+            from jukebox_kit.engine import supported_device  # imports torch
+
+            supported_device(self.device)
 
 
 def check_stop(song: Song, run: RunSettings) -> None:
