@@ -99,16 +99,28 @@ def usable_device(name: str | torch.device | None) -> torch.device:
 
     RequestError for anything but a CPU or an NVIDIA GPU that torch can use.
     """
-    device: torch.device | None = None
-    with suppress(RuntimeError):  # torch does not know the name
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise RequestError(f"the device {name} is not supported; choose cpu, cuda or cuda:N, or omit it.")
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = supported_device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise RequestError("there is no GPU that torch can use; omit the device or choose cpu.")
+        raise RequestError("there is no GPU that torch can use; omit the device or choose cpu.", field="device")
     if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
         known = ", ".join(f"cuda:{number}" for number in range(torch.cuda.device_count()))
-        raise RequestError(f"there is no GPU {device}; this machine has {known}.")
+        raise RequestError(f"there is no GPU {device}; this machine has {known}.", field="device")
+    return device
+
+
+def supported_device(name: str | torch.device) -> torch.device:
+    """Return the named device, which this machine need not have; RequestError unless it is a CPU or an NVIDIA GPU."""
+    device: torch.device | None = None
+    if isinstance(name, str | torch.device):  # torch takes numbers and more
+        with suppress(RuntimeError):  # torch does not know the name
+            device = torch.device(name)
+    if device is None or device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
+        raise RequestError(
+            f"the device {str(name) or repr(name)} is not supported; choose cpu, cuda or cuda:N, or omit it.",
+            field="device",
+        )
     return device
 
 

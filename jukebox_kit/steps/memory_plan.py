@@ -19,6 +19,7 @@ from jukebox_kit.engine import (
     free_memory,
     level_bytes,
     plan_level,
+    supported_device,
     weights_bytes,
 )
 from jukebox_kit.errors import RequestError
@@ -93,10 +94,10 @@ def plan_memory(
     free: bytes, by default what `free_memory` says, which must be before anything of the model is loaded. weights: by
     default the first of the device's kinds that fits: on a GPU float16, then int8; on the CPU float32, float16, int8.
     batch: maximum batch size, by default as many as fit of 16. chunks: as in `Request`; each counts as an item.
-    Raises RequestError for a length or number that cannot be.
+    Raises RequestError for a length or number that cannot be, and for a device that is not supported.
     """
     items, batch = checked("items", items, int), checked("batch", batch, int | None)
-    samples = song_samples(definition, checked("seconds", seconds, float))
+    samples, device = song_samples(definition, checked("seconds", seconds, float)), supported_device(device)
     if items < 1 or (batch is not None and batch < 1):
         raise RequestError(f"items and batch must be at least 1, not {items if items < 1 else batch}.")
     there = free_memory(device) if free is None else free
