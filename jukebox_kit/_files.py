@@ -107,7 +107,24 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def printable(text: str) -> str:
+    """Return text that may contain a file's name, with a ? for each byte of it that is not UTF-8."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def explain(path: Path, error: OSError, done: str) -> str:
     """Return one sentence about a file that could not be read or written, and what to do."""
     reason = REASONS.get(error.errno or 0, error.strerror or str(error))
-    return f"{path} could not be {done}: {reason}."
+    return f"{shown_path(path)} could not be {done}: {reason}."
+
+
+def kept_path(path: str | Path) -> Path:
+    """Return a path to keep: absolute, so that it survives a change of the current folder; links are not resolved."""
+    return user_path(path).absolute()
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as messages show it and a user may type it: relative to the current folder if it is inside."""
+    with suppress(OSError, ValueError):  # the current folder may be deleted; most paths are elsewhere
+        return str(path.relative_to(Path.cwd()))
+    return str(path)

@@ -29,7 +29,7 @@ from jukebox_kit.song.lyrics.alignment import (
     align,
     ensure_alignments,
     follow,
-    read_alignment,
+    read_alignments,
     write_alignments,
 )
 from jukebox_kit.song.lyrics.timing import Line, line_spans
@@ -56,6 +56,10 @@ def song_of(folder: Path, model: Model, tokens: int, made: tuple[int, ...] = (),
     return song
 
 
+def saved_alignment(song: Song, item: int) -> Alignment | None:
+    return dict(read_alignments(song.state)).get(item)
+
+
 def whole_window(song: Song, prior: Prior, start: int, codes: Tensor) -> np.ndarray[Any, Any]:
     """Return a window's alignment, as the prior gives it: codes (L,) → (L, lyric columns)."""
     given = prior.condition(label_rows([song.resolved.labels[2]], prior.config, prior.hop, start, codes.device))
@@ -69,7 +73,7 @@ def means(rows: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("tokens", [1, 11, 12, 30, 48, 55])
 def test_one_window_is_what_the_prior_says(tmp_path: Path, loaded: Model, tokens: int) -> None:
     song = song_of(tmp_path / "song", loaded, tokens)
-    found = align(song, 0, loaded.top)
+    found = align(song.state, 0, loaded.top)
     codes = torch.from_numpy(song.codes(2)[0].astype(np.int64))
     wanted = means(whole_window(song, loaded.top, 0, codes[:48]), SIZE)
     assert found.text == "la la la"
@@ -83,7 +87,7 @@ def test_windows_are_stitched_where_the_later_one_has_context(tmp_path: Path, lo
     """Lyrics of 30 characters in windows of 8, 200 tokens in windows of 56: each frame against its own window."""
     lyrics = "abcdefghijklmnopqrstuvwxyz0123"
     song = song_of(tmp_path / "song", loaded, 200, lyrics=lyrics)
-    found = align(song, 0, loaded.top)
+    found = align(song.state, 0, loaded.top)
     codes = torch.from_numpy(song.codes(2)[0].astype(np.int64))
     total = song.resolved.labels[2].total
     for frame in range(17):
@@ -116,7 +120,7 @@ def test_peaks_come_out_at_the_characters_that_they_stand_for(
 
     pointing_from = [0]
     monkeypatch.setattr(Prior, "alignment", pointing)
-    found = align(song, 0, loaded.top)
+    found = align(song.state, 0, loaded.top)
     assert set(np.unique(found.weights)) == {0.0, 1.0}
     peaks = found.weights.argmax(1)
     assert (np.diff(peaks) >= 0).all()
@@ -128,31 +132,31 @@ def test_peaks_come_out_at_the_characters_that_they_stand_for(
 
 def test_only_what_is_made_is_aligned_and_items_apart(tmp_path: Path, loaded: Model) -> None:
     song = song_of(tmp_path / "song", loaded, 150, made=(150, 70, 0))
-    assert [len(align(song, item, loaded.top).weights) for item in range(3)] == [13, 6, 0]
+    assert [len(align(song.state, item, loaded.top).weights) for item in range(3)] == [13, 6, 0]
     alone = song_of(tmp_path / "alone", loaded, 150, made=(150, 70, 0), total_seconds=4)
-    assert np.array_equal(align(alone, 1, loaded.top).weights, align(song, 1, loaded.top).weights)
-    assert follow(align(song, 2, loaded.top)) == ()
+    assert np.array_equal(align(alone.state, 1, loaded.top).weights, align(song.state, 1, loaded.top).weights)
+    assert follow(align(song.state, 2, loaded.top)) == ()
     with pytest.raises(SongError, match="items 0 to 2"):
-        align(song, 3, loaded.top)
+        align(song.state, 3, loaded.top)
 
 
 def test_what_cannot_be_aligned_is_said(tmp_path: Path, loaded: Model) -> None:
     wordless = song_of(tmp_path / "song", loaded, 30, lyrics="")
-    assert not al.can_align(wordless)
+    assert not al.can_align(wordless.state)
     with pytest.raises(SongError, match="no lyrics"):
-        align(wordless, 0, loaded.top)
+        align(wordless.state, 0, loaded.top)
     ensure_alignments(wordless, loaded)
-    assert read_alignment(wordless, 0) is None
+    assert saved_alignment(wordless, 0) is None
     song = song_of(tmp_path / "sung", loaded, 30)
     with pytest.raises(ConfigurationError, match="alignment_layer"):
-        align(song, 0, loaded.prior(1))
+        align(song.state, 0, loaded.prior(1))
 
 
 def test_level_2_ends_with_its_alignment_and_no_other_step_makes_one(tmp_path: Path, tiny: Path, loaded: Model) -> None:
     song = Song.create(tmp_path / "song", loaded, model=tiny, seconds=1.2, items=2, **REQUEST)
     jk.level_2(song, loaded)
     for item in range(2):
-        kept, made = read_alignment(Song.open(song.root), item), align(song, item, loaded.top)
+        kept, made = saved_alignment(Song.open(song.root), item), align(song.state, item, loaded.top)
         assert kept is not None
         assert (kept.text, kept.frame_seconds) == (made.text, made.frame_seconds)
         assert np.array_equal(kept.weights, made.weights.astype(np.float16))
@@ -166,29 +170,29 @@ def test_level_2_ends_with_its_alignment_and_no_other_step_makes_one(tmp_path: P
 def test_a_stale_or_damaged_alignment_is_never_used(tmp_path: Path, loaded: Model) -> None:
     song = song_of(tmp_path / "song", loaded, 150, made=(150, 150))
     ensure_alignments(song, loaded)
-    first = read_alignment(song, 1)
+    first = saved_alignment(song, 1)
     assert first is not None
     kept = (song.root / ALIGNMENT).read_bytes()
     codes = song.codes(2).copy()
     codes[1, 100] ^= 1
     song.write_level(2, LevelCodes(codes, (0, 0)))
-    assert read_alignment(song, 0) is not None
-    assert read_alignment(song, 1) is None
+    assert saved_alignment(song, 0) is not None
+    assert saved_alignment(song, 1) is None
     with song.locked():
-        write_alignments(song, loaded.top)
-    again = read_alignment(song, 1)
+        write_alignments(song.state, loaded.top)
+    again = saved_alignment(song, 1)
     assert again is not None
     assert not np.array_equal(again.weights, first.weights)
     extend(song, 0.2, loaded, lyrics="so so so")
-    assert read_alignment(song, 0) is None
+    assert saved_alignment(song, 0) is None
     undo(song)
-    assert read_alignment(song, 0) is not None
+    assert saved_alignment(song, 0) is not None
     now = (song.root / ALIGNMENT).read_bytes()
     for damaged in (kept, now[:-7], now[:5], b"", now[:-9] + bytes([now[-9] ^ 64]) + now[-8:]):
         (song.root / ALIGNMENT).write_bytes(damaged)
-        assert read_alignment(song, 1) is None
+        assert saved_alignment(song, 1) is None
     ensure_alignments(song, loaded)
-    assert read_alignment(song, 1) is not None
+    assert saved_alignment(song, 1) is not None
 
 
 def test_it_is_no_part_of_what_a_mount_must_keep(
@@ -199,9 +203,9 @@ def test_it_is_no_part_of_what_a_mount_must_keep(
     monkeypatch.setenv("JUKEBOX_KIT_STORE", "segments")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     song = jk.level_2(Song.create(tmp_path / "song", loaded, model=tiny, seconds=0.3, **REQUEST), loaded)
-    assert read_alignment(Song.open(song.root), 0) is not None
+    assert saved_alignment(Song.open(song.root), 0) is not None
     (song.root / ALIGNMENT).unlink()
-    assert read_alignment(Song.open(song.root), 0) is None
+    assert saved_alignment(Song.open(song.root), 0) is None
     assert not any(b"alignment" in file.read_bytes() for file in (song.root / "segments").iterdir())
 
 
@@ -228,7 +232,7 @@ def test_a_song_is_whole_without_it(
     assert not (song.root / ALIGNMENT).exists()
     monkeypatch.undo()
     ensure_alignments(song, loaded)
-    assert read_alignment(song, 0) is not None
+    assert saved_alignment(song, 0) is not None
 
 
 def test_who_asks_for_a_stop_gets_it_between_windows(tmp_path: Path, loaded: Model, tiny: Path) -> None:
@@ -243,7 +247,7 @@ def test_who_asks_for_a_stop_gets_it_between_windows(tmp_path: Path, loaded: Mod
     with pytest.raises(StoppedError):
         jk.level_2(song, loaded, jk.RunSettings(stop=stop))
     assert song.status()[0].done == tokens
-    assert read_alignment(song, 0) is None
+    assert saved_alignment(song, 0) is None
 
 
 def test_an_alignment_checks_its_shape() -> None:

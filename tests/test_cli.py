@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from jukebox_kit.errors import RequestError
+from jukebox_kit.song import Song
 from jukebox_kit.steps import RunSettings
 from tests.conftest import Run, shell
 
@@ -23,12 +25,12 @@ BAD: list[tuple[list[str], str]] = [
     (["--model", "x.yaml"], r"there is no model file x.yaml"),
     (["--seconds", "0"], r"--seconds must be above 0"),
     (["--seconds", "-3"], r"--seconds must be above 0"),
-    (["--seconds", "nan"], r"--seconds must be above 0"),
+    (["--seconds", "nan"], r"--seconds must be a number, not nan"),
     (["--seconds", "0.001"], r"less than one token"),
     (["--seconds", "500"], r"outside this model's range: choose at least 8 and under 32 seconds"),
     (["--total-seconds", "0"], r"choose at least 8 and under 32 seconds"),
     (["--total-seconds", "4"], r"choose at least 8 and under 32 seconds"),
-    (["--total-seconds", "9", "--seconds", "10"], r"less than the 10 seconds to make"),
+    (["--total-seconds", "9", "--seconds", "10"], r"less than the 10 seconds to sample"),
     (["--temperature", "0"], r"--temperature must be above 0"),
     (["--temperature", "-1"], r"--temperature must be above 0"),
     (["--temperature", "1,2"], r"--temperature takes one number, or three"),
@@ -226,9 +228,41 @@ def test_older_names_of_options_work_and_are_not_listed(run: Run, tiny: Path, tm
     assert "--weights" not in run("bench", "--help").stdout
 
 
+@pytest.mark.parametrize("source", ["file", "standard input"])
+def test_lyrics_come_from_a_file_or_standard_input(
+    source: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = tmp_path / "words.txt"
+    words.write_bytes("\ufeffla la\r\nl\u00e0 e\u0301\n".encode())
+    where = str(words) if source == "file" else "-"
+
+    def call(*arguments: object) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(words.read_bytes())))
+        assert shell(monkeypatch, *arguments, "--lyrics-file", where) == 0
+
+    song, other = tmp_path / "song", tmp_path / "other"
+    call("sample", song, "--model", tiny, "--seconds", 0.3, "--total-seconds", 4, "--until", "level_2")
+    assert Song.open(song).request.lyrics == "la la\nl\u00e0 e\u0301\n"
+    assert not any("characters of the lyrics" in note for note in Song.open(song).resolved.notes)
+    words.write_text("so")
+    call("extend", song, "--seconds", 0.2)
+    call("fork", song, other)
+    assert (Song.open(song).request.lyrics, Song.open(other).request.lyrics) == ("so", "so")
+
+
+@pytest.mark.parametrize("stdin", [None, io.TextIOWrapper(io.BytesIO(b"\xff\xfel\x00"))], ids=["closed", "UTF-16"])
+def test_standard_input_without_text_is_refused(
+    stdin: io.TextIOWrapper | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert shell(monkeypatch, "sample", tmp_path / "song", "--lyrics-file", "-") == 1
+    assert "standard input" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("wrong", [{"save_every": -1.0}, {"preview_every": float("nan")}, {"batch_size": 0}])
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
-    name = next(iter(wrong)).replace("_", "-")
+    name = next(iter(wrong)).replace("_", "[-_]")
     with pytest.raises(RequestError, match=f"^{name} must be .*\\.$"):
         RunSettings(**wrong)  # type: ignore[arg-type]
 

@@ -118,7 +118,7 @@ def song_at_newest_version(song: Song) -> Song:
     copy = song.root.with_name("copy")
     shutil.copytree(song.root, copy)
     other = Song.open(copy)
-    return edits.visit(other, version_names(other)[-1])
+    return edits.visit(other, version_names(other.state)[-1])
 
 
 def edit_steps(song: Song) -> list[Callable[[], Song]]:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from jukebox_kit.errors import CheckpointError, LabelError
 from jukebox_kit.model.configuration import PriorConfig
-from jukebox_kit.model.labels import Tables, check_total, clean_lyrics, lyric_tokens, lyric_window, read_ids
+from jukebox_kit.model.labels import (
+    Tables,
+    check_total,
+    clean_lyrics,
+    dropped_characters,
+    lyric_tokens,
+    lyric_window,
+    normalise,
+    read_ids,
+)
 from tests.conftest import GOLDEN
 
 ROWS = json.loads((GOLDEN / "labels.json").read_text(encoding="utf-8"))
@@ -44,6 +54,50 @@ def test_names(tables: dict[str, Tables]) -> None:
     assert found.ids == (5,)
     assert "read as 'frank sinatra'" in found.notes[0]
     assert v3.artist("  Frank   Sinatra ", tidy=False).ids == (0,)
+
+
+UNREADABLE = ["\u5b87\u591a\u7530\u30d2\u30ab\u30eb", "\u041a\u0438\u043d\u043e", "!!!", "", " ", "\u200b", "___"]
+
+
+@pytest.mark.parametrize("name", UNREADABLE, ids=ascii)
+def test_a_name_without_letters_that_a_table_knows_is_unknown(name: str) -> None:
+    tables = Tables("v2", {"unknown": 0, "": 0, "kino": 3}, {"unknown": 0, "": 0, "rock": 1})
+    for found in (tables.artist(name), tables.genre(name, 5)):
+        assert (found.ids, found.used) == ((0,), ("unknown",))
+        assert f"{name!r} is unknown to the v2 labels" in found.notes[0]
+    assert tables.artist("unknown").notes == ()
+    assert tables.matching("artist", name) == (["kino", "unknown"] if not name.strip() else [])
+
+
+@pytest.mark.parametrize("name", ["Beyonc\u00e9", "bj\u00f6rk", "\u00c5sa", "D\u1ec7p", "\u30ac\u30ac", "\ud55c\uad6d"])
+def test_composed_and_decomposed_names_are_the_same(name: str) -> None:
+    forms = [unicodedata.normalize(form, case) for form in ("NFC", "NFD") for case in (name, name.upper())]
+    v3 = Tables("v3", {"unknown": 0, unicodedata.normalize("NFC", name.lower()): 7}, {"pop": 1})
+    v2 = Tables("v2", {"unknown": 0, normalise(name, "v2"): 7}, {"pop": 1})
+    for form in forms:
+        assert v3.artist(form) == v3.artist(form, tidy=False) == v3.artist(name)
+        assert v3.artist(form).ids == (7,)
+        assert v2.artist(form).ids == v2.artist(name).ids
+        assert v3.matching("artist", form) == [name.lower()]
+
+
+@pytest.mark.parametrize(
+    "typed", ["death metal", "Death\u00a0 Metal ", "dea\u200bth metal", "\ufeffdeath metal", "dark wave"]
+)
+def test_names_that_look_the_same_are_found_and_not_offered(typed: str) -> None:
+    genres = {"death  metal": 5, "dark wave\u200f\u200e": 6, "death metal core": 7, "pop": 1, "pop\u200e": 2}
+    tables = Tables("v3", {"unknown": 0}, genres)
+    found = tables.genre(typed, 1)
+    assert found.ids == ((6,) if typed == "dark wave" else (5,))
+    assert found.notes == (f"genre {typed!r} was read as {found.used[0]!r}.",)
+    assert tables.genre(typed, 1, tidy=False).ids == (0,)
+    assert tables.genre("pop", 1).ids == (1,)
+    assert tables.nearest("genre", "pup") == tables.matching("genre", "pop") == ["pop"]
+
+
+def test_lost_characters_are_those_that_can_be_seen() -> None:
+    assert dropped_characters("\ufeffla\r\nla\u200b \u00e9 e\u0301", "v3") == []
+    assert dropped_characters("la % + x\u0302 %", "v3") == ["%", "+", "\u0302", "%"]
 
 
 def test_unknown_names_are_told_with_the_nearest(tables: dict[str, Tables]) -> None:

@@ -22,7 +22,7 @@ import torch
 import jukebox_kit as jk
 from jukebox_kit.engine.model import Model
 from jukebox_kit.errors import RequestError, SongError
-from jukebox_kit.jobs.queue import Outcome, Report, Standing, bring_old, order, standings, work_through
+from jukebox_kit.jobs.queue import QueueReport, SongOutcome, SongStatus, import_old, order, song_statuses, work_through
 from jukebox_kit.model import LEVELS
 from jukebox_kit.song.interop.exporting import export_2020
 from jukebox_kit.song.interop.importing import ImportOverrides
@@ -55,11 +55,11 @@ def begin(tiny: Path, model: Model, tmp_path: Path) -> Callable[..., Song]:
     return song
 
 
-def work(tmp_path: Path, model: Model, **options: Any) -> Report:
+def work(tmp_path: Path, model: Model, **options: Any) -> QueueReport:
     return work_through(tmp_path / "songs", lambda _, __: model, **options)
 
 
-def names(found: tuple[Standing, ...] | tuple[Outcome, ...]) -> list[str]:
+def names(found: tuple[SongStatus, ...] | tuple[SongOutcome, ...]) -> list[str]:
     return [one.song.name for one in found]
 
 
@@ -76,31 +76,31 @@ def test_where_songs_stand(begin: Callable[..., Song], tmp_path: Path) -> None:
     (strange.root / "song.json").write_text(json.dumps(content | {"history": []}))
     (tmp_path / "songs" / "no song").mkdir()
     with begin("g").store.lock():
-        found = {s.song.name: s for s in standings(tmp_path / "songs")}
+        found = {s.song.name: s for s in song_statuses(tmp_path / "songs")}
     assert {name: s.state for name, s in found.items()} == {
         "a": "unfinished", "b": "unfinished", "c": "done", "d": "unfinished", "e": "unreadable", "f": "unreadable",
         "g": "busy",
     }  # fmt: skip
     tokens = int(0.1 * 16000) // 128
     assert found["b"].left == (tokens * 16, 0, 0)
-    assert found["b"].made == pytest.approx((0, 0.096, 0.096))
+    assert found["b"].sampled == pytest.approx((0, 0.096, 0.096))
     assert found["a"].total == pytest.approx((0.2,) * 3)
     assert found["a"].left[2] == int(0.2 * 16000) // 128 * 2
     assert found["b"].model == found["a"].model != ""
-    assert found["c"].begun.startswith("20")
+    assert found["c"].created.startswith("20")
     assert found["d"].why == "the audio of level 1 has not been written yet."
     assert "is damaged; put back a copy of it" in found["e"].why
     assert "cannot be read (IndexError" in found["f"].why
     assert found["g"].why.startswith(f"process {os.getpid()} on")
-    assert {s.song.name for s in standings(tmp_path / "songs", until=1) if s.state == "done"} == {"b", "c"}
+    assert {s.song.name for s in song_statuses(tmp_path / "songs", until=1) if s.state == "done"} == {"b", "c"}
     with pytest.raises(SongError, match="there is no folder"):
-        standings(tmp_path / "nowhere")
+        song_statuses(tmp_path / "nowhere")
 
 
 def test_orders() -> None:
-    a = Standing(Path("a"), "unfinished", left=(10, 5, 0), begun="2024-02-01")
-    b = Standing(Path("b"), "unfinished", left=(0, 0, 14), begun="2024-03-01")
-    c = Standing(Path("c"), "unfinished", left=(16, 0, 0), begun="2024-01-01")
+    a = SongStatus(Path("a"), "unfinished", left=(10, 5, 0), created="2024-02-01")
+    b = SongStatus(Path("b"), "unfinished", left=(0, 0, 14), created="2024-03-01")
+    c = SongStatus(Path("c"), "unfinished", left=(16, 0, 0), created="2024-01-01")
     assert names(order([a, b, c])) == ["b", "a", "c"]
     assert names(order([a, b, c], seconds_per_token={0: 1, 1: 1, 2: 5})) == ["a", "c", "b"]
     assert names(order([c, b, a], "name")) == ["a", "b", "c"]
@@ -115,15 +115,15 @@ def test_soonest_finishes_most_songs_at_any_time(begin: Callable[..., Song], tmp
     begin("short")
     begin("nearly", until=1)
     begin("done", until=0)
-    told: list[Outcome] = []
-    report = work(tmp_path, model, told=told.append)
+    told: list[SongOutcome] = []
+    report = work(tmp_path, model, on_outcome=told.append)
     assert names(report.ended("finished")) == ["nearly", "short", "long"]
     assert [(o.song.name, o.end) for o in told] == [
         (name, end) for name in ("nearly", "short", "long") for end in ("working", "finished")
     ]
     assert all(o.seconds > 0 and o.began for o in report.outcomes)
     assert report.seconds >= sum(o.seconds for o in report.outcomes)
-    assert {s.state for s in standings(tmp_path / "songs")} == {"done"}
+    assert {s.state for s in song_statuses(tmp_path / "songs")} == {"done"}
     assert work(tmp_path, model).outcomes == ()
 
 
@@ -199,13 +199,13 @@ def test_busy_songs_are_tried_again_at_the_end(begin: Callable[..., Song], tmp_p
         lock.__enter__()
     told: list[tuple[str, str]] = []
 
-    def listen(outcome: Outcome) -> None:
+    def listen(outcome: SongOutcome) -> None:
         told.append((outcome.song.name, outcome.end))
         if told[-1] == ("c", "finished"):
             locks[0].__exit__(None, None, None)
 
     try:
-        report = work(tmp_path, model, told=listen)
+        report = work(tmp_path, model, on_outcome=listen)
     finally:
         locks[1].__exit__(None, None, None)
     assert [(o.song.name, o.end) for o in report.outcomes] == [("c", "finished"), ("a", "finished"), ("b", "skipped")]
@@ -219,7 +219,7 @@ def test_a_stop_ends_all_at_once_and_loses_nothing(begin: Callable[..., Song], t
     wanted = begin("../whole", until=0).codes(0)
     tokens = sum(status.total for status in Song.open(tmp_path / "songs" / "a").status())
     asked = iter(range(10**9))
-    stopped = work(tmp_path, model, options=jk.RunSettings(stop=lambda: next(asked) > tokens * 1.5))
+    stopped = work(tmp_path, model, run=jk.RunSettings(stop=lambda: next(asked) > tokens * 1.5))
     assert [(o.song.name, o.end) for o in stopped.outcomes] == [("a", "finished"), ("b", "stopped"), ("c", "stopped")]
     assert "Everything is saved" in stopped.outcomes[1].why
     assert "before it reached this song" in stopped.outcomes[2].why
@@ -239,7 +239,7 @@ def test_killed_and_begun_again(begin: Callable[..., Song], tmp_path: Path, mode
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert [s.state for s in standings(tmp_path / "songs")] == ["done", "unfinished"]
+    assert [s.state for s in song_statuses(tmp_path / "songs")] == ["done", "unfinished"]
     assert names(work(tmp_path, model).outcomes) == ["b"]
     assert all(np.array_equal(songs[1].codes(level), whole.codes(level)) for level in LEVELS)
     assert soundfile.info(songs[1].root / "level_0" / "item_1.wav").frames == whole.resolved.samples
@@ -248,16 +248,16 @@ def test_killed_and_begun_again(begin: Callable[..., Song], tmp_path: Path, mode
 def test_old_runs_are_brought_first(begin: Callable[..., Song], tiny: Path, tmp_path: Path, model: Model) -> None:
     songs = tmp_path / "songs"
     begin("new")
-    assert bring_old(songs) == ()
+    assert import_old(songs) == ()
     export_2020(begin("../other", until=2), songs / "old run")
-    (sentence,) = [note for note in bring_old(songs) if "model" in note]
+    (sentence,) = [note for note in import_old(songs) if "model" in note]
     assert "does not say which model" in sentence
     answers = ImportOverrides(model=str(tiny))
-    assert f"{songs / 'old run'} is now {songs / 'imported' / 'old run'}." in bring_old(songs, answers=answers)
-    assert [s.song.relative_to(songs).as_posix() for s in standings(songs)] == ["new", "imported/old run"]
+    assert f"{songs / 'old run'} is now {songs / 'imported' / 'old run'}." in import_old(songs, answers=answers)
+    assert [s.song.relative_to(songs).as_posix() for s in song_statuses(songs)] == ["new", "imported/old run"]
     report = work(tmp_path, model)
     assert len(report.ended("finished")) == 2
-    assert any("was imported before" in note for note in bring_old(songs, answers=answers))
+    assert any("was imported before" in note for note in import_old(songs, answers=answers))
 
 
 def test_overnight_in_the_shell(

@@ -54,7 +54,7 @@ def made(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def song(made: Path, tmp_path: Path) -> Song:
     """A song of its own to be changed."""
     song = Song.open(shutil.copytree(made, tmp_path / "song"))
-    write_page(song)  # it names the folder
+    write_page(song.state)  # it names the folder
     return song
 
 
@@ -75,7 +75,7 @@ def summaries(page: Page) -> dict[int, str]:
 
 
 def test_a_finished_song_s_page_names_files_that_are_there_by_relative_names(song: Song) -> None:
-    page = page_of(song)
+    page = page_of(song.state)
     assert levels_of(page) == [[0, 1, 2], [0, 1, 2]]
     assert summaries(page) == dict.fromkeys(range(3), "complete")
     html = (song.root / "index.html").read_text(encoding="utf-8")
@@ -92,7 +92,7 @@ def test_a_page_says_the_same_of_a_folder_that_was_moved(song: Song, tmp_path: P
     before = (song.root / "index.html").read_bytes()
     song.root.rename(tmp_path / "elsewhere")
     moved = Song.open(tmp_path / "elsewhere")
-    write_page(moved)
+    write_page(moved.state)
     after = (moved.root / "index.html").read_bytes()
     assert data_of(after.decode()) == data_of(before.decode())
 
@@ -105,7 +105,7 @@ def test_the_page_is_written_after_each_level(tiny: Path, tmp_path: Path) -> Non
         data = data_of((song.root / "index.html").read_text(encoding="utf-8"))
         seen.append([s["level"] for s in data["items"][1]["sounds"]])
     assert seen == [[2], [1, 2], [0, 1, 2]]
-    assert summaries(page_of(song))[0] == "complete"
+    assert summaries(page_of(song.state))[0] == "complete"
 
 
 def test_a_growing_level_is_shown_as_far_as_it_can_be_heard(
@@ -121,7 +121,7 @@ def test_a_growing_level_is_shown_as_far_as_it_can_be_heard(
     stop = RunSettings(progress=progress, preview_every=0.02, stop=lambda: len(stopped) > 120)
     with pytest.raises(jk.JukeboxKitError, match="Everything is saved"):
         jk.level_1(song, run=stop)
-    page = page_of(Song.open(song.root))
+    page = page_of(Song.open(song.root).state)
     assert levels_of(page) == [[1, 2], [1, 2]]
     level_1, level_2 = page.items[0].sounds
     assert 0 < level_1.seconds < level_2.seconds == page.seconds
@@ -132,24 +132,24 @@ def test_a_growing_level_is_shown_as_far_as_it_can_be_heard(
 def test_audio_from_before_an_edit_is_left_out_and_said_to_be(song: Song) -> None:
     edits.choose(song, 1)
     html = (song.root / "index.html").read_text(encoding="utf-8")
-    page = page_of(Song.open(song.root))
+    page = page_of(Song.open(song.root).state)
     assert levels_of(page) == [[], [0, 1, 2]], "item 1 is what it was, item 0 is another now"
     assert "Its audio of item 0 is older than the last edit" in summaries(page)[0]
     assert [item["item"] for item in data_of(html)["items"]] == [1]
     edits.undo(song)
-    assert levels_of(page_of(song)) == [[0, 1, 2], [0, 1, 2]], "an undo makes the files right again"
+    assert levels_of(page_of(song.state)) == [[0, 1, 2], [0, 1, 2]], "an undo makes the files right again"
     edits.trim(song, 0.3)
-    assert levels_of(page_of(song)) == [[], []]
-    assert "Its audio is older than the last edit" in summaries(page_of(song))[2]
+    assert levels_of(page_of(song.state)) == [[], []]
+    assert "Its audio is older than the last edit" in summaries(page_of(song.state))[2]
     jk.sample(song)
-    page = page_of(song)
+    page = page_of(song.state)
     assert levels_of(page) == [[0, 1, 2], [0, 1, 2]]
     assert {sound.seconds for item in page.items for sound in item.sounds} == {page.seconds}
 
 
 def test_what_is_extended_can_be_heard_as_far_as_it_stands(song: Song) -> None:
     edits.extend(song, 0.4)
-    page = page_of(song)
+    page = page_of(song.state)
     assert levels_of(page) == [[0, 1, 2], [0, 1, 2]]
     assert page.items[0].sounds[0].seconds == pytest.approx(0.6, abs=0.01)
     assert page.seconds == pytest.approx(1.0, abs=0.01)
@@ -160,13 +160,13 @@ def test_a_file_cut_short_or_taken_away_is_left_out_and_written_again(song: Song
     whole, drawn = wav.read_bytes(), picture.read_bytes()
     wav.write_bytes(whole[: len(whole) // 2])
     picture.unlink()
-    page = page_of(song)
+    page = page_of(song.state)
     assert levels_of(page) == [[0, 2], [0, 1, 2]]
     assert page.items[1].sounds[0].picture is None
     jk.sample(song)
     assert wav.read_bytes() == whole
     assert picture.read_bytes().startswith(drawn[:8])
-    assert page_of(song).items[1].sounds[0].picture == picture_name(0, 1)
+    assert page_of(song.state).items[1].sounds[0].picture == picture_name(0, 1)
 
 
 def test_what_did_not_change_is_neither_decoded_nor_written_again(song: Song, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,8 +188,8 @@ def test_what_did_not_change_is_neither_decoded_nor_written_again(song: Song, mo
 def test_only_what_is_upsampled_has_lower_levels(tiny: Path, tmp_path: Path) -> None:
     song = jk.level_2(Song.create(tmp_path / "song", model=tiny, **REQUEST))
     jk.upsample(song, (1,))
-    assert levels_of(page_of(song)) == [[2], [0, 1, 2]]
-    assert ("upsampled items", "1") in page_of(song).request
+    assert levels_of(page_of(song.state)) == [[2], [0, 1, 2]]
+    assert ("upsampled items", "1") in page_of(song.state).request
 
 
 def test_hostile_text_stays_text() -> None:
@@ -216,16 +216,15 @@ def manifest_values(text: str) -> dict[str, Any]:
 
 def asked_by_shell(command: str) -> Request:
     """Return the request that the shell's `sample` makes of a command, by its own parser."""
-    from jukebox_kit.cli.options import chunks_of, number_or_numbers
+    from jukebox_kit.cli.options import numbers
 
     program, name, *arguments = shlex.split(command)
     assert (program, name) == ("jukebox-kit", "sample")
     parsed = vars(typer.main.get_command(app))["commands"]["sample"].make_context("sample", arguments).params
     fields = {field: parsed[field] for field in asdict(Request())}
-    fields["temperature"] = number_or_numbers("temperature", fields["temperature"], (1, 3))
-    fields["hop_fraction"] = number_or_numbers("hop-fraction", fields["hop_fraction"], (3,))
-    fields["chunks"] = chunks_of(fields["chunks"]) or (1, 1)
-    return normalise_request({**fields, "prompt": fields["prompt"] and str(fields["prompt"])})
+    for field in ("temperature", "hop_fraction", "chunks"):
+        fields[field] = numbers(field, fields[field])
+    return normalise_request({**fields, "chunks": fields["chunks"] or 1})
 
 
 @pytest.mark.parametrize(
@@ -263,7 +262,7 @@ def test_the_command_makes_the_same_song(song: Song, tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     jk.upsample(jk.level_2(Song.create(tmp_path / "chosen", model=song.request.model, **REQUEST)), (1,))
     chosen = Song.open(tmp_path / "chosen")
-    recipe = page_of(chosen).recipe
+    recipe = page_of(chosen.state).recipe
     assert recipe is not None
     first, second = recipe.shell.rsplit("\n", 1)
     for command in (first, second):
@@ -275,7 +274,7 @@ def test_the_command_makes_the_same_song(song: Song, tmp_path: Path, monkeypatch
 
 def test_where_the_command_alone_makes_another_song_the_page_says_why(song: Song, tmp_path: Path) -> None:
     def told(one: Song) -> str:
-        recipe = page_of(one).recipe
+        recipe = page_of(one.state).recipe
         assert recipe is not None
         return " ".join(recipe.remarks)
 
@@ -312,7 +311,7 @@ def test_on_a_mount_the_page_is_a_plain_file_and_no_save(
     assert b"\x89PNG" not in kept
     saves = song.store.safety().here
     with song.locked():
-        write_page(song)
+        write_page(song.state)
     assert song.store.safety().here == saves
 
 

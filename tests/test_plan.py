@@ -56,7 +56,11 @@ def test_the_released_models_on_cards(
 ) -> None:
     plan = on_gpu(model, free, items)
     assert plan.fits
-    assert (plan.weights, tuple(level.batch for level in plan.levels), plan.together) == (weights, batches, together)
+    assert (plan.weights, tuple(level.batch for level in plan.levels), plan.resident_levels) == (
+        weights,
+        batches,
+        together,
+    )
     assert [level.level for level in plan.levels] == [2, 1, 0]
     assert max(level.peak for level in plan.levels) <= free * GIB - SPARE["cuda"]
 
@@ -64,7 +68,7 @@ def test_the_released_models_on_cards(
 def test_what_stays_loaded_is_counted_and_never_costs_items() -> None:
     definition = load_definition("1b_lyrics")
     one, large = on_gpu("1b_lyrics", 5.0, 16), on_gpu("1b_lyrics", 40, 16)
-    assert one.together == ()
+    assert one.resident_levels == ()
     placement = Placement(GPU, "float16")
     sizes = [weights_bytes(definition, part, placement) for part in PARTS[1:]]
     peaks = {level.level: level.peak for level in large.levels}

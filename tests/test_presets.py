@@ -40,9 +40,9 @@ def test_a_name_that_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
     [
         ("request: {tempo: 3}", "request has no tempo"),
         ("options: {speed: 3}", "options has no speed"),
-        ("options: {batch: many}", "batch_size must be a number above 0"),
+        ("options: {batch: many}", "batch_size must be a whole number, not"),
         ("request: {seconds: -1}", "seconds must be above 0"),
-        ("request: {seconds: long}", "preset wrong: "),
+        ("request: {seconds: long}", "preset wrong: seconds must be a number, not 'long'"),
         ("style: {}", "unknown setting style"),
         ("request: [1]", "must hold settings by name"),
         ("request: {", "not readable YAML"),

@@ -10,14 +10,14 @@ from jukebox_kit.steps.progress import Progress, Speed, duration
 def test_speed_and_time_left_are_those_of_late() -> None:
     speed = Speed()
     assert (speed.rate, speed.left) == (None, None)
-    assert speed.words() == "measuring the speed …"
+    assert speed.summary() == "measuring the speed …"
     for second in range(100):  # ten tokens a second, then a hundred
         done = 10 * second if second < 50 else 500 + 100 * (second - 50)
         speed.note(Progress(1, done, 6400), float(second))
     assert speed.rate == 100
     assert speed.left == (6400 - 5400) / 100
     wall = time.mktime((2026, 1, 1, 23, 59, 55, 0, 0, -1))
-    assert speed.words(wall) == "100 tokens/s, 10 s left, done at 00:00"
+    assert speed.summary(wall) == "100 tokens/s, 10 s left, done at 00:00"
 
 
 def test_a_new_level_and_a_level_begun_again_start_anew() -> None:

@@ -98,7 +98,7 @@ def test_nobody_works_on_what_another_does(model: Model, tmp_path: Path) -> None
             pass
         with pytest.raises(SongBusyError, match=r"rows_0-1.* is being worked on by process"):
             jk.level_2(Song.open(song.root), model)
-        with held_shard(Song.open(song.root), 2, range(2, 3)) as beside:
+        with held_shard(Song.open(song.root), 2, range(2, 3)) as (beside, _):
             assert beside.rows == range(2, 3)
 
 
@@ -107,7 +107,7 @@ def test_shares_begun_at_once_wait_for_each_other(model: Model, tmp_path: Path) 
     together = threading.Barrier(3, timeout=30)
 
     def begin(row: int) -> None:
-        with held_shard(Song.open(song.root), 2, range(row, row + 1)) as share:
+        with held_shard(Song.open(song.root), 2, range(row, row + 1)) as (share, _):
             begun.append(share.rows)
             together.wait()
 
@@ -170,6 +170,6 @@ def test_alignment_is_told_where_level_2_is_taken_in(
     song = fresh(model, tmp_path / "song")
     sample_shard(song, 2, range(0, 3), model)
     tried = list[Song]()
-    monkeypatch.setattr("jukebox_kit.steps.steps.try_alignments", lambda song, *_: tried.append(song))
+    monkeypatch.setattr("jukebox_kit.steps.steps.try_alignments", lambda state, *_: tried.append(state.song))
     jk.level_2(song, model)
     assert tried == [song]

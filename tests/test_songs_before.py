@@ -21,7 +21,7 @@ from jukebox_kit.engine.model import Model
 from jukebox_kit.model import DOWNWARD
 from jukebox_kit.song import edits
 from jukebox_kit.song.history import Event
-from jukebox_kit.song.lyrics.alignment import read_alignment
+from jukebox_kit.song.lyrics.alignment import read_alignments
 from jukebox_kit.song.page.page import page_of
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.version_tree import tree, tree_text
@@ -161,7 +161,7 @@ def opened(name: str, place: Path) -> Song:
 @pytest.mark.parametrize("name", SONGS)
 def test_old_songs_show_what_they_showed(name: str, tmp_path: Path) -> None:
     before, song = SONGS[name]["before"], opened(name, tmp_path)
-    manifest, page = song.manifest, page_of(song)
+    manifest, page = song.manifest, page_of(song.state)
     assert with_old_names(asdict(song.request)) == before["request"]
     assert [(event.sentence, event.kind) for event in manifest.history] == [*map(now_worded, before["history"])]
     assert [as_it_was(event) for event in manifest.history] == before["facts"]
@@ -169,10 +169,9 @@ def test_old_songs_show_what_they_showed(name: str, tmp_path: Path) -> None:
     assert (list(manifest.undo), list(manifest.redo)) == (before["undo"], before["redo"])
     assert manifest.settling == before["settling"]
     assert manifest.came_from == before["came_from"]
-    assert list(version_names(song)) == before["versions"]
-    assert json.loads(json.dumps([asdict(node) for node in tree(song)])) == now_labelled(before["tree_json"])
-    alignments = {str(item): read_alignment(song, item) for item in range(song.request.items)}
-    assert {item: digest(a.weights) for item, a in alignments.items() if a is not None} == before["alignments"]
+    assert list(version_names(song.state)) == before["versions"]
+    assert json.loads(json.dumps([asdict(node) for node in tree(song.state)])) == now_labelled(before["tree_json"])
+    assert {str(i): digest(found.weights) for i, found in read_alignments(song.state)} == before["alignments"]
     assert [when for when, _ in page.history] == [when for when, _ in before["page"]["history"]]
     assert [[s.audio, s.seconds] for item in page.items for s in item.sounds] == before["page"]["sounds"]
     assert page.recipe is not None
@@ -192,7 +191,7 @@ def test_old_versions_are_gone_to(name: str, turn: str, tmp_path: Path) -> None:
     assert with_old_names(asdict(song.request)) == expected["request"]
     assert (list(song.manifest.undo), list(song.manifest.redo)) == (expected["undo"], expected["redo"])
     lines = expected["tree"].splitlines()[:-1]
-    for line, now in zip(lines, tree_text(tree(song)).splitlines(), strict=True):
+    for line, now in zip(lines, tree_text(tree(song.state)).splitlines(), strict=True):
         mark, label, levels = re.fullmatch(r"([ *]+\w+  )(.*)(, [\d.]+ s  level_2.*)", line).groups()  # type: ignore[union-attr]
         assert now == mark + now_worded(label)[0] + levels
     assert json.loads((song.root / "song.json").read_bytes())["format"] == 2
@@ -217,9 +216,11 @@ def test_shards_of_an_old_song_are_merged_rather_than_sampled_again(tmp_path: Pa
     song = opened("shared", tmp_path)
     assert len(list((song.root / "shares").iterdir())) == 2
     seen = list[int]()
-    jk.level_0(song, demo, jk.RunSettings(progress=lambda progress: seen.append(progress.stood)))
+    jk.level_0(song, demo, jk.RunSettings(progress=lambda progress: seen.append(progress.sampled_before)))
     assert min(seen) > 0.5 * song.codes(0).size
-    assert [event.kind for event in song.manifest.history[-2:]] == ["shard_merged"] * 2
+    # On another CPU, or with another torch, the level is then resumed elsewhere.
+    kinds = [event.kind for event in song.manifest.history if event.kind != "resumed_elsewhere"]
+    assert kinds[-2:] == ["shard_merged"] * 2
     assert not (song.root / "shares").exists()
 
 

@@ -36,7 +36,7 @@ def same(a: list[Any], b: list[Any]) -> bool:
 
 def shape(song: Song) -> list[tuple[str, str | None, str, bool]]:
     """Return what is to be seen in the tree of the song on the disk."""
-    return [(n.name, n.parent, n.label, n.is_now) for n in tree(Song.open(song.root))]
+    return [(n.name, n.parent, n.label, n.is_now) for n in tree(Song.open(song.root).state)]
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +140,7 @@ def test_the_tree_of_a_composition(song: Song) -> None:
     assert shape(song)[-1] == ("now", "3", "chose item 0", True)
 
     edits.visit(song, "2")
-    assert next(n for n in tree(song) if n.is_now).name == "2"
+    assert next(n for n in tree(song.state) if n.is_now).name == "2"
     with pytest.raises(SongError, match="nothing to redo"):  # as when that version was kept
         edits.redo(song)
     edits.visit(song, "3")
@@ -151,12 +151,12 @@ def test_visits_lose_nothing_and_go_on_from_there(song: Song) -> None:
     edits.choose(song, 0)
     edits.extend(song, 0.2)
     jk.level_2(song)
-    states = {node.name: None for node in tree(song)}
+    states = {node.name: None for node in tree(song.state)}
     last = all_codes(song)
     edits.visit(song, "1")
     assert song.manifest.undo == ()
     assert song.request.seconds == 0.4
-    names = {node.name for node in tree(song)}
+    names = {node.name for node in tree(song.state)}
     assert names == (set(states) - {"now"}) | {"3"}
     edits.trim(song, 0.2)
     assert shape(song)[-1] == ("now", "1", "trimmed to 0.2 seconds", True)

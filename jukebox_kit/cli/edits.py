@@ -14,9 +14,10 @@ from jukebox_kit.cli.options import (
     Chunks,
     Folder,
     Until,
-    chunks_of,
+    command_line,
     level_of,
-    number_or_numbers,
+    lyrics_of,
+    numbers,
     report,
     takes_run_settings,
     whole_numbers,
@@ -30,7 +31,7 @@ Artist = Annotated[str | None, typer.Option(help="Change the artist from here on
 
 Genre = Annotated[str | None, typer.Option(help="Change the genre from here on.")]
 
-LyricsFile = Annotated[Path | None, typer.Option(help="A text file with new lyrics from here on.")]
+LyricsFile = Annotated[Path | None, typer.Option(help="A text file with new lyrics, - for standard input.")]
 
 Temperature = Annotated[
     str | None, typer.Option(help="Change the temperature of level 2, or of levels 0,1,2, from here on.")
@@ -53,7 +54,7 @@ def upsample(
     from jukebox_kit.steps import load_planned
     from jukebox_kit.steps import upsample as do
 
-    chosen, counts = None if items is None else whole_numbers("items", items), chunks_of(chunks)
+    chosen, counts = None if items is None else whole_numbers("items", items), numbers("chunks", chunks)
     song = Song.open(folder)
     loaded, last = load_planned(song, run), level_of(until)
     work(song, last, lambda shown: do(song, chosen, last, loaded, shown, counts), run)
@@ -147,12 +148,12 @@ def tree(folder: Folder, as_json: AsJson = False) -> None:
     from jukebox_kit.song import Song, tree_text
     from jukebox_kit.song import tree as versions_of
 
-    nodes = versions_of(Song.open(folder))
+    nodes = versions_of(Song.open(folder).state)
     if as_json:
         typer.echo(json.dumps([asdict(node) for node in nodes], indent=1))
         return
     typer.echo(tree_text(nodes))
-    typer.echo(f"go to a version with: jukebox-kit visit {folder} VERSION")
+    typer.echo(f"go to a version with: {command_line('visit', folder, 'VERSION')}")
 
 
 def page(
@@ -163,21 +164,18 @@ def page(
     from jukebox_kit.song.page import write_page
 
     for folder in find_songs(folders):
-        song = Song.open(folder)
-        with song.locked():
-            write_page(song)
+        with Song.open(folder).locked() as state:
+            write_page(state)
         typer.echo(folder / PAGE)
 
 
 def _changes(
     artist: str | None, genre: str | None, lyrics_file: Path | None, temperature: str | None
 ) -> dict[str, Any]:
-    from jukebox_kit.song import read_lyrics
-
     given: dict[str, Any] = {
         "artist": artist,
         "genre": genre,
-        "lyrics": None if lyrics_file is None else read_lyrics(lyrics_file),
-        "temperature": number_or_numbers("temperature", temperature, (1, 3)),
+        "lyrics": lyrics_of(None, lyrics_file),
+        "temperature": numbers("temperature", temperature),
     }
     return {name: value for name, value in given.items() if value is not None}

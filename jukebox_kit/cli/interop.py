@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from jukebox_kit.cli.options import Folder, level_of, whole_numbers
+from jukebox_kit._files import shown_path
+from jukebox_kit.cli.options import Folder, level_of, lyrics_of, whole_numbers
 from jukebox_kit.errors import RequestError
 
 
@@ -23,7 +24,7 @@ def import_(
     ] = None,
     genre: Annotated[str | None, typer.Option(help="As artist.")] = None,
     lyrics: Annotated[str | None, typer.Option(help="As artist.")] = None,
-    lyrics_file: Annotated[Path | None, typer.Option(help="A text file with the lyrics.")] = None,
+    lyrics_file: Annotated[Path | None, typer.Option(help="A text file with the lyrics; - for standard input.")] = None,
     seconds: Annotated[
         float | None, typer.Option(help="Length of the song.", show_default="as long as level 2")
     ] = None,
@@ -33,12 +34,9 @@ def import_(
     seed: Annotated[int, typer.Option(help="Random seed for what is sampled from here on.")] = 0,
 ) -> None:
     """Import songs of other programs to continue them: runs of 2020, co-composer and web UI files, or folders."""
-    from jukebox_kit.song import read_lyrics
     from jukebox_kit.song.interop import ImportOverrides, import_songs
 
-    if lyrics is not None and lyrics_file:
-        raise RequestError("lyrics and lyrics-file exclude each other; choose one of them.")
-    words = read_lyrics(lyrics_file) if lyrics_file else lyrics
+    words = lyrics_of(lyrics, lyrics_file)
     answers = ImportOverrides(model, artist, genre, words, seconds, total_seconds, seed)
     failed = 0
     for outcome in import_songs(place, target, answers, _Asking() if sys.stdin.isatty() else None):
@@ -49,7 +47,7 @@ def import_(
             typer.echo(f"jukebox-kit: {outcome.failed}", err=True)
         else:
             levels = "  ".join(f"level_{s.level} {s.done}/{s.total}" for s in outcome.song.status())
-            typer.echo(f"{outcome.song.root}  {levels}")
+            typer.echo(f"{outcome.song.shown_path}  {levels}")
     if failed:
         raise typer.Exit(1)
 
@@ -115,7 +113,7 @@ def _export_audio(folder: Path, target: Path | None, options: dict[str, Any]) ->
     for note in done.notes:
         typer.echo(f"note: {note}", err=True)
     for path in done.paths:
-        typer.echo(path)
+        typer.echo(shown_path(path))
 
 
 def _export_layout(folder: Path, target: Path | None, layout: str) -> None:
@@ -129,4 +127,4 @@ def _export_layout(folder: Path, target: Path | None, layout: str) -> None:
     for note in export_2020(Song.open(folder), target):
         typer.echo(f"note: {note}", err=True)
     for path in sorted(target.glob("level_*/*")):
-        typer.echo(path)
+        typer.echo(shown_path(path))

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jukebox_kit._files import shown_path
 from jukebox_kit.cli.options import AsJson, Until, level_of, stopped, takes_run_settings
+from jukebox_kit.cli.signals import STOPPED
 from jukebox_kit.errors import SongError
 
 if TYPE_CHECKING:
     from jukebox_kit.cli.progress import Bars
-    from jukebox_kit.jobs import Outcome, Report, Standing
+    from jukebox_kit.jobs import QueueReport, SongOutcome, SongStatus
     from jukebox_kit.jobs.album import Album, AlbumSettings, SongTask, World
     from jukebox_kit.steps import Progress, RunSettings
 
@@ -42,8 +44,8 @@ def album(
 
     began = time.monotonic()
     with world(run.device) as ranks:
-        settings = ranks.from_first(lambda: AlbumSettings(level_of(until), patience, run))
-        read = ranks.from_first(lambda: load_album(file, folder))
+        settings = ranks.from_rank_0(lambda: AlbumSettings(level_of(until), patience, run))
+        read = ranks.from_rank_0(lambda: load_album(file, folder))
         if dry_run:
             code = _plan(read, settings.until, as_json, began) if ranks.rank.number == 0 else 0
         else:
@@ -54,25 +56,25 @@ def album(
 
 def _plan(read: Album, until: int, as_json: bool, began: float) -> int:
     from jukebox_kit.jobs.album import as_json as plain
-    from jukebox_kit.jobs.album import planned, song_tasks
+    from jukebox_kit.jobs.album import plan_lines, song_tasks
 
     works = song_tasks(read, until)
     seconds = time.monotonic() - began
     if as_json:
         typer.echo(json.dumps(plain(read, works, seconds), indent=1))
     else:
-        typer.echo("\n".join([*planned(works, read), f"read and planned in {seconds:.2f} s"]))
+        typer.echo("\n".join([*plan_lines(works, read), f"read and planned in {seconds:.2f} s"]))
     return 0
 
 
 def _make(read: Album, settings: AlbumSettings, ranks: World, as_json: bool) -> int:
     """Sample an album; returns the exit code, the same on all ranks."""
-    from jukebox_kit.jobs.album import Told, album_made, table
+    from jukebox_kit.jobs.album import ProgressReporter, sampled_album, table
     from jukebox_kit.jobs.album import as_json as plain
     from jukebox_kit.song import PAGE
 
     began = time.monotonic()
-    with album_made(read, settings, ranks, Told(read)) as works:
+    with sampled_album(read, settings, ranks, ProgressReporter(read)) as works:
         if works is not None:
             found = plain(read, works, time.monotonic() - began) | {"ranks": ranks.size}
             typer.echo(json.dumps(found, indent=1) if as_json else "\n".join(table(works)))
@@ -84,7 +86,7 @@ def _make(read: Album, settings: AlbumSettings, ranks: World, as_json: bool) -> 
 def _code(works: tuple[SongTask, ...]) -> int:
     """Return the exit code: 0 if everything is finished, 130 if it was stopped, otherwise 1."""
     ends = {work.end for work in works}
-    return 130 if "stopped" in ends else int(bool(ends - {"finished"}))
+    return STOPPED if "stopped" in ends else int(bool(ends - {"finished"}))
 
 
 @takes_run_settings
@@ -98,20 +100,20 @@ def overnight(
 ) -> None:
     """Finish all songs in a folder, one after another; a song that fails does not stop the others."""
     from jukebox_kit.jobs import order as ordered
-    from jukebox_kit.jobs import standings, work_through
+    from jukebox_kit.jobs import song_statuses, work_through
     from jukebox_kit.steps import load_planned
 
     last = level_of(until)
-    found = ordered(standings(folder, last), order)
+    found = ordered(song_statuses(folder, last), order)
     if not found:
         raise SongError(f"{folder} holds no songs; pass the folder that contains them.")
     todo = [standing.song for standing in found if standing.state != "done"]
     shown = _Shown()
     run = replace(run, progress=shown.show)
     try:
-        report = work_through(todo, lambda song, held: load_planned(song, run, held), run, shown.told, last)
+        report = work_through(todo, lambda song, held: load_planned(song, run, held), run, shown.report, last)
     except KeyboardInterrupt:
-        stopped(f"jukebox-kit overnight {folder}")
+        stopped("overnight", folder)
     finally:
         shown.close()
     _say(report, [standing for standing in found if standing.state == "done"], as_json)
@@ -119,14 +121,16 @@ def overnight(
         raise typer.Exit(1)
 
 
-def _say(report: Report, done: list[Standing], as_json: bool) -> None:
+def _say(report: QueueReport, done: list[SongStatus], as_json: bool) -> None:
     if as_json:
-        outcomes: list[dict[str, Any]] = [asdict(outcome) | {"song": str(outcome.song)} for outcome in report.outcomes]
-        whole = {"outcomes": outcomes, "done_before": [str(s.song) for s in done], "seconds": report.seconds}
+        outcomes: list[dict[str, Any]] = [
+            asdict(outcome) | {"song": shown_path(outcome.song)} for outcome in report.outcomes
+        ]
+        whole = {"outcomes": outcomes, "done_before": [shown_path(s.song) for s in done], "seconds": report.seconds}
         typer.echo(json.dumps(whole, indent=1))
         return
     for outcome in report.outcomes:
-        typer.echo(f"{outcome.song}  {outcome.end}  {outcome.seconds:.0f} s  {outcome.why}".rstrip())
+        typer.echo(f"{shown_path(outcome.song)}  {outcome.end}  {outcome.seconds:.0f} s  {outcome.why}".rstrip())
     counts = (f"{len(report.ended(end))} {end}" for end in ("finished", "failed", "skipped"))
     typer.echo(f"{', '.join(counts)}, {len(done)} done before; {report.seconds:.0f} s")
 
@@ -138,13 +142,13 @@ class _Shown:
         self.open = ExitStack()
         self.bars: Bars | None = None
 
-    def told(self, outcome: Outcome) -> None:
+    def report(self, outcome: SongOutcome) -> None:
         """Report a song that starts or ends."""
         from jukebox_kit.cli.progress import Bars
 
         self.close()
         words = {"working": "started"}.get(outcome.end, outcome.end)
-        typer.echo(f"{outcome.song}: {words}. {outcome.why}".rstrip(), err=True)
+        typer.echo(f"{shown_path(outcome.song)}: {words}. {outcome.why}".rstrip(), err=True)
         if outcome.end == "working":
             self.bars = self.open.enter_context(Bars())
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import shlex
+import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from jukebox_kit._files import printable, shown_path
+from jukebox_kit.cli.signals import STOPPED
 from jukebox_kit.errors import RequestError
 
 if TYPE_CHECKING:  # slow to import, and many commands don't need it
@@ -52,9 +56,11 @@ Precision = Annotated[
 
 OLDER_NAMES = {"--weights": "--precision", "--batch": "--batch-size", "--pieces": "--chunks"}
 
+FILES = ("model",)  # text that may also name a file, whose name may be any bytes
+
 
 class Command(TyperCommand):
-    """A command that also takes the older names of its options, without listing them."""
+    """A command that also takes the older names of its options, without listing them, and takes only text as text."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments with older names replaced, unless the command has an option of that name."""
@@ -64,7 +70,11 @@ class Command(TyperCommand):
         for place, argument in enumerate(args[:end]):
             name, equals, value = argument.partition("=")
             args[place] = newer.get(name, name) + equals + value
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        for name, value in ctx.params.items():
+            if isinstance(value, str) and name not in FILES and printable(value) != value:
+                raise RequestError(f"{name.replace('_', '-')} must be in UTF-8, not {value!r}.", field=name)
+        return rest
 
 
 def takes_run_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -117,63 +127,66 @@ def work(song: Song, last: int, do: Callable[[RunSettings], object], run: RunSet
         with Bars() as bars:
             do(replace(run, progress=bars.show))
     except KeyboardInterrupt:
-        stopped(f"jukebox-kit resume {song.root}")
+        stopped("resume", song.shown_path)
     for item in song.items(last):
-        typer.echo(song.root / audio_name(last, item))
-    typer.echo(song.root / SPECTROGRAM)
-    typer.echo(song.root / PAGE)
+        typer.echo(shown_path(song.root / audio_name(last, item)))
+    typer.echo(shown_path(song.root / SPECTROGRAM))
+    typer.echo(shown_path(song.root / PAGE))
 
 
-def stopped(command: str) -> None:
-    """Report that the user interrupted the work, and the command that resumes it; exits with 130."""
-    typer.echo(f"jukebox-kit: stopped. Everything is saved; resume with: {command}", err=True)
-    raise typer.Exit(130) from None
+def stopped(*command: object) -> None:
+    """Report that the user stopped the work, and the command that resumes it; exits with 130."""
+    typer.echo(f"jukebox-kit: stopped. Everything is saved; resume with: {command_line(*command)}", err=True)
+    raise typer.Exit(STOPPED) from None
+
+
+def command_line(*words: object) -> str:
+    """Return a command of this program to paste into a shell."""
+    return shlex.join(["jukebox-kit", *map(str, words)])
 
 
 def report(song: Song, command: str, *options: str) -> None:
     """Print the last change to a song, its progress, and the command to run next."""
     levels = "  ".join(f"level_{s.level} {s.done / s.total:4.0%}" for s in song.status())
-    typer.echo(f"{song.root}: {song.manifest.history[-1].sentence}; {levels}")
-    typer.echo(f"continue with: {' '.join(('jukebox-kit', command, str(song.root), *options))}")
+    typer.echo(f"{song.shown_path}: {song.manifest.history[-1].sentence}; {levels}")
+    typer.echo(f"continue with: {command_line(command, song.shown_path, *options)}")
 
 
 def level_of(name: str, option: str = "until") -> int:
     """Return the level that an option names; RequestError if there is no such level."""
-    levels = {"level_2": 2, "level_1": 1, "level_0": 0}
-    if name not in levels:
-        raise RequestError(f"there is no {name}; {option} takes {', '.join(levels)}.")
-    return levels[name]
+    from jukebox_kit.song import level_number
+
+    return level_number(name, option)
 
 
-def numbers(name: str, text: str, counts: tuple[int, ...]) -> tuple[float, ...]:
-    """Return the comma-separated numbers of an option; RequestError unless `counts` has how many there are."""
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if len(values) not in counts:
-        wanted = "three numbers for levels 0,1,2" if counts == (3,) else "one number, or three for levels 0,1,2"
-        raise RequestError(f"{name} takes {wanted}, separated by commas, not {text!r}.", field=name.replace("-", "_"))
-    return values
+def numbers(field: str, text: str | None) -> Any:
+    """Return the numbers that an option gives for a field of a request, None if it was left out.
+
+    RequestError if they are not what the field takes.
+    """
+    from jukebox_kit.song import FIELD_TYPES, parsed
+
+    return None if text is None else parsed(field, text, FIELD_TYPES[field])
 
 
 def whole_numbers(name: str, text: str) -> tuple[int, ...]:
     """Return the comma-separated whole numbers of an option; RequestError for anything else."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise RequestError(f"{name} takes whole numbers, separated by commas, not {text!r}.", field=name) from None
+    from jukebox_kit.song import parsed
+
+    values: tuple[int, ...] = parsed(name, text, tuple[int, ...])
+    return values
 
 
-def chunks_of(text: str | None) -> tuple[int, ...] | None:
-    """Return the numbers of chunks for levels 0 and 1 that an option gives, None if it was left out."""
-    if text is None:
-        return None
-    values = whole_numbers("chunks", text)
-    return values * 2 if len(values) == 1 else values
+def lyrics_of(lyrics: str | None, file: Path | None) -> str | None:
+    """Return the lyrics that a command was given, as text or as a file; `-` stands for standard input."""
+    from jukebox_kit.song import decoded_lyrics, read_lyrics
 
-
-def number_or_numbers(name: str, text: str | None, counts: tuple[int, ...]) -> float | tuple[float, ...] | None:
-    """Return what `numbers` returns, but a single number as such, and None if the option was left out."""
-    values = None if text is None else numbers(name, text, counts)
-    return values[0] if values and len(values) == 1 else values
+    if lyrics and file:
+        raise RequestError("lyrics and lyrics-file exclude each other; choose one of them.")
+    if file is None:
+        return lyrics
+    if str(file) != "-":
+        return read_lyrics(file)
+    if sys.stdin is None:
+        raise RequestError("there is no standard input to read the lyrics from; pass a file.", field="lyrics_file")
+    return decoded_lyrics(sys.stdin.buffer.read(), "standard input")

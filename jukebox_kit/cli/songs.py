@@ -15,9 +15,8 @@ from jukebox_kit.cli.options import (
     Folder,
     ModelName,
     Until,
-    chunks_of,
     level_of,
-    number_or_numbers,
+    lyrics_of,
     numbers,
     takes_run_settings,
     work,
@@ -35,7 +34,7 @@ def sample(
     artist: Annotated[str, typer.Option(help="See: jukebox-kit artists TEXT")] = "unknown",
     genre: Annotated[str, typer.Option(help="See: jukebox-kit genres TEXT")] = "unknown",
     lyrics: Annotated[str, typer.Option(help="The lyrics.")] = "",
-    lyrics_file: Annotated[Path | None, typer.Option(help="A text file with the lyrics.")] = None,
+    lyrics_file: Annotated[Path | None, typer.Option(help="A text file with the lyrics; - for standard input.")] = None,
     seconds: Annotated[float, typer.Option(help="Length to sample, in seconds.")] = 8.0,
     total_seconds: Annotated[
         float | None,
@@ -69,14 +68,11 @@ def sample(
     run: RunSettings,
 ) -> None:
     """Create a song and sample it. Run the same command again to resume."""
-    from jukebox_kit.song import Song, is_song, read_lyrics
+    from jukebox_kit.song import Song, is_song
     from jukebox_kit.steps import load_for, load_planned
     from jukebox_kit.steps import sample as do
 
-    if lyrics and lyrics_file:
-        raise RequestError("lyrics and lyrics-file exclude each other; choose one of them.")
-    last = level_of(until)
-    words = read_lyrics(lyrics_file) if lyrics_file else lyrics
+    last, words = level_of(until), lyrics_of(lyrics, lyrics_file)
     loaded = load_planned(Song.open(folder), run) if is_song(folder) else load_for(model, seconds, items, run)
     song = Song.create(
         folder,
@@ -84,17 +80,17 @@ def sample(
         model=model,
         artist=artist,
         genre=genre,
-        lyrics=words,
+        lyrics=words or "",
         seconds=seconds,
         total_seconds=total_seconds,
         items=items,
-        temperature=number_or_numbers("temperature", temperature, (1, 3)),
+        temperature=numbers("temperature", temperature),
         top_k=top_k,
         top_p=top_p,
-        hop_fraction=None if hop_fraction is None else numbers("hop-fraction", hop_fraction, (3,)),
-        chunks=chunks_of(chunks) or (1, 1),
+        hop_fraction=numbers("hop_fraction", hop_fraction),
+        chunks=1 if chunks is None else numbers("chunks", chunks),
         seed=seed,
-        prompt=None if prompt is None else str(prompt),
+        prompt=prompt,
         prompt_seconds=prompt_seconds,
         strict=strict,
     )

@@ -11,6 +11,7 @@ from .labels import Labels as Labels
 from .labels import Tables as Tables
 from .labels import check_total as check_total
 from .labels import clean_lyrics as clean_lyrics
+from .labels import dropped_characters as dropped_characters
 from .labels import label_rows as label_rows
 from .labels import lyric_tokens as lyric_tokens
 from .labels import lyric_window as lyric_window

@@ -1,13 +1,15 @@
-"""Labels: what a prior is told of artist, genre, lyrics and time, as rows of whole numbers.
+"""Labels: the artist, genre, lyrics and timing that a prior is conditioned on, as rows of integers.
 
-Two label sets, v2 and v3, differ in their names' form, their tables and one character of the lyric vocabulary. A row
-is [total_length, offset, sample_length, artist, genre slots…, lyric tokens…], int64, lengths in samples.
+The two label sets, v2 and v3, differ in the form of their names, in their tables and in one character of the lyric
+vocabulary. A row is [total_length, offset, sample_length, artist, genre slots…, lyric tokens…], int64, with lengths in
+samples.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 V2_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.,:;!?-+'\"()[] \t\n"
 
+INVISIBLE = ("Cc", "Cf")  # Unicode categories of control and format characters
+
 VOCABULARIES = {
     "v2": {c: i for i, c in enumerate(V2_CHARACTERS, 1)},
     "v3": {c: i for i, c in enumerate(V2_CHARACTERS.replace("+", ""), 1)},
@@ -32,21 +36,30 @@ VOCABULARIES = {
 
 
 def clean_lyrics(text: str, label_set: str) -> str:
-    """Return the text as a model reads it: folded to ASCII, backslashes as new lines, unknown characters dropped."""
+    """Return a text as a model reads it: in ASCII, backslashes as newlines, without characters that it cannot read."""
     vocabulary = VOCABULARIES[label_set]
     return "".join(c for c in unidecode(text).replace("\\", "\n") if c in vocabulary)
 
 
+def dropped_characters(text: str, label_set: str) -> list[str]:
+    """Return the characters of a text that a model cannot read, in order, with accents as part of their letters.
+
+    Invisible ones, such as a byte order mark, are left out: nothing of the lyrics is lost with them.
+    """
+    visible = (c for c in unicodedata.normalize("NFC", text) if unicodedata.category(c) not in INVISIBLE)
+    return [c for c in visible if not clean_lyrics(c, label_set)]
+
+
 def lyric_tokens(text: str, label_set: str) -> list[int]:
-    """Return one token for each character of the cleaned text."""
+    """Return one token for each character of the cleaned text, see `clean_lyrics`."""
     return [VOCABULARIES[label_set][c] for c in clean_lyrics(text, label_set)]
 
 
 def lyric_window(tokens: list[int], n_tokens: int, total: int, offset: int, length: int) -> tuple[list[int], int]:
-    """Return the `n_tokens` tokens that a window sees, and the index of the first of them in `tokens`.
+    """Return the `n_tokens` tokens that a window reads, and the index in `tokens` of the first of them.
 
-    total, offset, length: the song's, the window's start and the window's, in samples. Fewer tokens than n_tokens are
-    padded with 0 on the left, and the index is then minus the number of pads.
+    total: the song's length; offset, length: the window's, all in samples. If there are fewer than `n_tokens`, they are
+    padded with 0 on the left, and the index is minus the number of pads.
     """
     if len(tokens) < n_tokens:
         pad = n_tokens - len(tokens)
@@ -57,18 +70,29 @@ def lyric_window(tokens: list[int], n_tokens: int, total: int, offset: int, leng
 
 
 def normalise(name: str, label_set: str) -> str:
-    """Return a name in the form of the label set's tables.
+    """Return a name in the form of the label set's tables: v3 in lower case, v2 as letters and digits joined by `_`.
 
-    v3 tables hold lower-case names; surrounding and repeated spaces are taken away where that is what finds a name.
+    Accents are composed first, since file names and the clipboard of a Mac have them as characters of their own.
     """
+    composed = unicodedata.normalize("NFC", name).lower()
     if label_set == "v3":
-        return name.lower()
-    return re.sub("_+", "_", re.sub("[^a-z0-9]", "_", name.lower())).strip("_")
+        return composed
+    return re.sub("_+", "_", re.sub("[^a-z0-9]", "_", composed)).strip("_")
+
+
+def appearance(name: str) -> str:
+    """Return the same text for names that look the same: without invisible characters and surplus spaces."""
+    if not name.isascii():
+        name = unicodedata.normalize("NFC", "".join(c for c in name if unicodedata.category(c) != "Cf"))
+    return " ".join(name.lower().split())
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a name became: `ids` for the row (empty slots left out), `used` the names found, `notes` what to tell."""
+    """The result of looking up a name.
+
+    ids: for the row, without empty slots; used: the names that they belong to; notes: sentences for the user.
+    """
 
     ids: tuple[int, ...]
     used: tuple[str, ...]
@@ -77,7 +101,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Tables:
-    """The names of one label set: name → id."""
+    """The artists and genres of one label set: name → id."""
 
     label_set: str
     artists: dict[str, int]
@@ -89,68 +113,87 @@ class Tables:
         return cls(label_set, read_ids(artists), read_ids(genres))
 
     def artist(self, name: str, tidy: bool = True) -> Found:
-        """Look an artist up; an unknown one gets id 0 and a note with the nearest names.
+        """Look up an artist; an unknown one gets id 0 and a note with the nearest names.
 
-        With `tidy`, surplus spaces are taken away where the name is found so; the release does not.
+        tidy: also accept a name that differs only in spaces and invisible characters, which the release does not.
         """
-        return self._look_up("artist", name, self.artists, tidy)
+        return self._look_up("artist", name, tidy)
 
     def genre(self, name: str, slots: int, tidy: bool = True) -> Found:
-        """Look a genre up, as `artist` does; v2 genres are bags of at most `slots` words."""
-        if self.label_set == "v3":
-            return self._look_up("genre", name, self.genres, tidy)
-        words = normalise(name, "v2").split("_")
-        found = [self._look_up("genre", word, self.genres, tidy) for word in words[:slots]]
-        notes = [note for f in found for note in f.notes]
+        """Look up a genre as `artist` does; v2 genres are bags of at most `slots` words."""
+        words = normalise(appearance(name) if tidy else name, "v2").split("_")
+        if self.label_set == "v3" or words == [""]:
+            return self._look_up("genre", name, tidy)
+        matches = [self._look_up("genre", word, tidy) for word in words[:slots]]
+        notes = [note for match in matches for note in match.notes]
         if len(words) > slots:
             notes.append(f"genre {name!r} has {len(words)} words; the first {slots} are used.")
-        return Found(tuple(f.ids[0] for f in found), tuple(f.used[0] for f in found), tuple(notes))
+        return Found(tuple(m.ids[0] for m in matches), tuple(m.used[0] for m in matches), tuple(notes))
 
     def matching(self, kind: str, text: str) -> list[str]:
-        """Return the names that have `text` in them and that a user can write, in order; kind as in `nearest`."""
-        table = self.artists if kind == "artist" else self.genres
+        """Return the names that contain `text`, in alphabetical order; kind is `artist` or `genre`."""
         plain = normalise(text, self.label_set)
-        return sorted(name for name in table if plain in name and self._reachable(name))
+        if text.strip() and not plain:
+            return []
+        return sorted(name for name in self._offered(kind) if plain in name)
 
     def nearest(self, kind: str, name: str, count: int = 3) -> list[str]:
-        """Return the known names most like `name`; kind is `artist` or `genre`."""
-        asked = kind, name, count
-        if asked not in self._near:
-            self._near[asked] = self._nearest(kind, name, count)
-        return list(self._near[asked])
+        """Return the names that are most like `name`; kind is `artist` or `genre`."""
+        query = kind, name, count
+        if query not in self._near:
+            self._near[query] = self._nearest(kind, name, count)
+        return list(self._near[query])
+
+    @cached_property
+    def _by_appearance(self) -> dict[str, dict[str, str]]:
+        """The names of each table by what they look like: a few in them have invisible characters."""
+        index: dict[str, dict[str, str]] = {"artist": {}, "genre": {}}
+        for names, table in zip(index.values(), (self.artists, self.genres), strict=True):
+            for name in table:
+                look = appearance(name)
+                if look and (look == name or look not in names):
+                    names[look] = name
+        return index
 
     @cached_property
     def _near(self) -> dict[tuple[str, str, int], list[str]]:
-        """What `nearest` found so far: it takes a tenth of a second, and an album may ask for a name in each song."""
+        """The results of `nearest`, which takes a tenth of a second: an album may repeat a name in every song."""
         return {}
 
     def _nearest(self, kind: str, name: str, count: int) -> list[str]:
-        table = self.artists if kind == "artist" else self.genres
-        reachable = [n for n in table if self._reachable(n)]
+        offered = self._offered(kind)
         plain = normalise(name, self.label_set).strip()
-        containing = sorted((n for n in reachable if plain and plain in n), key=len)
-        close = difflib.get_close_matches(plain, reachable, count, 0.5)
+        containing = sorted((n for n in offered if plain and plain in n), key=len)
+        close = difflib.get_close_matches(plain, offered, count, 0.5)
         return list(dict.fromkeys([*close, *containing]))[:count]
 
-    def _look_up(self, kind: str, name: str, table: dict[str, int], tidy: bool) -> Found:
+    def _look_up(self, kind: str, name: str, tidy: bool) -> Found:
+        table = self.artists if kind == "artist" else self.genres
         plain = normalise(name, self.label_set)
-        if plain in table:
+        if plain and plain in table:  # the v2 artists have an empty name, with the id of unknown ones
             return Found((table[plain],), (plain,), ())
-        stripped = " ".join(plain.split())
-        if tidy and stripped in table:
-            return Found((table[stripped],), (stripped,), (f"{kind} {name!r} was read as {stripped!r}.",))
+        look = normalise(appearance(name), self.label_set)
+        same = self._by_appearance[kind].get(look) if tidy and look else None
+        if same is not None:
+            return Found((table[same],), (same,), (f"{kind} {name!r} was read as {same!r}.",))
         near = self.nearest(kind, name)
         hint = f"; the nearest are {', '.join(near)}" if near else ""
         note = f"{kind} {name!r} is unknown to the {self.label_set} labels and counts as unknown{hint}."
         return Found((0,), ("unknown",), (note,))
 
-    def _reachable(self, name: str) -> bool:
-        """Return whether a user can write the name: some v2 names end in `_`, which normalising strips."""
-        return bool(name.strip()) and normalise(name, self.label_set) == name
+    def _offered(self, kind: str) -> list[str]:
+        """Return the names that a user can write, only one of those that look the same.
+
+        This excludes v2 names that end in `_`, which normalising strips.
+        """
+        return [n for n in self._by_appearance[kind].values() if normalise(n, self.label_set) == n]
 
 
 def read_ids(path: Path) -> dict[str, int]:
-    """Return name → id of a file of lines `name;id`, UTF-8, names not stripped; a later line wins."""
+    """Return name → id of a UTF-8 file of lines `name;id`; names keep their spaces, and of doubled names the last wins.
+
+    Raises CheckpointError about a line of another form.
+    """
     table: dict[str, int] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line:
@@ -164,9 +207,10 @@ def read_ids(path: Path) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Labels:
-    """One item's labels as a prior reads them: ids, lyric tokens, and where in the song the item starts.
+    """One item's labels as a prior reads them.
 
-    total and offset in samples; genres at most the prior's slots.
+    artist: its id; genres: ids, at most as many as the prior has slots; tokens: of the lyrics. total: the length of the
+    whole song; offset: where in it the item starts; both in samples.
     """
 
     artist: int
@@ -190,9 +234,9 @@ def label_rows(
 ) -> Tensor:
     """Return the rows of several items for one window, (items, columns) int64.
 
-    start: its first music token, the same for all items or one for each.
+    start: the window's first music token, one for all items or one for each.
     """
-    import torch  # slow to import, and names are looked up without it
+    import torch  # slow to import, and looking up names does not need it
 
     starts = [start] * len(labels) if isinstance(start, int) else start
     rows = [item.row(config, hop, at) for item, at in zip(labels, starts, strict=True)]
@@ -200,7 +244,7 @@ def label_rows(
 
 
 def check_total(total_seconds: float, config: PriorConfig, field: str = "total_seconds") -> None:
-    """Raise LabelError, about `field`, if a song's total length is outside the range that a top prior knows."""
+    """Raise LabelError about `field` if a song's total length is outside the range that a top prior was trained on."""
     low, high = config.min_duration, config.max_duration
     if low is not None and high is not None and not low <= total_seconds < high:
         raise LabelError(

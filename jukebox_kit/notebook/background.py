@@ -98,7 +98,7 @@ class Worker:
         now = time.monotonic()
         if now - self._told >= TELL_EVERY or progress.done >= progress.total:
             self._told = now
-            speed = self._speed.words()
+            speed = self._speed.summary()
             self._change(lambda state: replace(state, progress=progress, speed=speed))
 
     def say(self, what: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from jukebox_kit.song.page import PageItem, Sound, page_of, render
 
 def embedded_page(song: Song) -> str:
     """Return the song's page as HTML that needs no other file."""
-    page = page_of(song)
+    page = page_of(song.state)
     return render(replace(page, items=tuple(_embedded(item, song.root) for item in page.items)))
 
 
@@ -30,7 +31,7 @@ def _embedded(item: PageItem, root: Path) -> PageItem:
 
 
 def _sound(sound: Sound, root: Path) -> Sound:
-    audio, sr = soundfile.read(root / sound.audio, dtype="float32")
+    audio, sr = soundfile.read(os.fsencode(root / sound.audio), dtype="float32")
     picture = None if sound.picture is None else _png(root / sound.picture)
     return replace(sound, audio=_uri("audio/flac", audio_bytes(audio, sr, "flac")), picture=picture)
 

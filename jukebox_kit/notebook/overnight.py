@@ -7,8 +7,18 @@ from pathlib import Path
 import ipywidgets as widgets
 from markupsafe import Markup
 
+from jukebox_kit._files import kept_path
 from jukebox_kit.errors import JukeboxKitError
-from jukebox_kit.jobs import ORDERS, Outcome, Report, Standing, bring_old, order, standings, work_through
+from jukebox_kit.jobs import (
+    ORDERS,
+    QueueReport,
+    SongOutcome,
+    SongStatus,
+    import_old,
+    order,
+    song_statuses,
+    work_through,
+)
 from jukebox_kit.model import DOWNWARD
 from jukebox_kit.notebook import colab
 from jukebox_kit.notebook.background import State
@@ -23,7 +33,7 @@ class Night:
     """All songs of a folder; `old` is a folder with runs of other programs, imported first."""
 
     def __init__(self, songs: Path, old: Path | None = None) -> None:
-        self.session, self.old = Session(songs), old
+        self.session, self.old = Session(songs), None if old is None else kept_path(old)
         self.how = widgets.Dropdown(options=list(ORDERS), description="order")
         self.how.add_class("jk-order")
         self.how.observe(lambda _: self.refresh(), "value")
@@ -48,8 +58,8 @@ class Night:
         how, unassign = self.how.value, self.unassign.value
 
         def piece() -> str:
-            imported = () if self.old is None else bring_old(self.session.songs, self.old)
-            unfinished = order([s for s in standings(self.session.songs) if s.state != "done"], how)
+            imported = () if self.old is None else import_old(self.session.songs, self.old)
+            unfinished = order([s for s in song_statuses(self.session.songs) if s.state != "done"], how)
             self.report.value = lines(styled_text(note, "note") for note in imported)
             load, options = self.session.loaded_for, self.session.options()
             report = work_through([s.song for s in unfinished], lambda song, _: load(song), options, self._at)
@@ -68,13 +78,13 @@ class Night:
     def refresh(self) -> None:
         """Read the folder again."""
         try:
-            songs = order(standings(self.session.songs), self.how.value)
+            songs = order(song_statuses(self.session.songs), self.how.value)
             self.table.value = _table(songs) if songs else styled_text(f"{self.session.songs} has no songs yet.")
         except (JukeboxKitError, OSError) as error:
             self.table.value = styled_text(str(error), "note")
         self._show(self.session.worker.state)
 
-    def _at(self, outcome: Outcome) -> None:
+    def _at(self, outcome: SongOutcome) -> None:
         """Show which song is being worked on."""
         if outcome.end == "working":
             self.session.worker.say(outcome.song.name)
@@ -92,7 +102,7 @@ class Night:
             self.summary.value = shown
 
 
-def _table(rows: tuple[Standing, ...]) -> str:
+def _table(rows: tuple[SongStatus, ...]) -> str:
     """Return the progress of songs, in HTML."""
     levels = tuple(DOWNWARD)
     songs = [
@@ -106,18 +116,18 @@ def _table(rows: tuple[Standing, ...]) -> str:
     return filled("songs.html", {"levels": levels, "songs": songs})
 
 
-def _share(one: Standing, level: int) -> str:
+def _share(one: SongStatus, level: int) -> str:
     """Return how much of a level is sampled, as text."""
-    return f"{one.made[level] / one.total[level]:.0%}" if one.total[level] else ""
+    return f"{one.sampled[level] / one.total[level]:.0%}" if one.total[level] else ""
 
 
-def _line(outcome: Outcome) -> Markup:
+def _line(outcome: SongOutcome) -> Markup:
     kind = {"finished": "good", "failed": "error"}.get(outcome.end, "note")
     why = f": {outcome.why}" if outcome.why else ""
     return styled_text(f"{outcome.song.name}: {outcome.end} in {duration(outcome.seconds)}{why}", kind)
 
 
-def _summary(report: Report) -> str:
+def _summary(report: QueueReport) -> str:
     """Return the outcome of the run in one sentence."""
     counts = [f"{len(report.ended(end))} {end}" for end in ("finished", "failed", "skipped") if report.ended(end)]
     return f"{', '.join(counts) or 'nothing to do'}, in {duration(report.seconds)}."

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jukebox_kit._files import kept_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.model import TOP
@@ -21,7 +22,7 @@ class Session:
     """One open panel. Sections watch it: `changed` is called for them when the song or the work has changed."""
 
     def __init__(self, songs: Path) -> None:
-        self.songs = songs
+        self.songs = kept_path(songs)
         self.song: Song | None = None
         self.run = RunSettings(preview_every=PREVIEW_EVERY)
         self.worker: Worker = worker()

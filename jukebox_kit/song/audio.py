@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from numpy.typing import ArrayLike, NDArray
 
-from jukebox_kit._files import explain, user_path
+from jukebox_kit._files import explain, printable, user_path
 from jukebox_kit.errors import AudioError
 from jukebox_kit.song.sampled_audio import HIGHEST_RATE, SampledAudio, checked_rate
 
@@ -179,7 +179,7 @@ def _decode_by_audioread(path: Path, seconds: float | None, code: int) -> tuple[
 def audio_samples(path: Path) -> int:
     """Return how many samples a file holds, 0 if it does not exist or cannot be read."""
     try:
-        return int(soundfile.info(path).frames)
+        return int(soundfile.info(os.fsencode(path)).frames)
     except (soundfile.LibsndfileError, RuntimeError, OSError):
         return 0
 
@@ -209,7 +209,7 @@ def audio_bytes(
             raise ValueError(sr)
         with soundfile.SoundFile(buffer, "w", sr, channels, subtype, format=format.upper()) as file:
             for name, words in (tags or {}).items():
-                setattr(file, name, words)
+                setattr(file, name, printable(words))
             for first in range(0, len(clipped), PIECE):
                 file.write(clipped[first : first + PIECE])
     except (soundfile.LibsndfileError, ValueError):

@@ -29,7 +29,7 @@ FADE = 16  # a sixteenth of a window to each side
 
 
 @dataclass(frozen=True)
-class Layout:
+class ChunkLayout:
     """The rows that a level's items are sampled as: each `length` tokens from one of `starts`, the last to the end.
 
     A level that is made as a whole is one row from its start. A first chunk that begins later begins with tokens that
@@ -115,7 +115,7 @@ def chunks_at(chunks: tuple[int, int], level: int) -> int:
     return (*chunks, 1)[level]
 
 
-def lay_chunks(plan: LevelPlan, chunks: int, given: int = 0) -> Layout:
+def lay_chunks(plan: LevelPlan, chunks: int, given: int = 0) -> ChunkLayout:
     """Return a level in so many chunks, or in as many as are a window long at least; what is given is not made again.
 
     All are as long, and neighbours overlap by three sixteenths of a window or a few tokens more.
@@ -126,23 +126,23 @@ def lay_chunks(plan: LevelPlan, chunks: int, given: int = 0) -> Layout:
     room = plan.total - first
     count = min(chunks, (room - overlap) // (plan.n_ctx - overlap))
     if count < 2:
-        return Layout((0,), plan.total, plan.total)
+        return ChunkLayout((0,), plan.total, plan.total)
     length = _up(-(-(room + (count - 1) * overlap) // count), plan.rate)
     spare = room - length
     starts = tuple(first + chunk * spare // (count - 1) // plan.rate * plan.rate for chunk in range(count))
-    return Layout(starts, length, plan.total, fade)
+    return ChunkLayout(starts, length, plan.total, fade)
 
 
-def layout_of(plan: LevelPlan, level: LevelCodes, chunks: int) -> Layout:
+def layout_of(plan: LevelPlan, level: LevelCodes, chunks: int) -> ChunkLayout:
     """Return how a level is being made: as it was begun, or in so many chunks where nothing of it is sampled."""
     if not level.sampled:
         return lay_chunks(plan, chunks, min(level.given))
     growing = [join for join in level.joins if join.end > min(level.given)]
     if not growing:
-        return Layout((0,), plan.total, plan.total)
+        return ChunkLayout((0,), plan.total, plan.total)
     length = plan.total - growing[-1].begin
     starts = (growing[0].end - length, *(join.begin for join in growing))
-    return Layout(starts, length, plan.total, growing[0].end - growing[0].cut)
+    return ChunkLayout(starts, length, plan.total, growing[0].end - growing[0].cut)
 
 
 def chunks_note(plan: LevelPlan, chunks: int, seconds: float) -> str | None:

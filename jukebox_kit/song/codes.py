@@ -86,6 +86,11 @@ class LevelCodes:
         return tuple(int(count) for count in (self.codes != UNMADE).sum(1))
 
     @property
+    def complete(self) -> bool:
+        """Whether every token of every item is sampled or given."""
+        return not (self.codes == UNMADE).any()
+
+    @property
     def sampled(self) -> bool:
         """Whether the level's present plan has made anything of it."""
         return self.done != self.given or any(join.end > min(self.given) for join in self.joins)

@@ -1,4 +1,4 @@
-"""Checks before a song is created, and what it starts from: a prompt, or codes that were sampled elsewhere."""
+"""Checks before a song is created, and what it starts with: a prompt, or codes that were sampled elsewhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jukebox_kit._files import shown_path
 from jukebox_kit.errors import AudioError, SongError
 from jukebox_kit.model.weights import ModelDefinition
 from jukebox_kit.song.audio import Audio, Note, read_recording
@@ -19,43 +20,43 @@ if TYPE_CHECKING:
 
 
 def check_free(store: Store) -> None:
-    """Raise SongError if a folder cannot take a new song; what an interrupted creation left there is no obstacle."""
-    root = store.root
+    """Raise SongError if a folder cannot hold a new song; files of an interrupted creation do not matter."""
+    root, place = store.root, shown_path(store.root)
     if store.read(SONG) is not None:
-        raise SongError(f"{root} holds a song already; choose another folder.")
+        raise SongError(f"{place} holds a song already; choose another folder.")
     names = [path.name for path in root.iterdir()] if root.is_dir() else []
     if not all(name in OWN_NAMES or name.startswith(OWN_PREFIXES) for name in names):
-        raise SongError(f"{root} contains files that do not belong to a song; choose another folder.")
+        raise SongError(f"{place} contains files that do not belong to a song; choose another folder.")
     for level in range(3):
         name = codes_name(level)
         content = store.read(name)
-        codes = None if content is None else unpack_codes(content, f"{root}/{name}")
+        codes = None if content is None else unpack_codes(content, f"{place}/{name}")
         if codes is not None and codes.sampled:
-            raise SongError(f"{root} holds codes but no song.json; put that file back, or choose another folder.")
+            raise SongError(f"{place} holds codes but no song.json; put that file back, or choose another folder.")
 
 
 def check_same(root: Path, holds: Request, asked: Request) -> None:
-    """Raise SongError if the song in a folder has another request."""
+    """Raise SongError if the song in a folder has another request than the one that is wanted."""
     before, now = dataclasses.asdict(holds), dataclasses.asdict(asked)
     changed = [name for name in before if before[name] != now[name]]
     if changed:
-        name = changed[0]
+        name, place = changed[0], shown_path(root)
         raise SongError(
-            f"{root} holds a song with {name} {before[name]!r}, not {now[name]!r}; choose another folder, or continue "
-            f"that song with: jukebox-kit resume {root}"
+            f"{place} holds a song with {name} {before[name]!r}, not {now[name]!r}; choose another folder, or continue "
+            f"that song with: jukebox-kit resume {place}"
         )
 
 
 def check_codes(codes: Codes, level: int, asked: Request, resolved: Resolved, definition: ModelDefinition) -> None:
-    """Raise SongError for codes (items, tokens) that are not of this model or do not fit the request."""
+    """Raise SongError for codes, (items, tokens), that belong to another model or do not fit the request."""
     plan, bins = resolved.plans[level], definition.vqvae.l_bins
     if codes.ndim != 2 or len(codes) != asked.items or codes.shape[1] > plan.total:
         raise SongError(
             f"level {level} has codes of the shape {codes.shape}, which do not fit {asked.items} items of {plan.total} "
-            f"tokens; ask for as many items and for more seconds."
+            f"tokens; request as many items, and more seconds."
         )
     if codes.size and (codes.min() < 0 or codes.max() >= bins):
-        raise SongError(f"level {level} holds codes that are not from 0 to {bins - 1}; they are of another model.")
+        raise SongError(f"level {level} holds codes that are not from 0 to {bins - 1}; they belong to another model.")
 
 
 def read_prompt(asked: Request, resolved: Resolved, model: Model, note: Note) -> Audio:
@@ -77,7 +78,7 @@ def read_prompt(asked: Request, resolved: Resolved, model: Model, note: Note) ->
         )
     if samples >= resolved.samples:
         raise AudioError(
-            f"the prompt leaves nothing of {asked.seconds:g} seconds to sample; ask for more seconds, or cut the "
+            f"the prompt leaves nothing of {asked.seconds:g} seconds to sample; request more seconds, or cut the "
             f"prompt with prompt-seconds.",
             field="prompt",
         )
@@ -85,5 +86,5 @@ def read_prompt(asked: Request, resolved: Resolved, model: Model, note: Note) ->
 
 
 def write_given(store: Store, level: int, codes: LevelCodes, resolved: Resolved) -> None:
-    """Save codes as the given start of a level."""
+    """Save codes as the start of a level, which is given and not sampled."""
     store.write(codes_name(level), pack_codes(codes.resized(resolved.plans[level].total)))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyloudnorm
 
+from jukebox_kit._files import shown_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.model import LEVELS
+from jukebox_kit.song.arguments import checked, chosen_items, item_number, level_number
 from jukebox_kit.song.audio import Audio, audio_bytes
 from jukebox_kit.song.files import EXPORTS
 from jukebox_kit.song.sampled_audio import SampledAudio
@@ -45,6 +47,7 @@ def best_audio(song: Song, item: int, model: Model | None = None) -> SampledAudi
     Level 0 as far as it is sampled, then level 1, then level 2; where one ends it is cross-faded into the next over
     50 ms at equal power. Empty if nothing is sampled. It reads the codes, so it is correct while a level grows.
     """
+    item = item_number(song.shown_path, song.request.items, item)
     loaded = model or Model.load(song.request.model)
     best: Audio = np.zeros(0, np.float32)
     for level in LEVELS:
@@ -57,8 +60,8 @@ def export_audio(
     song: Song,
     target: str | Path | None = None,
     format: str = "wav",
-    items: tuple[int, ...] | None = None,
-    level: int | None = None,
+    items: int | Iterable[int] | None = None,
+    level: int | str | None = None,
     normalise: float | None = None,
     stereo: bool = False,
     model: Model | None = None,
@@ -76,12 +79,14 @@ def export_audio(
     """
     if format not in FORMATS:
         raise RequestError(f"there is no format {format}; format takes {', '.join(FORMATS)}.")
+    normalise = checked("normalise", normalise, float | None)
     if normalise is not None and not QUIETEST < normalise <= 0:
         raise RequestError(f"loudness is in LUFS, above {QUIETEST:g} and at most 0, not {normalise:g}; -14 is usual.")
     if format == "stems" and (stereo or normalise is not None):
         raise RequestError(
             "stems contain each level unchanged; leave out stereo and loudness, or choose another format."
         )
+    level = None if level is None else level_number(level)
     chosen = _chosen(song, items, level)
     if stereo and len(chosen) != 3:
         raise RequestError(f"stereo needs three items, left, centre and right, not {len(chosen)}; choose three.")
@@ -129,21 +134,16 @@ def _joined(first: Audio, longer: Audio, fade: int) -> Audio:
     return np.concatenate([first[:start], mixed, longer[end:]]).astype(np.float32)
 
 
-def _chosen(song: Song, items: tuple[int, ...] | None, level: int | None) -> tuple[int, ...]:
+def _chosen(song: Song, items: int | Iterable[int] | None, level: int | None) -> tuple[int, ...]:
     """Return the items to write; SongError if one does not exist or has nothing sampled."""
-    if level is not None and level not in LEVELS:
-        raise RequestError(f"there is no level {level}; the levels are 0, 1 and 2.")
     levels = LEVELS if level is None else (level,)
     sampled = tuple(i for i in range(song.request.items) if any(song.level(one).made[i] for one in levels))
-    chosen = sampled if items is None else tuple(dict.fromkeys(items))
-    wrong = [item for item in chosen if not 0 <= item < song.request.items]
-    if wrong or items == ():
-        raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {wrong or 'none'}; choose of those.")
+    chosen = sampled if items is None else chosen_items(song.shown_path, song.request.items, items)
     lacking = [item for item in chosen if item not in sampled]
     if lacking or not chosen:
-        what = f"item {lacking[0]} of {song.root}" if lacking else f"{song.root}"
+        what = f"item {lacking[0]} of {song.shown_path}" if lacking else song.shown_path
         where = "" if level is None else f" at level {level}"
-        raise SongError(f"{what} has nothing made{where} yet; make it with: jukebox-kit resume {song.root}")
+        raise SongError(f"{what} has nothing made{where} yet; make it with: jukebox-kit resume {song.shown_path}")
     return chosen
 
 
@@ -156,7 +156,8 @@ def _writer(song: Song, target: str | Path | None) -> Callable[[str, bytes], Pat
     if place.is_relative_to(own / EXPORTS):
         store, inside = song.store, f"{place.relative_to(own).as_posix()}/"
     elif place.is_relative_to(own):
-        raise SongError(f"{asked} is the song's own; choose another folder, or {song.root / EXPORTS}, the usual one.")
+        usual = shown_path(song.root / EXPORTS)
+        raise SongError(f"{asked} is the song's own; choose another folder, or {usual}, the usual one.")
     else:
         store, inside = LocalStore(asked), ""
         store.begin()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ import yaml
 from jukebox_kit._files import make_folder, write_atomically
 from jukebox_kit.errors import ConfigurationError, JukeboxKitError, RequestError
 from jukebox_kit.model.weights import CONFIGS, read_yaml
-from jukebox_kit.song.request import Request, normalise_request
+from jukebox_kit.song.arguments import checked
+from jukebox_kit.song.request import FIELD_TYPES, normalise_request, typed_fields
 
-OPTIONS = {"batch_size", "save_every", "preview_every"}
+OPTIONS: Mapping[str, type] = {"batch_size": int, "save_every": float, "preview_every": float}
 
-"""The fields of `RunSettings` that a preset may set."""
+"""The fields of `RunSettings` that a preset may set, with their types."""
 
 OLDER_OPTIONS = {"batch": "batch_size"}
 
@@ -35,17 +36,20 @@ class Preset:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
-        _check_names(self.name, "request", self.request, {f.name for f in fields(Request)})
+        _check_names(self.name, "request", self.request, set(FIELD_TYPES))
         named = {OLDER_OPTIONS.get(name, name): value for name, value in self.options.items()}
         object.__setattr__(self, "options", named)
-        _check_names(self.name, "options", self.options, OPTIONS)
+        _check_names(self.name, "options", self.options, set(OPTIONS))
         try:
             normalise_request(self.request)
-        except (JukeboxKitError, TypeError) as error:
-            raise ConfigurationError(f"preset {self.name}: {error}") from None
+            object.__setattr__(self, "request", typed_fields(self.request))
+            options = {name: checked(name, value, OPTIONS[name]) for name, value in self.options.items()}
+            object.__setattr__(self, "options", options)
+        except JukeboxKitError as error:
+            raise ConfigurationError(f"preset {self.name}: {error}", field=error.field) from None
         for name, value in self.options.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-                raise ConfigurationError(f"preset {self.name}: {name} must be a number above 0, not {value!r}.")
+            if value <= 0:
+                raise ConfigurationError(f"preset {self.name}: {name} must be above 0, not {value:g}.", field=name)
 
 
 def load_preset(path: Path) -> Preset:

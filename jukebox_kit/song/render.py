@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import soundfile
@@ -10,88 +11,92 @@ from jukebox_kit.engine import Model
 from jukebox_kit.model import LEVELS, TOP
 from jukebox_kit.song.audio import Audio, wav_bytes
 from jukebox_kit.song.audio_files import mark_of, tokens_heard
+from jukebox_kit.song.chunks import level_audio
 from jukebox_kit.song.files import SPECTROGRAM, audio_name, picture_name, words_name
-from jukebox_kit.song.lyrics.alignment import ensure_alignments, read_alignment
+from jukebox_kit.song.lyrics.alignment import ensure_alignments, read_alignments
 from jukebox_kit.song.page.page import write_page
 from jukebox_kit.song.pictures import heat_map_png, spectrogram_png, strip_png
 from jukebox_kit.song.song import Song
+from jukebox_kit.song.state import SongState
 
 
-def finish_sounds(song: Song, level: int, model: Model) -> None:
-    """Write what is missing of a sampled level's audio, pictures and page, and publish the song's files."""
-    write_sounds(song, level, model)
-    song.store.publish()
+def finish_sounds(state: SongState, level: int, model: Model) -> SongState:
+    """Write what is missing of a sampled level's audio, pictures and page, and publish the song's files.
+
+    Returns the state after that.
+    """
+    written = write_sounds(state, level, model)
+    state.store.publish()
+    return written
 
 
-def sounds_stand(song: Song, level: int) -> bool:
+def sounds_complete(state: SongState, level: int) -> bool:
     """Return whether the audio files of a level are complete and match its codes."""
-    codes = song.codes(level)
-    return all(tokens_heard(song, level, item, codes[item]) == codes.shape[1] for item in song.items(level))
+    total = state.resolved.plans[level].total
+    return all(tokens_heard(state, level, item) == total for item in state.items(level))
 
 
-def write_sounds(song: Song, level: int, model: Model) -> None:
+def write_sounds(state: SongState, level: int, model: Model) -> SongState:
     """Write every item's audio of a level so far with its picture, the picture of the levels, and the page.
 
-    Files that match the present codes are left as they are.
+    Files that match the present codes are left as they are. Returns the state after that.
     """
-    found, marks = song.level(level), dict(song.manifest.sounds)
-    for item in song.items(level):
-        made = found.codes[item, : found.made[item]]
-        if len(made) and tokens_heard(song, level, item, made) != len(made):
-            _write_sound(song, level, item, model)
+    codes, marks = state.level(level), dict(state.manifest.sounds)
+    for item in state.items(level):
+        made = codes.codes[item, : codes.made[item]]
+        if len(made) and tokens_heard(state, level, item) != len(made):
+            _write_sound(state, level, item, model)
             marks[audio_name(level, item)] = mark_of(made)
-        elif len(made) and not (song.root / picture_name(level, item)).exists():
-            song.store.write(picture_name(level, item), strip_png(_read(song, level, item), song.sr))
-    changed = {name for name, mark in marks.items() if song.manifest.sounds.get(name) != mark}
+        elif len(made) and not (state.root / picture_name(level, item)).exists():
+            state.store.write(picture_name(level, item), strip_png(_read(state, level, item), state.sr))
+    changed = {name for name, mark in marks.items() if state.manifest.sounds.get(name) != mark}
     if changed:
-        song.keep(replace(song.manifest, sounds=marks))
-    first = song.items(0)[0]
-    if audio_name(level, first) in changed or not (song.root / SPECTROGRAM).exists():
-        _write_spectrogram(song, first)
+        state = state.song.keep(replace(state.manifest, sounds=marks))
+    first = state.items(0)[0]
+    if audio_name(level, first) in changed or not (state.root / SPECTROGRAM).exists():
+        _write_spectrogram(state, first)
     if level == TOP:
-        _write_words(song, changed)
-    write_page(song)
+        _write_words(state, changed)
+    write_page(state)
+    return state
 
 
-def add_words(song: Song, model: Model) -> None:
+def add_alignments(song: Song, model: Model) -> None:
     """Find out when the lyrics are sung if that is unknown, as after an undo or an import, and show it on the page.
 
     Loads the top prior. Raises as `ensure_alignments` does.
     """
     ensure_alignments(song, model)
-    with song.locked():
-        _write_words(song, {audio_name(TOP, item) for item in song.items(TOP)})
-        write_page(song)
-        song.store.publish()
+    with song.locked() as state:
+        _write_words(state, {audio_name(TOP, item) for item in state.items(TOP)})
+        write_page(state)
+        state.store.publish()
 
 
-def _write_sound(song: Song, level: int, item: int, model: Model) -> None:
-    audio = song.audio(level, item, model)
-    song.store.write(audio_name(level, item), wav_bytes(audio, song.sr))
-    song.store.write(picture_name(level, item), strip_png(audio, song.sr))
+def _write_sound(state: SongState, level: int, item: int, model: Model) -> None:
+    audio = level_audio(model.vqvae, level, state.level(level), item)
+    state.store.write(audio_name(level, item), wav_bytes(audio, state.sr))
+    state.store.write(picture_name(level, item), strip_png(audio, state.sr))
 
 
-def _write_words(song: Song, changed: set[str]) -> None:
+def _write_words(state: SongState, changed: set[str]) -> None:
     """Write the pictures of which words were attended to, of items whose audio has changed or that have none."""
-    for item in song.items(TOP):
-        missing = not (song.root / words_name(item)).exists()
-        alignment = read_alignment(song, item) if missing or audio_name(TOP, item) in changed else None
-        if alignment is not None:
+    wanted = [i for i in state.items(TOP) if audio_name(TOP, i) in changed or not (state.root / words_name(i)).exists()]
+    for item, alignment in read_alignments(state) if wanted else ():
+        if item in wanted:
             seconds, lines = len(alignment.weights) * alignment.frame_seconds, alignment.text.split("\n")
             picture = heat_map_png(alignment.weights, seconds, lines, f"what item {item} attends to")
-            song.store.write(words_name(item), picture)
+            state.store.write(words_name(item), picture)
 
 
-def _write_spectrogram(song: Song, item: int) -> None:
+def _write_spectrogram(state: SongState, item: int) -> None:
     """Write the picture of an item's levels, of those whose audio matches the present codes."""
-    found = {level: song.level(level) for level in LEVELS}
-    made = {level: codes.codes[item, : codes.made[item]] for level, codes in found.items()}
-    levels = {level: _read(song, level, item) for level in LEVELS if tokens_heard(song, level, item, made[level])}
+    levels = {level: _read(state, level, item) for level in LEVELS if tokens_heard(state, level, item)}
     if levels:
-        title = f"{song.request.artist}, {song.request.genre} ({song.request.model})"
-        song.store.write(SPECTROGRAM, spectrogram_png(levels, song.sr, title))
+        title = f"{state.request.artist}, {state.request.genre} ({state.request.model})"
+        state.store.write(SPECTROGRAM, spectrogram_png(levels, state.sr, title))
 
 
-def _read(song: Song, level: int, item: int) -> Audio:
-    audio: Audio = soundfile.read(song.root / audio_name(level, item), dtype="float32")[0]
+def _read(state: SongState, level: int, item: int) -> Audio:
+    audio: Audio = soundfile.read(os.fsencode(state.root / audio_name(level, item)), dtype="float32")[0]
     return audio

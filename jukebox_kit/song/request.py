@@ -1,17 +1,21 @@
-"""A request for a song, as a person states it, checked before anything is done; and what the model makes of it."""
+"""A request for a song, checked before anything is written, and how a model reads it."""
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_type_hints
 
+from jukebox_kit._files import kept_path
 from jukebox_kit.engine import LevelPlan, SamplingParams, plan_level
 from jukebox_kit.errors import LabelError, RequestError
-from jukebox_kit.model import Found, Labels, Tables, VQVAEConfig, check_total, clean_lyrics, lyric_tokens
-from jukebox_kit.model.weights import ModelDefinition, load_definition
+from jukebox_kit.model import Found, Labels, Tables, VQVAEConfig, check_total, dropped_characters, lyric_tokens
+from jukebox_kit.model.weights import ModelDefinition, load_definition, model_source
+from jukebox_kit.song.arguments import checked
 from jukebox_kit.song.chunks import chunks_note
 
 MAX_ITEMS, MAX_CHUNKS = 1024, 64
@@ -19,10 +23,19 @@ MAX_ITEMS, MAX_CHUNKS = 1024, 64
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asks for. Tuples of three are level 0, 1, 2; None leaves it to the model's defaults.
+    """The fields of a request, within their ranges; `normalise_request` makes one of what callers write.
 
-    seconds: how much to make; total_seconds: how long the model believes the whole song to be; chunks: how many are
-    made at once of levels 0 and 1.
+    model: the name of one that ships, or the absolute path of a definition.
+    artist, genre: looked up in the model's tables.
+    lyrics: as written; the model reads those characters that are in its alphabet.
+    seconds: the length to sample. total_seconds: the length of the whole song, as the model is conditioned on it.
+    items: songs sampled from this request, each with noise of its own.
+    temperature, hop_fraction: for levels 0, 1, 2. top_k, top_p: at most one of them.
+    chunks: how many chunks of an item are sampled at once, for levels 0 and 1.
+    prompt: the absolute path of a recording that the song starts with. prompt_seconds: how much of it, all by default.
+    strict: whether an artist or genre that the model does not know is an error.
+
+    None stands for the model's default. Raises RequestError about a field that is outside of its range.
     """
 
     model: str = "demo"
@@ -52,7 +65,7 @@ class Request:
         if self.prompt_seconds is not None and not self.prompt_seconds > 0:
             raise RequestError(f"prompt-seconds must be above 0, not {self.prompt_seconds:g}.", field="prompt_seconds")
         if self.prompt is None and self.prompt_seconds is not None:
-            raise RequestError("prompt-seconds needs a prompt; give a recording as well.", field="prompt_seconds")
+            raise RequestError("prompt-seconds needs a prompt; pass a recording as well.", field="prompt_seconds")
         if not all(0 < fraction <= 1 for fraction in self.hop_fraction or ()):
             raise RequestError(
                 "hop-fraction must be above 0 and at most 1 at each level; 0.5,0.5,0.125 is usual.",
@@ -70,10 +83,20 @@ class Request:
         return SamplingParams((self.temperature or definition.sampling.temperature)[level], self.top_k, self.top_p)
 
 
-class ChangeFields(TypedDict, total=False):
-    """The fields of `Request` that an edit may change from some second on, in the forms in which callers write them.
+FIELD_TYPES: Mapping[str, Any] = {
+    **get_type_hints(Request),
+    "temperature": float | tuple[float, float, float] | None,  # one number is the top level's
+    "chunks": int | tuple[int, int],  # one number is both levels'
+}
 
-    temperature: one number is the top level's. chunks: one number is both levels'. What is left out stays as it is.
+"""The type of each field of `Request` as callers may write it."""
+
+
+class ChangeFields(TypedDict, total=False):
+    """The fields of `Request` that an edit may change for what is sampled from then on, as callers may write them.
+
+    temperature: a list for levels 0, 1, 2, or one number for level 2. chunks: a list for levels 0, 1, or one number for
+    both. Fields that are left out do not change.
     """
 
     artist: str
@@ -90,7 +113,7 @@ class ChangeFields(TypedDict, total=False):
 
 
 class ForkFields(ChangeFields, total=False):
-    """The fields that another song with the same beginning, or a song of one item, may have otherwise."""
+    """The fields of a fork, which keeps the model and the number of items, or of `generate`, which samples one item."""
 
     seconds: float
     prompt: str | Path | None
@@ -98,7 +121,7 @@ class ForkFields(ChangeFields, total=False):
 
 
 class RequestFields(ForkFields, total=False):
-    """All fields of `Request`. model: the name of one that ships, or the path of a definition."""
+    """All fields of `Request`."""
 
     model: str | Path
     items: int
@@ -106,9 +129,10 @@ class RequestFields(ForkFields, total=False):
 
 @dataclass(frozen=True)
 class Resolved:
-    """A request as a model reads it. Tuples over levels are level 0, 1, 2; samples is the song's length.
+    """A request as a model reads it.
 
-    notes: what a person should be told, one sentence each.
+    samples: the song's length, a whole number of tokens of the top level. labels, plans: for levels 0, 1, 2.
+    notes: what the user should know, one sentence each.
     """
 
     samples: int
@@ -117,30 +141,43 @@ class Resolved:
     notes: tuple[str, ...]
 
 
-def normalise_request(fields: Mapping[str, Any], definition: ModelDefinition | None = None) -> Request:
-    """Return the request with what may be written shorter made whole: the top's temperature alone, relative paths.
+def typed_fields(fields: Mapping[str, Any], known: Collection[str] = tuple(FIELD_TYPES)) -> dict[str, Any]:
+    """Return fields of a request, each as its type (see `arguments`); a path may also be a `Path`.
 
-    So is one number of chunks for both levels that are made of such. definition: the model's, which spares reading it.
+    Raises RequestError about a field of another type, or about one that is not among `known`.
     """
-    settled = dict(fields)
-    temperature = settled.get("temperature")
-    if isinstance(temperature, int | float):
-        definition = definition or load_definition(settled.get("model", Request.model))
-        settled["temperature"] = (*definition.sampling.temperature[:2], float(temperature))
-    if isinstance(settled.get("chunks"), int):
-        settled["chunks"] = (settled["chunks"],) * 2
-    for name in ("temperature", "hop_fraction", "chunks"):
-        if isinstance(settled.get(name), list | tuple):
-            settled[name] = tuple(settled[name])
-    for name in ("model", "prompt"):
-        value = settled.get(name)
-        is_path = value is not None and (name == "prompt" or Path(value).suffix in (".yaml", ".yml"))
-        settled |= {name: str(Path(value).absolute())} if is_path and value is not None else {}
-    return Request(**settled)
+    typed: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
+            raise RequestError(f"{name} cannot be set here; {hint}", field=name)
+        is_path = name in ("model", "prompt") and isinstance(value, os.PathLike)
+        typed[name] = checked(name, os.fspath(value) if is_path else value, FIELD_TYPES[name])
+    return typed
+
+
+def normalise_request(fields: Mapping[str, Any], definition: ModelDefinition | None = None) -> Request:
+    """Return the request, each field as its type and complete: temperatures and chunks of all levels, absolute paths.
+
+    definition: the model's, which spares reading it. Raises RequestError as `typed_fields` and `Request` do.
+    """
+    typed = typed_fields(fields)
+    temperature, chunks = typed.get("temperature"), typed.get("chunks")
+    if isinstance(temperature, float):
+        definition = definition or load_definition(typed.get("model", Request.model))
+        typed["temperature"] = (*definition.sampling.temperature[:2], temperature)
+    if isinstance(chunks, int):
+        typed["chunks"] = (chunks, chunks)
+    if "model" in typed:
+        typed["model"] = model_source(typed["model"])
+    if typed.get("prompt") is not None:
+        typed["prompt"] = str(kept_path(typed["prompt"]))
+    return Request(**typed)
 
 
 def resolve(request: Request, definition: ModelDefinition, tables: dict[str, Tables]) -> Resolved:
-    """Look up names, tokenise lyrics, plan windows. Raises LabelError or RequestError where the model cannot do it."""
+    """Look up names, tokenise lyrics, plan windows; LabelError or RequestError if the model cannot sample the song."""
     vqvae, top = definition.vqvae, definition.top
     hop = vqvae.hops[-1]
     samples = int(request.seconds * vqvae.sr) // hop * hop
@@ -154,8 +191,8 @@ def resolve(request: Request, definition: ModelDefinition, tables: dict[str, Tab
     check_total(total_seconds, top, "seconds" if request.total_seconds is None else "total_seconds")
     if total_seconds < request.seconds:
         raise LabelError(
-            f"the total length, {total_seconds:g} seconds, is less than the {request.seconds:g} seconds to make; give "
-            f"at least as much, or leave it out.",
+            f"the total length, {total_seconds:g} seconds, is less than the {request.seconds:g} seconds to sample; "
+            f"pass at least as much, or omit it.",
             field="total_seconds",
         )
     notes: list[str] = []
@@ -171,35 +208,43 @@ def resolve(request: Request, definition: ModelDefinition, tables: dict[str, Tab
     notes += _lyric_notes(request.lyrics, definition)
     fractions = request.hop_fraction or definition.sampling.hop_fraction
     plans = tuple(plan_level(p, vqvae, samples, fractions[p.level]) for p in definition.priors)
-    notes += _piece_notes(request, plans, vqvae)
+    notes += _chunk_notes(request, plans, vqvae)
     return Resolved(samples, tuple(labels), plans, tuple(notes))
 
 
-def _piece_notes(request: Request, plans: tuple[LevelPlan, ...], vqvae: VQVAEConfig) -> list[str]:
+def _chunk_notes(request: Request, plans: tuple[LevelPlan, ...], vqvae: VQVAEConfig) -> list[str]:
     lower = zip(plans, request.chunks, vqvae.hops, strict=False)
     return [note for plan, chunks, hop in lower if (note := chunks_note(plan, chunks, hop / vqvae.sr))]
 
 
 def _refuse_unknown(artist: Found, genre: Found) -> None:
-    for field, found in (("artist", artist), ("genre", genre)):
-        if "unknown" in found.used and found.notes:
-            raise LabelError(found.notes[0], field=field)
+    for field, match in (("artist", artist), ("genre", genre)):
+        if "unknown" in match.used and match.notes:
+            raise LabelError(match.notes[0], field=field)
 
 
 def _lyric_notes(lyrics: str, definition: ModelDefinition) -> list[str]:
     if not lyrics:
         return []
     if not definition.top.use_tokens:
-        return [f"model {definition.name} does not read lyrics; they are kept with the song only."]
-    dropped = sum(1 for character in lyrics if not clean_lyrics(character, definition.top.label_set))
+        return [f"model {definition.name} does not read lyrics; they are only saved with the song."]
+    dropped = len(dropped_characters(lyrics, definition.top.label_set))
     return [f"{dropped} characters of the lyrics are not in the model's alphabet and were dropped."] if dropped else []
 
 
 def read_lyrics(path: Path) -> str:
-    """Return the text of a lyrics file; RequestError where it is missing or not UTF-8 text."""
+    """Return the text of a lyrics file; RequestError if it is missing or is not UTF-8 text."""
     try:
-        return path.read_text(encoding="utf-8")
+        return decoded_lyrics(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise RequestError(f"there is no lyrics file {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path} cannot be read as text ({error}); save the lyrics as UTF-8.") from None
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read ({error.strerror}); pass a text file.") from None
+
+
+def decoded_lyrics(content: bytes, source: str) -> str:
+    """Return lyrics as text without a byte order mark, lines ending in a newline; RequestError if not UTF-8 text."""
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{source} cannot be read as text ({error}); save the lyrics as UTF-8.") from None

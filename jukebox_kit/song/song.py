@@ -1,12 +1,12 @@
-"""A song: a folder that holds the request, the codes and the audio of every level, readable without this package.
+"""A song is a folder that contains the request, codes and audio of every level, readable without this package.
 
 song.json                  see `manifest`
-level_2/codes.safetensors  tokens so far, (items, tokens), with a checksum; level_1, level_0 alike
+level_2/codes.safetensors  tokens so far, (items, tokens), with a checksum; likewise level_1 and level_0
 level_2/item_0.wav …       the audio of that level, and item_0.png its picture
-level_2/alignment.safetensors  which lyrics are sung when, see `alignment`
+level_2/alignment.safetensors  when the lyrics are sung, see `alignment`
 index.html                 the song as a page, see `page`
 spectrogram.png            the levels of the first item
-versions/                  what edits changed, to go back to
+versions/                  the song before each edit
 segments/                  on disks like Google Drive, the history of the files above
 """
 
@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import Unpack
 
-from jukebox_kit.engine import UNMADE
+from jukebox_kit._files import kept_path, shown_path
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition
+from jukebox_kit.song.arguments import item_number, level_number
 from jukebox_kit.song.audio import wav_bytes
 from jukebox_kit.song.chunks import level_audio
 from jukebox_kit.song.codes import Codes, LevelCodes, pack_codes
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LevelStatus:
-    """How far a level is, in tokens of all items that are to be sampled."""
+    """How far a level is, in tokens of all items that it is sampled for."""
 
     level: int
     done: int
@@ -53,25 +54,25 @@ class LevelStatus:
 
 
 class Song:
-    """A song folder. Make one with `create`, return to one with `open`."""
+    """A song folder. `create` makes a new one, `open` opens an existing one."""
 
     def __init__(self, store: Store, manifest: Manifest) -> None:
         self.store, self.manifest = store, manifest
-        self.loaded: Model | None = None  # the model of the last step called without one
+        self.loaded: Model | None = None  # the model of the last step that was called without one
         self._state: SongState | None = None  # while the song is locked
 
     @classmethod
     def create(cls, folder: str | Path, loaded: Model | None = None, **request: Unpack[RequestFields]) -> Song:
-        """Make a song folder for a request, whose fields are those of `Request`; nothing is sampled yet.
+        """Create a song folder for a request, whose fields are those of `Request`; nothing is sampled yet.
 
-        A folder that holds the same request is opened; one that holds another song or anything else is refused with
-        SongError, as are requests that the model cannot do, before anything is written. `loaded` spares loading the
-        model again.
+        A folder that already has the same request is opened. Before anything is written, a folder with another song or
+        other files raises SongError, and a request that the model cannot fulfil RequestError or LabelError.
+        loaded: the model if it is loaded already, so that it need not be loaded again.
         """
-        root, asked = Path(folder), normalise_request(request)
-        store = _store_for(root)
+        asked = normalise_request(request)
+        store = _store_for(folder)
         if store.read(SONG) is not None:
-            return cls.open(root)._if_same(asked)
+            return cls.open(store.root)._if_same(asked)
         model, resolved = _prepared(store, asked, loaded)
         notes = list(resolved.notes)
         prompt = None if asked.prompt is None else read_prompt(asked, resolved, model, notes.append)
@@ -79,7 +80,7 @@ class Song:
         store.begin()
         with store.lock():
             if store.read(SONG) is not None:  # another process was quicker
-                return cls.open(root)._if_same(asked)
+                return cls.open(store.root)._if_same(asked)
             if prompt is not None:
                 import torch  # slow to import, and songs are read without it
 
@@ -99,112 +100,112 @@ class Song:
         loaded: Model | None = None,
         **request: Unpack[RequestFields],
     ) -> Song:
-        """Make a song folder around codes that were made elsewhere: by level, any number of tokens.
+        """Create a song folder for codes from elsewhere: any number of tokens of each level.
 
-        They are kept as given, as a prompt is: never sampled again. `came_from` goes into song.json. Raises as `create`
-        does, and SongError where the folder holds a song already, or for codes that are no codes of the model or do not
-        fit into the request.
+        Like those of a prompt, they are given and never sampled again. came_from: their source, for song.json. Raises
+        what `create` does, and SongError if the folder already contains a song, or if the codes are not the model's or
+        do not fit the request.
         """
-        root, asked = Path(folder), normalise_request(request)
-        store = _store_for(root)
+        asked = normalise_request(request)
+        store = _store_for(folder)
         model, resolved = _prepared(store, asked, loaded)
-        for level, found in codes.items():
-            check_codes(found.codes, level, asked, resolved, model.definition)
+        for level, given in codes.items():
+            check_codes(given.codes, level, asked, resolved, model.definition)
         store.begin()
         with store.lock():
             check_free(store)
-            for level, found in codes.items():
-                write_given(store, level, found, resolved)
+            for level, given in codes.items():
+                write_given(store, level, given, resolved)
             return cls._save_new(store, Manifest.new(asked, resolved, model, came_from))
 
     @classmethod
     def open(cls, folder: str | Path) -> Song:
-        """Open a song folder; SongError where it is none, is damaged, or comes from a newer version."""
-        root = Path(folder)
-        store = open_store(root)
-        content = store.read(SONG) if root.is_dir() else None
+        """Open a song folder; SongError if it is not one, is damaged, or was written by a newer version."""
+        store = open_store(kept_path(folder))
+        content = store.read(SONG) if store.root.is_dir() else None
         if content is None:
             raise SongError(f"{folder} is not a song folder; make one with: jukebox-kit sample {folder}")
         return cls(store, Manifest.from_json(content, str(folder)))
 
     @property
     def root(self) -> Path:
-        """The folder."""
+        """The folder, an absolute path."""
         return self.store.root
 
     @property
+    def shown_path(self) -> str:
+        """The folder's path as messages show it."""
+        return shown_path(self.root)
+
+    @property
     def request(self) -> Request:
-        """What was asked for."""
+        """The request."""
         return self.manifest.request
 
     @property
     def resolved(self) -> Resolved:
-        """What the model makes of it."""
+        """The request as the model reads it."""
         return self.manifest.resolved
 
     @cached_property
     def definition(self) -> ModelDefinition:
-        """The model's definition; a song keeps its model."""
+        """The definition of its model, which never changes."""
         return load_definition(self.request.model)
 
     @property
     def sr(self) -> int:
-        """Sample rate of the song's audio, samples a second."""
+        """Sample rate of the song's audio in samples per second."""
         return self.definition.vqvae.sr
 
     @property
     def state(self) -> SongState:
-        """What the song is now: while it is locked what was read already, else read afresh."""
-        return self._state or SongState(self.store, self.manifest)
+        """The state of the song: while it is locked the one that was read then, otherwise read anew."""
+        return self._state or SongState(self, self.manifest)
 
     @contextmanager
     def locked(self) -> Iterator[SongState]:
-        """Lock the song and yield its state on disk; SongBusyError names who else works on it.
+        """Lock the song and yield its state on disk; SongBusyError names the process that works on it.
 
-        Until the lock is released, `state` and all that is read through the song come from one reading of each file.
+        Until the lock is released, everything that is read through the song comes from one reading of each file.
         """
         with self.store.lock():
             content = self.store.read(SONG)
             if content is None:
-                raise SongError(f"{self.root / SONG} is gone; put back a copy of it.")
-            self.manifest = Manifest.from_json(content, str(self.root))
+                raise SongError(f"{shown_path(self.root / SONG)} is gone; put back a copy of it.")
+            self.manifest = Manifest.from_json(content, self.shown_path)
             try:
-                self._state = SongState(self.store, self.manifest)
-                if self.manifest.settling is not None:
-                    self.settle()
-                yield self._state
+                self._state = SongState(self, self.manifest)
+                yield self._state if self.manifest.settling is None else self.settle()
             finally:
                 self._state = None
 
-    def settle(self) -> None:
-        """Copy the version that song.json names to the song's own files: the end of an edit, which can be repeated."""
+    def settle(self) -> SongState:
+        """Copy the version that song.json names to the song's own files: the repeatable last step of an edit."""
         for level in LEVELS:
             self.write_level(level, self.level(level))
-        self.keep(dataclasses.replace(self.manifest, settling=None))
+        return self.keep(dataclasses.replace(self.manifest, settling=None))
 
-    def level(self, level: int) -> LevelCodes:
+    def level(self, level: int | str) -> LevelCodes:
         """Return a level's codes and how many of them were given."""
-        return self.state.level(level)
+        return self.state.level(level_number(level))
 
-    def codes(self, level: int) -> Codes:
-        """Return a level's codes, (items, tokens) int16, -1 where none is sampled yet."""
+    def codes(self, level: int | str) -> Codes:
+        """Return a level's codes, (items, tokens) int16, -1 where not yet sampled."""
         return self.level(level).codes
 
-    def write_level(self, level: int, codes: LevelCodes) -> None:
-        """Save a level's codes."""
+    def write_level(self, level: int, codes: LevelCodes) -> SongState:
+        """Save a level's codes; returns the song's state after that."""
         self.store.write(codes_name(level), pack_codes(codes))
-        if self._state is not None:
-            self._state = self._state.with_level(level, codes)
+        return self._written(self.state.with_level(level, codes))
 
-    def keep(self, manifest: Manifest) -> None:
-        """Save song.json."""
+    def keep(self, manifest: Manifest) -> SongState:
+        """Save song.json; returns the song's state after that."""
         self.store.write(SONG, manifest.to_json())
         self.manifest = manifest
-        if self._state is not None:
-            self._state = self._state.with_manifest(manifest)
+        return self._written(self.state.with_manifest(manifest))
 
     def items(self, level: int) -> tuple[int, ...]:
-        """Return the items that a level has: all at the top, below it those chosen for upsampling."""
+        """Return the items that a level is sampled for: all at the top, below it those chosen for upsampling."""
         return self.state.items(level)
 
     def status(self) -> tuple[LevelStatus, ...]:
@@ -213,53 +214,32 @@ class Song:
         totals = {level: len(state.items(level)) * self.resolved.plans[level].total for level in DOWNWARD}
         return tuple(LevelStatus(level, total - state.missing(level), total) for level, total in totals.items())
 
-    def audio(self, level: int = 0, item: int = 0, model: Model | None = None) -> SampledAudio:
+    def audio(self, level: int | str = 0, item: int = 0, model: Model | None = None) -> SampledAudio:
         """Return an item's audio decoded from a level's codes so far, (samples,) float32 with `.sr`, not clipped."""
-        if level not in LEVELS or not 0 <= item < self.request.items:
-            raise SongError(f"{self.root} has levels 0 to 2 and items 0 to {self.request.items - 1}.")
+        level, item = level_number(level), item_number(self.shown_path, self.request.items, item)
         from jukebox_kit.engine import Model
 
         vqvae = (model or self.loaded or Model.load(self.request.model)).vqvae
         return SampledAudio.of(level_audio(vqvae, level, self.level(level), item), self.sr)
 
-    def in_chunks(self, chunks: int | tuple[int, ...], model: Model) -> Manifest:
-        """Return song.json with another number of chunks, one or two for levels 0 and 1; a whole level keeps its own.
-
-        Raises SongError where a level is begun otherwise, RequestError for a number that cannot be.
-        """
-        asked = normalise_request(dataclasses.asdict(self.request) | {"chunks": chunks})
-        counts = list(asked.chunks)
-        for level, before in enumerate(self.request.chunks):
-            found = self.level(level)
-            if not (found.codes == UNMADE).any():
-                counts[level] = before
-            elif found.sampled and counts[level] != before:
-                raise SongError(
-                    f"level {level} of {self.root} was started with chunks {before}, not {counts[level]}; resume it "
-                    f"with: jukebox-kit resume {self.root}"
-                )
-        request = dataclasses.replace(asked, chunks=(counts[0], counts[1]))
-        if request == self.request:
-            return self.manifest
-        notes = resolve(request, self.definition, model.tables).notes
-        manifest = dataclasses.replace(
-            self.manifest, request=request, resolved=dataclasses.replace(self.resolved, notes=notes)
-        )
-        return manifest.noted("chunks_set", level_0=counts[0], level_1=counts[1])
-
     def check_model(self, model: Model) -> None:
-        """Raise SongError if a component's file is not the one that the song was made with."""
+        """Raise SongError if a component's file is not the one that the song was created with."""
         now = model.fingerprints()
-        changed = [part for part, mark in self.manifest.checkpoints.items() if now[part] != mark]
+        changed = [name for name, mark in self.manifest.checkpoints.items() if now[name] != mark]
         if changed:
             raise SongError(
-                f"{self.root} was made with other {', '.join(changed)} weights than those on this machine; put those "
-                f"back, or start a new song."
+                f"{self.shown_path} was created with other {', '.join(changed)} weights than those on this machine; "
+                f"restore those, or create a new song."
             )
+
+    def _written(self, state: SongState) -> SongState:
+        if self._state is not None:
+            self._state = state
+        return state
 
     @classmethod
     def _save_new(cls, store: Store, manifest: Manifest) -> Song:
-        """Write song.json last: without it a folder is not a song yet, and an interrupted creation starts again."""
+        """Write song.json last: without it the folder is not a song, and an interrupted creation starts again."""
         song = cls(store, manifest)
         song.keep(manifest)
         store.publish()
@@ -271,23 +251,23 @@ class Song:
 
 
 def find_songs(folders: list[Path]) -> list[Path]:
-    """Return the song folders among folders and their children; SongError where a folder is not there."""
-    found: list[Path] = []
+    """Return the song folders among folders and their children; SongError if a folder does not exist."""
+    songs: list[Path] = []
     for folder in folders:
         if not folder.is_dir():
-            raise SongError(f"there is no folder {folder}.")
+            raise SongError(f"there is no folder {shown_path(folder)}.")
         inside = [folder, *sorted(child for child in folder.iterdir() if child.is_dir())]
-        found += [child for child in inside if is_song(child)]
-    return found
+        songs += [child for child in inside if is_song(child)]
+    return songs
 
 
 def is_song(folder: Path) -> bool:
-    """Return whether a folder seems to hold a song; its files are not read."""
+    """Return whether a folder seems to be a song; its files are not read."""
     return (folder / SONG).exists() or (folder / SEGMENTS).is_dir()
 
 
 def _prepared(store: Store, asked: Request, loaded: Model | None) -> tuple[Model, Resolved]:
-    """Return the model and what it makes of a request; raises what `Song.create` does before anything is written."""
+    """Return the model, and the request as it reads it; raises what `Song.create` does before anything is written."""
     from jukebox_kit.engine import Model
 
     check_free(store)
@@ -297,7 +277,8 @@ def _prepared(store: Store, asked: Request, loaded: Model | None) -> tuple[Model
     return model, resolved
 
 
-def _store_for(root: Path) -> Store:
+def _store_for(folder: str | Path) -> Store:
+    root = kept_path(folder)
     if root.exists() and not root.is_dir():
-        raise SongError(f"{root} is a file; choose a folder for the song.")
+        raise SongError(f"{folder} is a file; choose a folder for the song.")
     return open_store(root)

@@ -11,7 +11,7 @@ from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, LEVELS, TOP
 from jukebox_kit.song.history import RETURNS
 from jukebox_kit.song.manifest import Manifest
-from jukebox_kit.song.song import Song
+from jukebox_kit.song.state import SongState
 from jukebox_kit.song.versions import Levels, read_version, version_names
 
 NOW = "now"
@@ -36,7 +36,7 @@ class Node:
 
 
 @dataclass(frozen=True, eq=False)
-class _State:
+class _Version:
     """A version, or the present."""
 
     manifest: Manifest
@@ -55,44 +55,44 @@ class _State:
         return sum(sum(level.done) for level in self.levels.values())
 
 
-def tree(song: Song) -> tuple[Node, ...]:
+def tree(state: SongState) -> tuple[Node, ...]:
     """Return the past and present states of the song, parents first; a state reached again is the same node.
 
     So is a state that was sampled further; its node shows the version that got furthest. Versions that are missing or
     damaged are left out, and their children move to their parent. Raises SongError if the present state is damaged.
     """
-    states: dict[str, _State] = {}
-    for name in version_names(song):
+    versions: dict[str, _Version] = {}
+    for name in version_names(state):
         with suppress(SongError):
-            states[name] = _State(*read_version(song, name))
-    states[NOW] = _State(song.manifest, {level: song.level(level) for level in LEVELS})
+            versions[name] = _Version(*read_version(state, name))
+    versions[NOW] = _Version(state.manifest, state.all_levels())
     groups: dict[tuple[object, ...], list[str]] = {}
-    for name, state in states.items():
-        groups.setdefault(state.content, []).append(name)
+    for name, version in versions.items():
+        groups.setdefault(version.content, []).append(name)
     known = {name: number for number, names in enumerate(groups.values()) for name in names}
-    labels = [_furthest([n for n in names if n != NOW] or names, states) for names in groups.values()]
+    labels = [_furthest([n for n in names if n != NOW] or names, versions) for names in groups.values()]
     nodes: list[Node] = []
     for number, names in enumerate(groups.values()):
         # The undo stack leads to the parent; a state can only come from an earlier one.
-        before = (known[v] for v in reversed(states[names[0]].manifest.undo) if known.get(v, number) < number)
+        before = (known[v] for v in reversed(versions[names[0]].manifest.undo) if known.get(v, number) < number)
         parent = next((labels[earlier] for earlier in before), None)
-        nodes.append(_node(song, labels[number], parent, states, names))
+        nodes.append(_node(state, labels[number], parent, versions, names))
     return tuple(nodes)
 
 
-def _furthest(names: list[str], states: Mapping[str, _State]) -> str:
-    return max(names, key=lambda name: states[name].made)
+def _furthest(names: list[str], versions: Mapping[str, _Version]) -> str:
+    return max(names, key=lambda name: versions[name].made)
 
 
-def _node(song: Song, name: str, parent: str | None, states: Mapping[str, _State], names: list[str]) -> Node:
-    state = states[NOW if NOW in names else name]
-    made = min(state.levels[TOP].made) * song.definition.vqvae.hops[-1]
-    fractions = tuple(sum(codes.done) / codes.codes.size for codes in (state.levels[level] for level in LEVELS))
-    label = _label(states[names[0]].manifest, states)
-    return Node(name, parent, label, made / song.sr, state.manifest.request.items, NOW in names, fractions)
+def _node(state: SongState, name: str, parent: str | None, versions: Mapping[str, _Version], names: list[str]) -> Node:
+    version = versions[NOW if NOW in names else name]
+    made = min(version.levels[TOP].made) * state.definition.vqvae.hops[-1]
+    fractions = tuple(sum(codes.done) / codes.codes.size for codes in (version.levels[level] for level in LEVELS))
+    label = _label(versions[names[0]].manifest, versions)
+    return Node(name, parent, label, made / state.sr, version.manifest.request.items, NOW in names, fractions)
 
 
-def _label(manifest: Manifest, states: Mapping[str, _State]) -> str:
+def _label(manifest: Manifest, versions: Mapping[str, _Version]) -> str:
     """Return the last edit in a history; if that was a return to a version, the edit that had led to that version."""
     passed: set[str] = set()
     while True:
@@ -100,10 +100,10 @@ def _label(manifest: Manifest, states: Mapping[str, _State]) -> str:
         if not origins or origins[-1].kind not in RETURNS:
             return origins[-1].sentence if origins else ""
         version = str(origins[-1].facts.get("version"))
-        if version in passed or version not in states:
+        if version in passed or version not in versions:
             return f"version {version}"
         passed.add(version)
-        manifest = states[version].manifest
+        manifest = versions[version].manifest
 
 
 def tree_text(nodes: Iterable[Node]) -> str:

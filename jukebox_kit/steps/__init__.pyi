@@ -1,8 +1,6 @@
 from .estimates import Measured as Measured
 from .estimates import SongEstimate as SongEstimate
 from .estimates import estimate as estimate
-from .estimates import words as words
-from .level_writer import layout_now as layout_now
 from .load import check_run as check_run
 from .load import load_for as load_for
 from .load import load_planned as load_planned

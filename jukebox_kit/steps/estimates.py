@@ -18,7 +18,7 @@ from jukebox_kit.engine import (
 )
 from jukebox_kit.model import VQVAEConfig
 from jukebox_kit.model.weights import PARTS, ModelDefinition
-from jukebox_kit.song import Layout, chunks_at, lay_chunks
+from jukebox_kit.song import ChunkLayout, chunks_at, lay_chunks
 from jukebox_kit.steps.memory_plan import MemoryPlan, plan_memory, song_samples
 from jukebox_kit.steps.progress import duration
 
@@ -63,6 +63,14 @@ class SongEstimate:
     def seconds(self) -> float:
         """Return the total duration in seconds."""
         return sum(level.seconds for level in self.levels) + (self.vqvae_seconds or 0.0)
+
+    @property
+    def summary(self) -> str:
+        """The same in a sentence."""
+        if not self.fits:
+            return self.reason
+        levels = ", ".join(f"level {one.level} {duration(one.seconds)} (batch size {one.batch})" for one in self.levels)
+        return f"about {duration(self.seconds)}: {levels}, as measured on this machine."
 
 
 class Measured:
@@ -125,18 +133,8 @@ def read_positions(plan: LevelPlan, prefix: int) -> int:
     return sum(prefix + begin - start for start, begin, _ in plan.windows(0))
 
 
-def _level(plan: LevelPlan, layout: Layout, items: int, batch: int, pace: Pace, prefix: int) -> LevelEstimate:
+def _level(plan: LevelPlan, layout: ChunkLayout, items: int, batch: int, pace: Pace, prefix: int) -> LevelEstimate:
     windows = layout.plan(plan)
     once = windows.total * pace.step + read_positions(windows, prefix) * pace.position
     seconds = math.ceil(items * len(layout.starts) / batch) * once
     return LevelEstimate(plan.level, plan.total * items, batch, pace.step * 1000, seconds)
-
-
-def words(estimated: SongEstimate) -> str:
-    """Return an estimate in a sentence."""
-    if not estimated.fits:
-        return estimated.reason
-    levels = ", ".join(
-        f"level {one.level} {duration(one.seconds)} (batch size {one.batch})" for one in estimated.levels
-    )
-    return f"about {duration(estimated.seconds)}: {levels}, as measured on this machine."

@@ -11,38 +11,31 @@ import numpy as np
 import torch
 
 from jukebox_kit.engine import UNMADE, Model
-from jukebox_kit.song import Codes, EventKind, Layout, LevelCodes, Song, chunks_at, layout_of, write_sounds
+from jukebox_kit.song import Codes, EventKind, LevelCodes, SongState, write_sounds
 from jukebox_kit.steps.progress import Progress, RunSettings, check_stop
 
 REPORTS_A_SECOND = 4
 
 
-def layout_now(song: Song, level: int, saved: LevelCodes | None = None) -> Layout:
-    """Return the rows in which a level is sampled; `saved`: its codes, if they were read already."""
-    chunks = chunks_at(song.request.chunks, level)
-    return layout_of(song.resolved.plans[level], saved or song.level(level), chunks)
-
-
 class LevelWriter:
     """Saves a level's codes at intervals, writes previews, and reports progress.
 
-    Its rows are the song's items, or the chunks of each in turn.
+    Its rows are the song's items, or the chunks of each in turn. `state` is the song's state after the last write.
     """
 
-    def __init__(self, song: Song, level: int, run: RunSettings, model: Model) -> None:
-        self.song, self.level, self.run, self.model = song, level, run, model
-        self.level_codes = song.level(level)
-        self.layout = layout_now(song, level, self.level_codes)
+    def __init__(self, state: SongState, level: int, run: RunSettings, model: Model) -> None:
+        self.state, self.level, self.run, self.model = state, level, run, model
+        self.layout = state.layout(level)
         self.given = self.layout.given(self.level_codes)
         self.work = torch.from_numpy(self.layout.rows(self.level_codes).astype(np.int64)).to(model.device)
         self.saved = self.reported = self.previewed = time.monotonic()
-        self.target_rows = [item * self.chunks + chunk for item in song.items(level) for chunk in range(self.chunks)]
+        self.target_rows = [item * self.chunks + chunk for item in state.items(level) for chunk in range(self.chunks)]
         self.rows: tuple[int, ...] = ()
         self.tokens = self.work[:0]
         self.tokens_before = self.count_tokens()
 
     def count_tokens(self) -> int:
-        """Return how many tokens of the target rows are sampled or given, counted as `Layout.shown` does."""
+        """Return how many tokens of the target rows are sampled or given, counted as `ChunkLayout.shown` does."""
         total = 0
         for row in self.target_rows:
             chunk = row % self.chunks
@@ -50,6 +43,11 @@ class LevelWriter:
             made = int((self.work[row, first - start : last - start] != UNMADE).sum())
             total += made + (0 if chunk else first)
         return total
+
+    @property
+    def level_codes(self) -> LevelCodes:
+        """The level as it was saved last."""
+        return self.state.level(self.level)
 
     @property
     def chunks(self) -> int:
@@ -76,7 +74,7 @@ class LevelWriter:
 
     def made(self, position: int) -> None:
         """Report a token, sampled or replayed, at a position of the current rows; save and preview when it is time."""
-        check_stop(self.song, self.run)
+        check_stop(self.state.root, self.run)
         now = time.monotonic()
         if now - self.reported >= 1 / REPORTS_A_SECOND or position == self.work.shape[1] - 1:
             self.reported = now
@@ -101,26 +99,29 @@ class LevelWriter:
         """Save all rows, (rows, L), if they differ from what is saved."""
         if not np.array_equal(rows, self.layout.rows(self.level_codes)):  # replayed tokens are saved already
             level_codes = self.layout.level(self.level_codes, rows)
-            self.song.write_level(self.level, level_codes)
-            self.level_codes = level_codes  # only now: an interrupted write is repeated
+            self.state = self.state.song.write_level(self.level, level_codes)
 
     def preview(self) -> None:
         """Write the audio, pictures and page of what is sampled so far."""
-        write_sounds(self.song, self.level, self.model)
+        self.state = write_sounds(self.state, self.level, self.model)
 
     def note(self, kind: EventKind, **facts: object) -> None:
         """Record an event in the song's history."""
-        self.song.keep(self.song.manifest.noted(kind, level=self.level, **facts))
+        self.state = self.state.song.keep(self.state.manifest.noted(kind, level=self.level, **facts))
+
+    def note_start(self) -> None:
+        """Record in how many chunks the level is sampled, before its first token."""
+        if self.chunks > 1 and not self.level_codes.sampled:
+            self.note("started_in_chunks", chunks=self.chunks)
 
     def note_run(self, now: dict[str, Any]) -> None:
         """Record what the bits of the next tokens depend on, and where that differs from the tokens saved before."""
-        song, level, codes = self.song, self.level, self.level_codes
-        before = song.manifest.runs.get(str(level))
+        level, codes, manifest = self.level, self.level_codes, self.state.manifest
+        before = manifest.runs.get(str(level))
         if before == now:
             return
-        manifest = song.manifest
         at = min((made for made in codes.made if made < codes.codes.shape[1]), default=0)
         if before is not None and codes.sampled:
             changed = {name: [before.get(name), value] for name, value in now.items() if before.get(name) != value}
             manifest = manifest.noted("resumed_elsewhere", level=level, token=at, changed=changed)
-        song.keep(replace(manifest, runs={**manifest.runs, str(level): now}))
+        self.state = self.state.song.keep(replace(manifest, runs={**manifest.runs, str(level): now}))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from jukebox_kit.engine import Model, Placement, free_memory, usable_device, weights_bytes
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import DOWNWARD, LEVELS
-from jukebox_kit.model.weights import load_definition
-from jukebox_kit.song import Song, normalise_request
+from jukebox_kit.model.weights import load_definition, model_source
+from jukebox_kit.song import Song, SongState, normalise_request, typed_fields
 from jukebox_kit.steps.memory_plan import MemoryPlan, kinds, plan_memory
 from jukebox_kit.steps.progress import AUTO, RunSettings
 
@@ -30,15 +30,16 @@ def load_planned(song: Song, run: RunSettings | None = None, loaded: Model | Non
     run = run or RunSettings()
     precision: str | None = run.precision
     if precision == AUTO:
-        device, before = usable_device(run.device), begun_in(song)
+        state, device = song.state, usable_device(run.device)
+        before = begun_in(state)
         first = before if before in kinds(device, run.engine) else None
-        plan = plan_song(song, device, first, run.engine, run.batch_size, loaded)
+        plan = plan_song(state, device, first, run.engine, run.batch_size, loaded)
         if not plan.fits and before:
-            plan = plan_song(song, device, None, run.engine, run.batch_size, loaded)
+            plan = plan_song(state, device, None, run.engine, run.batch_size, loaded)
         precision = chosen(plan)
         if before not in (None, precision):
             log.warning(
-                "%s was started in %s, which does not fit here; it continues in %s.", song.root, before, precision
+                "%s was started in %s, which does not fit here; it continues in %s.", song.shown_path, before, precision
             )
     return _reused(song.request.model, Placement.of(run.device, precision, run.engine), loaded)
 
@@ -47,16 +48,16 @@ def load_for(
     model: str | Path, seconds: float, items: int, run: RunSettings | None = None, loaded: Model | None = None
 ) -> Model:
     """Return the model for a new song; arguments and errors as in `load_planned` and `Request`."""
-    normalise_request({"seconds": seconds, "items": items})
+    asked, source = normalise_request({"seconds": seconds, "items": items}), typed_fields({"model": model})["model"]
     run = run or RunSettings()
     precision, device = run.precision, usable_device(run.device)
     if precision == AUTO:
         free = free_memory(device) + loaded_bytes(loaded)
-        definition = load_definition(model)
+        definition = load_definition(source)
         precision = chosen(
-            plan_memory(definition, seconds, items, device, free, batch=run.batch_size, engine=run.engine)
+            plan_memory(definition, asked.seconds, asked.items, device, free, batch=run.batch_size, engine=run.engine)
         )
-    return _reused(str(model), Placement.of(device, precision, run.engine), loaded)
+    return _reused(model_source(source), Placement.of(device, precision, run.engine), loaded)
 
 
 def check_run(run: RunSettings) -> None:
@@ -78,48 +79,47 @@ def chosen(plan: MemoryPlan) -> str:
     return plan.weights
 
 
-def begun_in(song: Song) -> str | None:
+def begun_in(state: SongState) -> str | None:
     """Return the precision that a song's tokens were last sampled in, None if it has none yet."""
-    by_level = (song.manifest.runs.get(str(level), {}).get("weights") for level in LEVELS)
+    by_level = (state.manifest.runs.get(str(level), {}).get("weights") for level in LEVELS)
     return next((str(precision) for precision in by_level if precision), None)
 
 
 def plan_song(
-    song: Song,
+    state: SongState,
     device: torch.device,
     precision: str | None,
     engine: str,
     batch_size: int | None,
     loaded: Model | None = None,
 ) -> MemoryPlan:
-    """Return the plan for what is left of a song. held: what is loaded, whose memory counts as free."""
-    state = song.state
+    """Return the plan for what is left of a song. loaded: a model whose memory counts as free."""
     left = tuple(level for level in DOWNWARD if not state.finished(level))
     return plan_memory(
-        song.definition,
-        song.resolved.samples / song.sr,
-        song.request.items,
+        state.definition,
+        state.resolved.samples / state.sr,
+        state.request.items,
         device,
         free_memory(device) + loaded_bytes(loaded),
         precision,
         batch_size,
         engine=engine,
         levels=left or DOWNWARD,
-        hop_fraction=song.request.hop_fraction,
-        chunks=song.request.chunks,
+        hop_fraction=state.request.hop_fraction,
+        chunks=state.request.chunks,
     )
 
 
-def plan_step(song: Song, level: int, model: Model, batch_size: int) -> MemoryPlan:
+def plan_step(state: SongState, level: int, model: Model, batch_size: int) -> MemoryPlan:
     """Return the memory plan for a step with a model that may be loaded, with batches of `batch_size` at most.
 
     A level that was started keeps its batch size or uses a smaller one, since tokens may depend on it.
     """
-    codes, before = song.level(level), song.manifest.runs.get(str(level), {}).get("batch", batch_size)
+    codes, before = state.level(level), state.manifest.runs.get(str(level), {}).get("batch", batch_size)
     if any(made > given for made, given in zip(codes.made, codes.given, strict=True)):
         batch_size = min(batch_size, before)
     placement = model.placement
-    plan = plan_song(song, model.device, placement.weights, placement.engine, batch_size, model)
+    plan = plan_song(state, model.device, placement.weights, placement.engine, batch_size, model)
     if not plan.fits:
         log.warning("%s Trying with batch size 1.", plan.reason)
     return plan

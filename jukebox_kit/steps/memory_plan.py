@@ -19,17 +19,18 @@ from jukebox_kit.engine import (
     free_memory,
     level_bytes,
     plan_level,
+    supported_device,
     weights_bytes,
 )
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import PARTS, ModelDefinition, load_definition, shipped_models
-from jukebox_kit.song import chunks_at, lay_chunks
+from jukebox_kit.song import checked, chunks_at, lay_chunks
 
 BUCKETS = (1, 2, 4, 8, 16)  # batch sizes
 
 
-TOGETHER = ((0, 1, 2), (0, 1), ())  # levels that stay loaded together if there is room, the best first
+RESIDENT_LEVELS = ((0, 1, 2), (0, 1), ())  # levels whose priors stay loaded if there is room, the best choice first
 
 # Bytes left free. On a CPU for freed memory that glibc keeps: up to 344 MiB were measured beyond the plan. On a GPU for
 # what the allocator cannot use and for the kernels' code; not measured yet.
@@ -53,14 +54,14 @@ class MemoryPlan:
 
     weights: the precision of the weights.
     levels: level 2 first, empty if the song does not fit.
-    together: levels whose priors stay loaded together, so that the next level or song need not load them again.
+    resident_levels: levels whose priors stay loaded, so that the next level or song need not load them again.
     free: bytes.
     reason: if the song does not fit, a sentence on what would.
     """
 
     weights: str
     levels: tuple[LevelMemory, ...]
-    together: tuple[int, ...]
+    resident_levels: tuple[int, ...]
     free: int
     reason: str = ""
 
@@ -93,9 +94,10 @@ def plan_memory(
     free: bytes, by default what `free_memory` says, which must be before anything of the model is loaded. weights: by
     default the first of the device's kinds that fits: on a GPU float16, then int8; on the CPU float32, float16, int8.
     batch: maximum batch size, by default as many as fit of 16. chunks: as in `Request`; each counts as an item.
-    Raises RequestError for a length or number that cannot be.
+    Raises RequestError for a length or number that cannot be, and for a device that is not supported.
     """
-    samples = song_samples(definition, seconds)
+    items, batch = checked("items", items, int), checked("batch", batch, int | None)
+    samples, device = song_samples(definition, checked("seconds", seconds, float)), supported_device(device)
     if items < 1 or (batch is not None and batch < 1):
         raise RequestError(f"items and batch must be at least 1, not {items if items < 1 else batch}.")
     there = free_memory(device) if free is None else free
@@ -166,14 +168,14 @@ class _Work:
         batches = {n: max((c for c in counts[n] if taken.peak(c) <= room), default=0) for n, taken in each.items()}
         if not all(batches.values()):
             return None
-        priors = {n: weights_bytes(self.definition, PARTS[n + 1], placement) for n in TOGETHER[0]}
+        priors = {n: weights_bytes(self.definition, PARTS[n + 1], placement) for n in RESIDENT_LEVELS[0]}
         alone = {level: taken.peak(batches[level]) for level, taken in each.items()}
-        for together in TOGETHER:
-            beside = {n: sum(priors[other] for other in set(together) - {n}) if n in together else 0 for n in each}
+        for resident in RESIDENT_LEVELS:
+            beside = {n: sum(priors[other] for other in set(resident) - {n}) if n in resident else 0 for n in each}
             peaks = {level: alone[level] + beside[level] for level in each}
             if max(peaks.values()) <= room:
                 break
-        return tuple(LevelMemory(level, batches[level], peaks[level]) for level in each), together
+        return tuple(LevelMemory(level, batches[level], peaks[level]) for level in each), resident
 
 
 def _reason(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from jukebox_kit._files import shown_path
 from jukebox_kit.errors import RequestError, StoppedError
-from jukebox_kit.song import Song
+from jukebox_kit.song import OPTIONS, checked
 
 SPEED_SECONDS = 20.0  # of recent progress that the speed is measured over: longer than a save takes
 
@@ -47,7 +48,7 @@ class Speed:
         rate = self.rate
         return None if rate is None else (self.total - self.seen[-1][1]) / rate
 
-    def words(self, wall: float | None = None) -> str:
+    def summary(self, wall: float | None = None) -> str:
         """Return speed, time left and time of day of the end as text; `wall` in seconds of `time.time`."""
         rate, left = self.rate, self.left
         if rate is None or left is None:
@@ -69,12 +70,12 @@ def duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a level is, in tokens of all items together; stood: how many were sampled before this run."""
+    """How far a level is, in tokens of all items together; sampled_before: how many were sampled before this run."""
 
     level: int
     done: int
     total: int
-    stood: int = 0
+    sampled_before: int = 0
 
 
 AUTO = "auto"
@@ -94,7 +95,8 @@ class RunSettings:
     stop: called at every token; once it returns True, everything is saved and StoppedError is raised.
 
     Where a function is also passed a loaded model, the model's own device, precision and engine are used.
-    RequestError for a number that makes no sense; device, precision and engine are checked when a model is loaded.
+    RequestError for a field of another type, for numbers that make no sense and for a device that is not supported;
+    whether this machine has the device, precision and engine is checked when a model is loaded.
     """
 
     device: str | None = None
@@ -107,15 +109,28 @@ class RunSettings:
     stop: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.device, str | None):
+            import torch  # slow to import
+
+            if isinstance(self.device, torch.device):
+                object.__setattr__(self, "device", str(self.device))
+        for name, kind in {"device": str | None, "precision": str, "engine": str, **OPTIONS}.items():
+            object.__setattr__(self, name, checked(name, getattr(self, name), kind))
+        for name in ("progress", "stop"):
+            if getattr(self, name) is not None and not callable(getattr(self, name)):
+                raise RequestError(f"{name} must be a function or None, not {getattr(self, name)!r}.", field=name)
         for name in ("save_every", "preview_every"):
-            seconds = getattr(self, name)
-            if not (math.isfinite(seconds) and seconds >= 0):
-                raise RequestError(f"{name.replace('_', '-')} must be 0 or more seconds, not {seconds:g}.", field=name)
+            if getattr(self, name) < 0:
+                raise RequestError(f"{name} must be 0 or more seconds, not {getattr(self, name):g}.", field=name)
         if self.batch_size < 1:
-            raise RequestError(f"batch-size must be at least 1, not {self.batch_size}.", field="batch_size")
+            raise RequestError(f"batch_size must be at least 1, not {self.batch_size}.", field="batch_size")
+        if self.device is not None:
+            from jukebox_kit.engine import supported_device  # imports torch
+
+            supported_device(self.device)
 
 
-def check_stop(song: Song, run: RunSettings) -> None:
+def check_stop(root: Path, run: RunSettings) -> None:
     """Raise StoppedError if the user asked to stop."""
     if run.stop is not None and run.stop():
-        raise StoppedError(f"{song.root} was stopped. Everything is saved; resume to continue.")
+        raise StoppedError(f"{shown_path(root)} was stopped. Everything is saved; resume to continue.")

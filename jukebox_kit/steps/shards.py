@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from jukebox_kit._files import shown_path
 from jukebox_kit.engine import UNMADE, Model
 from jukebox_kit.errors import SongBusyError, SongError
 from jukebox_kit.model import TOP
@@ -31,6 +32,7 @@ from jukebox_kit.song import (
     EventKind,
     LevelCodes,
     Song,
+    SongState,
     format_1_note,
     format_1_request,
     pack_codes,
@@ -39,7 +41,7 @@ from jukebox_kit.song import (
     unpack_codes,
 )
 from jukebox_kit.song.store import Store, holder, open_store
-from jukebox_kit.steps.level_writer import LevelWriter, layout_now
+from jukebox_kit.steps.level_writer import LevelWriter
 from jukebox_kit.steps.progress import RunSettings
 
 Done = TypeVar("Done")
@@ -60,9 +62,11 @@ class Shard:
         content = self.store.read(SHARD_CODES)
         if content is None:
             return LevelCodes.blank(len(self.rows), length).codes
-        codes = unpack_codes(content, str(self.store.root / SHARD_CODES)).codes
+        codes = unpack_codes(content, shown_path(self.store.root / SHARD_CODES)).codes
         if codes.shape != (len(self.rows), length):
-            raise SongError(f"{self.store.root} holds another number of tokens than its song; delete that folder.")
+            raise SongError(
+                f"{shown_path(self.store.root)} has another number of tokens than its song; delete that folder."
+            )
         return codes
 
     def facts(self) -> dict[str, Any]:
@@ -74,8 +78,8 @@ class Shard:
 class ShardWriter(LevelWriter):
     """Saves the rows of a shard alone, in its folder."""
 
-    def __init__(self, shard: Shard, song: Song, level: int, run: RunSettings, model: Model) -> None:
-        super().__init__(song, level, run, model)
+    def __init__(self, shard: Shard, state: SongState, level: int, run: RunSettings, model: Model) -> None:
+        super().__init__(state, level, run, model)
         self.shard, self.own = shard, list(shard.rows)
         self.target_rows = [row for row in self.target_rows if row in shard.rows]
         self.kept = shard.codes(self.work.shape[1])
@@ -98,6 +102,9 @@ class ShardWriter(LevelWriter):
         saved = self.shard.facts()
         self._write(saved | {"notes": [*saved["notes"], {"kind": kind, **facts}]})
 
+    def note_start(self) -> None:
+        """See LevelWriter; a shard is named after its rows."""
+
     def note_run(self, now: dict[str, Any]) -> None:
         """See LevelWriter."""
         saved = self.shard.facts()
@@ -110,61 +117,61 @@ class ShardWriter(LevelWriter):
 
 
 @contextmanager
-def held_shard(song: Song, level: int, rows: range) -> Iterator[Shard]:
-    """Lock some rows of a level; SongBusyError if another process works on them.
+def held_shard(song: Song, level: int, rows: range) -> Iterator[tuple[Shard, SongState]]:
+    """Lock some rows of a level, and yield them with the song's state; SongBusyError if another process has them.
 
     The song itself is locked for a moment, so that no step on the whole song is running.
     """
     with ExitStack() as held:
-        with _held_in_turn(song):
-            held.enter_context((shard := _start_shard(song, level, rows)).store.lock())
-        yield shard
+        with _held_in_turn(song) as state:
+            held.enter_context((shard := _start_shard(state, level, rows)).store.lock())
+        yield shard, state
 
 
-def _start_shard(song: Song, level: int, rows: range) -> Shard:
-    chunks = len(layout_now(song, level).starts)
-    if not (rows and rows.step == 1 and rows.start >= 0 and rows.stop <= song.request.items * chunks):
-        raise SongError(f"level {level} of {song.root} has rows 0 to {song.request.items * chunks - 1}, not {rows}.")
-    root = song.root / shard_name(level, rows, _mark(song, level))
+def _start_shard(state: SongState, level: int, rows: range) -> Shard:
+    chunks = len(state.layout(level).starts)
+    if not (rows and rows.step == 1 and rows.start >= 0 and rows.stop <= state.request.items * chunks):
+        last = state.request.items * chunks - 1
+        raise SongError(f"level {level} of {state.shown_path} has rows 0 to {last}, not {rows}.")
+    root = state.root / shard_name(level, rows, _mark(state, level))
     store = open_store(root)
     store.begin()
     return Shard(store, level, rows)
 
 
-def merge_shards(song: Song, level: int) -> bool:
-    """Merge a level's shards into it and delete them; False if there are none.
+def merge_shards(state: SongState, level: int) -> SongState:
+    """Merge a level's shards into it and delete them; returns the state after that, the same if there are none.
 
-    Call it with the song locked. SongBusyError if a shard is being worked on.
+    The song must be locked. SongBusyError if a shard is being worked on.
     """
-    paths, shards = sorted(song.root.glob(shard_pattern(level))), list[Shard]()
+    paths, shards = sorted(state.root.glob(shard_pattern(level))), list[Shard]()
     if not paths:
-        return False
-    mark = _mark(song, level)
+        return state
+    mark = _mark(state, level)
     for path in paths:
         name = SHARD_NAME.fullmatch(path.name)
         who = holder(path)
         if who is not None:
-            raise SongBusyError(f"{path} is being worked on by {who}; wait for it or stop it.")
+            raise SongBusyError(f"{shown_path(path)} is being worked on by {who}; wait for it or stop it.")
         if name and name["mark"] == mark:
             shards.append(Shard(open_store(path), level, range(int(name["first"]), int(name["last"]) + 1)))
         else:
             _remove(path)
     if shards:
-        found, layout = song.level(level), layout_now(song, level)
-        rows = layout.rows(found)
+        codes, layout = state.level(level), state.layout(level)
+        rows = layout.rows(codes)
         for shard in shards:
             own, made = list(shard.rows), shard.codes(rows.shape[1])
             rows[own] = np.where(rows[own] == UNMADE, made, rows[own])
-        song.write_level(level, layout.level(found, rows))
-        _note(song, level, shards)
+        state = _note(state.song.write_level(level, layout.level(codes, rows)), level, shards)
     for shard in shards:
         _remove(shard.store.root)
-    return bool(shards)
+    return state
 
 
-def _note(song: Song, level: int, shards: list[Shard]) -> None:
+def _note(state: SongState, level: int, shards: list[Shard]) -> SongState:
     """Record in the song's history how its shards were sampled."""
-    manifest = song.manifest
+    manifest = state.manifest
     runs: dict[str, Any] = dict(manifest.runs)
     for shard in shards:
         facts = shard.facts()
@@ -174,33 +181,32 @@ def _note(song: Song, level: int, shards: list[Shard]) -> None:
             event = note | where if "kind" in note else format_1_note(note, level, shard.rows)
             manifest = manifest.noted(**event)
         runs[str(level)] = facts["run"] or runs.get(str(level))
-    song.keep(replace(manifest, runs=runs))
+    return state.song.keep(replace(manifest, runs=runs))
 
 
-def _mark(song: Song, level: int) -> str:
+def _mark(state: SongState, level: int) -> str:
     """Return a short hash of all that a level's tokens depend on."""
-    found, layout = song.level(level), layout_now(song, level)
-    given = np.where(np.arange(layout.total) < np.array(found.given)[:, None], found.codes, UNMADE)
+    codes, layout = state.level(level), state.layout(level)
+    given = np.where(np.arange(layout.total) < np.array(codes.given)[:, None], codes.codes, UNMADE)
     facts = [
-        format_1_request(asdict(song.request)),
-        asdict(song.resolved),
-        song.manifest.checkpoints,
+        format_1_request(asdict(state.request)),
+        asdict(state.resolved),
+        state.manifest.checkpoints,
         layout.starts,
         layout.length,
     ]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     digest.update(given.tobytes())
     if level < TOP:
-        digest.update(song.codes(level + 1)[list(song.items(level))].tobytes())
+        digest.update(state.level(level + 1).codes[list(state.items(level))].tobytes())
     return digest.hexdigest()[:12]
 
 
 @contextmanager
-def _held_in_turn(song: Song) -> Iterator[None]:
+def _held_in_turn(song: Song) -> Iterator[SongState]:
     """Lock a song that others lock for moments only."""
     with ExitStack() as held:
-        patiently(lambda: held.enter_context(song.locked()))
-        yield
+        yield patiently(lambda: held.enter_context(song.locked()))
 
 
 def patiently(do: Callable[[], Done]) -> Done:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,19 @@ from typing_extensions import Unpack
 from jukebox_kit.engine import LevelJob, Model, job_loop, sample_level, threads_for
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, TOP
-from jukebox_kit.song import ForkFields, SampledAudio, Song, finish_sounds, normalise_request
+from jukebox_kit.song import (
+    ForkFields,
+    SampledAudio,
+    Song,
+    SongState,
+    checked,
+    chosen_items,
+    finish_sounds,
+    level_number,
+    normalise_request,
+    typed_fields,
+    with_chunks,
+)
 from jukebox_kit.song.lyrics import try_alignments
 from jukebox_kit.steps.level_writer import LevelWriter
 from jukebox_kit.steps.load import load_for, load_planned, plan_step
@@ -24,7 +37,7 @@ from jukebox_kit.steps.shards import ShardWriter, held_shard, merge_shards
 log = logging.getLogger(__name__)
 
 
-def run_facts(model: Model, batch: int, own: bool) -> dict[str, Any]:
+def run_facts(model: Model, batch: int, optimised: bool) -> dict[str, Any]:
     """Return what the bits of sampled tokens depend on besides the song and its checkpoints.
 
     own: whether this package's kernels and compiled code are really used, which the device decides.
@@ -37,15 +50,17 @@ def run_facts(model: Model, batch: int, own: bool) -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": 0 if on_gpu else torch.get_num_threads(),
         "batch": batch,
-        "engine": model.placement.engine + ("" if own or not model.placement.own else " by torch's operations"),
+        "engine": model.placement.engine
+        + ("" if optimised or not model.placement.optimised else " by torch's operations"),
     }
 
 
-def sample(song: Song, until: int = 0, model: Model | None = None, run: RunSettings | None = None) -> Song:
-    """Sample what is missing of a song, from level 2 down to level `until`. Returns the song."""
+def sample(song: Song, until: int | str = 0, model: Model | None = None, run: RunSettings | None = None) -> Song:
+    """Sample what is missing of a song, from level 2 down to level `until`: 1 or "level_1". Returns the song."""
+    last = level_number(until, "until")
     loaded = model or _model_for(song, run)
     for level in DOWNWARD:
-        if level >= until:
+        if level >= last:
             _step(song, level, loaded, run or RunSettings())
     return song
 
@@ -72,8 +87,9 @@ def generate(model: str | Model = "demo", **request: Unpack[ForkFields]) -> Samp
     """
     import tempfile
 
-    seconds = normalise_request(request).seconds
-    loaded = model if isinstance(model, Model) else load_for(model, seconds, 1)
+    source = model.source if isinstance(model, Model) else model
+    asked = normalise_request({**typed_fields(request, ForkFields.__annotations__), "model": source})
+    loaded = model if isinstance(model, Model) else load_for(source, asked.seconds, 1)
     with tempfile.TemporaryDirectory() as folder:
         song = Song.create(Path(folder) / "song", loaded, model=loaded.source, items=1, **request)
         for note in song.resolved.notes:
@@ -84,63 +100,56 @@ def generate(model: str | Model = "demo", **request: Unpack[ForkFields]) -> Samp
 
 def upsample(
     song: Song,
-    items: tuple[int, ...] | None = None,
-    until: int = 0,
+    items: int | Iterable[int] | None = None,
+    until: int | str = 0,
     model: Model | None = None,
     run: RunSettings | None = None,
     chunks: int | tuple[int, ...] | None = None,
 ) -> Song:
     """Upsample the chosen items, or all, down to level `until`; later steps keep the choice. Returns the song.
 
-    chunks: how many chunks of an item are sampled at once, one number or one each for levels 0 and 1; by default as
-    in the song's request. Raises SongError if a level was started with another number.
+    items: one or several, counted from 0. until: a number, or text such as "level_1". chunks: how many chunks of an
+    item are sampled at once, one number or one each for levels 0 and 1; by default as in the song's request. Raises
+    SongError if a level was started with another number.
     """
-    wrong = [item for item in items or () if not 0 <= item < song.request.items]
-    if wrong or items == ():
-        raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {wrong or 'none'}; choose of those.")
+    chosen = None if items is None else tuple(sorted(chosen_items(song.shown_path, song.request.items, items)))
+    last = level_number(until, "until")
     loaded = model or _model_for(song, run)
-    with song.locked():
-        manifest = song.manifest if chunks is None else song.in_chunks(chunks, loaded)
-        song.keep(replace(manifest, upsample=None if items is None else tuple(sorted(set(items)))))
+    with song.locked() as state:
+        manifest = state.manifest if chunks is None else with_chunks(state, chunks, loaded)
+        song.keep(replace(manifest, upsample=chosen))
     for level in (1, 0):
-        if level >= until:
+        if level >= last:
             _step(song, level, loaded, run or RunSettings())
     return song
 
 
 def sample_shard(
-    song: Song, level: int, rows: range, model: Model | None = None, run: RunSettings | None = None
+    song: Song, level: int | str, rows: range, model: Model | None = None, run: RunSettings | None = None
 ) -> None:
     """Sample some rows of a level (items, or each item's chunks in turn) while other processes sample other rows.
 
     They are saved as a shard in the song's folder until the level's own step merges them, and can be stopped and
     resumed as songs can. SongBusyError if the song or these rows are being worked on; other errors as in `level_1`.
     """
+    level, rows = level_number(level), checked("rows", rows, range)
     loaded = model or _model_for(song, run)
-    with held_shard(song, level, rows) as shard:
-        writer = ShardWriter(shard, song, level, _fit_to_memory(song, level, loaded, run or RunSettings()), loaded)
-        _sample_rows(writer, _upper_codes(song, level, loaded))
+    with held_shard(song, level, rows) as (shard, state):
+        writer = ShardWriter(shard, state, level, _fit_to_memory(state, level, loaded, run or RunSettings()), loaded)
+        _sample_rows(writer)
 
 
 def _step(song: Song, level: int, model: Model, run: RunSettings) -> Song:
     """Sample what is missing of one level, then write its audio, pictures and page."""
-    with song.locked() as state:
-        merged = merge_shards(song, level)
-        finished = (song.state if merged else state).finished(level)
-        if not finished:
-            _sample_missing(song, level, model, run)
-        if level == TOP and (merged or not finished):  # while the top prior is loaded
-            try_alignments(song, model.prior(level), lambda: check_stop(song, run))
-        finish_sounds(song, level, model)
+    with song.locked() as before:
+        state = merge_shards(before, level)
+        if not state.finished(level):
+            writer = LevelWriter(state, level, _fit_to_memory(state, level, model, run), model)
+            state = _sample_rows(writer)
+        if level == TOP and state.level(level) is not before.level(level):  # while the top prior is loaded
+            try_alignments(state, model.prior(level), lambda: check_stop(song.root, run))
+        finish_sounds(state, level, model)
     return song
-
-
-def _sample_missing(song: Song, level: int, model: Model, run: RunSettings) -> None:
-    writer = LevelWriter(song, level, _fit_to_memory(song, level, model, run), model)
-    upper_codes = _upper_codes(song, level, model)
-    if writer.chunks > 1 and not writer.level_codes.sampled:
-        song.keep(song.manifest.noted("started_in_chunks", level=level, chunks=writer.chunks))
-    _sample_rows(writer, upper_codes)
 
 
 def _model_for(song: Song, run: RunSettings | None) -> Model:
@@ -149,40 +158,44 @@ def _model_for(song: Song, run: RunSettings | None) -> Model:
     return song.loaded
 
 
-def _fit_to_memory(song: Song, level: int, model: Model, run: RunSettings) -> RunSettings:
+def _fit_to_memory(state: SongState, level: int, model: Model, run: RunSettings) -> RunSettings:
     """Check that a model is the song's, and return the settings with the batch size of the memory plan."""
-    song.check_model(model)
-    plan = plan_step(song, level, model, run.batch_size)
-    model.resident_levels = plan.together
+    state.song.check_model(model)
+    plan = plan_step(state, level, model, run.batch_size)
+    model.resident_levels = plan.resident_levels
     return replace(run, batch_size=plan.batch(level))
 
 
-def _sample_rows(writer: LevelWriter, upper_codes: torch.Tensor | None) -> None:
-    """Sample all rows of a level in batches; one that does not fit into memory is halved."""
+def _sample_rows(writer: LevelWriter) -> SongState:
+    """Sample all rows of a level in batches; one that does not fit into memory is halved. Returns the state after."""
+    codes = writer.state.upper_codes(writer.level)
+    upper_codes = None if codes is None else torch.from_numpy(codes.astype(np.int64)).to(writer.model.device)
+    writer.note_start()
     queue = writer.batches()
     while queue:
         rows = queue.pop(0)
         if not _sampled(writer, rows, upper_codes):
             if len(rows) == 1:
                 raise SongError(
-                    f"there is not enough memory to sample even one {writer.what} of {writer.song.root}; free some, or "
-                    f"use a smaller model. Everything sampled so far is saved."
+                    f"there is not enough memory to sample even one {writer.what} of {writer.state.shown_path}; free "
+                    f"some, or use a smaller model. Everything sampled so far is saved."
                 )
             queue[:0] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
             writer.note("out_of_memory", batch=len(rows), unit=writer.what)
+    return writer.state
 
 
 def _sampled(writer: LevelWriter, rows: tuple[int, ...], upper_codes: torch.Tensor | None) -> bool:
     """Sample some rows of a level to their end; False if memory ran out, with what was sampled saved."""
-    song, level, layout = writer.song, writer.level, writer.layout
+    state, level, layout = writer.state, writer.level, writer.layout
     items = tuple(row // writer.chunks for row in rows)
     job = LevelJob(
-        layout.plan(song.resolved.plans[level]),
+        layout.plan(state.resolved.plans[level]),
         items,
-        (song.resolved.labels[level],) * len(rows),
+        (state.resolved.labels[level],) * len(rows),
         None if upper_codes is None else upper_codes[list(items)],
-        song.request.seed,
-        song.request.sampling_params(level, song.definition),
+        state.request.seed,
+        state.request.sampling_params(level, state.definition),
         writer.model.placement,
         tuple(writer.given[row] for row in rows),
         tuple(layout.starts[row % writer.chunks] for row in rows),
@@ -193,7 +206,7 @@ def _sampled(writer: LevelWriter, rows: tuple[int, ...], upper_codes: torch.Tens
     try:
         with threads_for(prior.config):
             loop = job_loop(prior, job, tokens.device)
-            writer.note_run(run_facts(writer.model, writer.run.batch_size, loop.decoder.own))
+            writer.note_run(run_facts(writer.model, writer.run.batch_size, loop.decoder.optimised))
             mismatches = sample_level(prior, job, tokens, writer.made, loop)
     except (torch.OutOfMemoryError, MemoryError) as error:
         log.warning("out of memory with a batch size of %d", len(rows))
@@ -205,8 +218,3 @@ def _sampled(writer: LevelWriter, rows: tuple[int, ...], upper_codes: torch.Tens
     if mismatches:
         writer.note("replay_mismatch", **{"tokens" if writer.chunks == 1 else "tokens_of_chunks": mismatches})
     return mismatches is not None
-
-
-def _upper_codes(song: Song, level: int, model: Model) -> torch.Tensor | None:
-    codes = song.state.upper_codes(level)
-    return None if codes is None else torch.from_numpy(codes.astype(np.int64)).to(model.device)

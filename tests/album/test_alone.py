@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from jukebox_kit.errors import RequestError
 from jukebox_kit.jobs.album import launcher as ranks
 from jukebox_kit.jobs.album.album import load_album
-from jukebox_kit.jobs.album.launcher import Rank, started, world
+from jukebox_kit.jobs.album.launcher import Rank, launched, world
 from jukebox_kit.jobs.album.rank_status import RankStatus, read_rank_statuses, write_rank_status
-from jukebox_kit.jobs.album.report import as_json, lines, planned, table
-from jukebox_kit.jobs.album.run import AlbumStanding
-from jukebox_kit.jobs.album.schedule import Outcome, SongTask, Task, shared_out, song_tasks
+from jukebox_kit.jobs.album.report import as_json, lines, plan_lines, table
+from jukebox_kit.jobs.album.run import AlbumStatus
+from jukebox_kit.jobs.album.schedule import SongTask, Task, TaskOutcome, assign_tasks, song_tasks
 from tests.conftest import Run, shell
 
 TWO_HUNDRED = """
@@ -40,12 +40,12 @@ def works(tmp_path: Path) -> list[SongTask]:
 def test_two_hundred_songs_are_planned_and_read_well(works: list[SongTask], tmp_path: Path, run: Run) -> None:
     assert len(works) == 200
     album = load_album(tmp_path / "many.yaml", tmp_path / "songs")
-    assert len(planned(works, album)) == 202
+    assert len(plan_lines(works, album)) == 202
     told = run("album", tmp_path / "many.yaml", "--folder", tmp_path / "songs", "--dry-run").stdout.splitlines()
     assert told[-1].startswith("read and planned in ")
     at = ("a song, level 0", "a song", 0, 10, 100, 0, 50.0)
     statuses = tuple(RankStatus(number, f"rank {number}", *at) for number in range(8))
-    found = lines(AlbumStanding(tuple(works), statuses, 1.0, {}))
+    found = lines(AlbumStatus(tuple(works), statuses, 1.0, {}))
     assert len(found) == 9
     assert found[0].startswith("0 of 200 songs done, 1 in progress, 0% of the tokens, 400 tokens/s, ")
 
@@ -54,7 +54,7 @@ def test_two_hundred_songs_are_planned_and_read_well(works: list[SongTask], tmp_
 def test_free_ranks_get_songs_first_then_rows(free: int, rows: list[int]) -> None:
     class Song(SongTask):
         def __init__(self, number: int, rows: int) -> None:
-            self.root, self.end, self.parts, self.levels, self.shared = Path(f"song{number}"), "", 0, [2], False
+            self.root, self.end, self.pending, self.levels, self.shared = Path(f"song{number}"), "", 0, [2], False
             self.song = type("Asked", (), {"request": None})()
             self.count = rows
 
@@ -62,7 +62,7 @@ def test_free_ranks_get_songs_first_then_rows(free: int, rows: list[int]) -> Non
             return self.count
 
     songs = [Song(number, count) for number, count in enumerate(rows)]
-    found = shared_out(songs, free)
+    found = assign_tasks(songs, free)
     assert len(found) <= free
     begun = {task.song for task in found}
     assert begun == {song.root for song in songs[: min(free, len(songs))]}
@@ -71,36 +71,36 @@ def test_free_ranks_get_songs_first_then_rows(free: int, rows: list[int]) -> Non
         if len(mine) > 1:
             made = [row for cut in mine if cut for row in range(*cut)]
             assert made == list(range(song.count))
-        assert song.parts == len(mine)
+        assert song.pending == len(mine)
     assert len(found) == min(free, sum(rows)) or (free < len(rows) and len(found) == free)
-    assert shared_out(songs, 0) == []
+    assert assign_tasks(songs, 0) == []
 
 
 def test_levels_go_one_after_another_and_a_failure_ends_the_song(works: list[SongTask]) -> None:
     first, second = works[:2]
-    (task,) = shared_out([first], 1)
+    (task,) = assign_tasks([first], 1)
     assert (task.level, task.rows) == (2, None)
     assert not first.ready
-    first.take(Outcome(task, "finished", tokens=5, seconds=1.0))
-    assert [task.level for task in shared_out([first, second], 2)] == [1, 2]
-    first.take(Outcome(Task(first.root, first.song.request, 1), "failed", "the disk is full."))
+    first.record(TaskOutcome(task, "finished", tokens=5, seconds=1.0))
+    assert [task.level for task in assign_tasks([first, second], 2)] == [1, 2]
+    first.record(TaskOutcome(Task(first.root, first.song.request, 1), "failed", "the disk is full."))
     assert (first.end, first.why, first.levels) == ("failed", "the disk is full.", [1, 0])
-    assert not first.again()
-    second.take(Outcome(Task(second.root, second.song.request, 2), "skipped", "busy"))
-    assert second.again()
-    second.take(Outcome(shared_out([second], 1)[0], "skipped", "busy"))
-    assert not second.again()
+    assert not first.retry()
+    second.record(TaskOutcome(Task(second.root, second.song.request, 2), "skipped", "busy"))
+    assert second.retry()
+    second.record(TaskOutcome(assign_tasks([second], 1)[0], "skipped", "busy"))
+    assert not second.retry()
     assert table([first, second])[-1] == "0 finished, 1 failed, 1 skipped"
 
 
 def test_a_level_that_was_shared_is_taken_in_by_a_task_of_its_own(works: list[SongTask]) -> None:
     work = works[0]
-    work.shared, work.parts = True, 2
+    work.shared, work.pending = True, 2
     shares = [Task(work.root, work.song.request, 2, rows) for rows in ((0, 1), (1, 2))]
     for share in shares:
-        work.take(Outcome(share, "finished"))
-    assert [(task.level, task.rows) for task in shared_out([work], 5)] == [(2, None)]
-    work.take(Outcome(Task(work.root, work.song.request, 2), "finished"))
+        work.record(TaskOutcome(share, "finished"))
+    assert [(task.level, task.rows) for task in assign_tasks([work], 5)] == [(2, None)]
+    work.record(TaskOutcome(Task(work.root, work.song.request, 2), "finished"))
     assert work.levels == [1, 0]
 
 
@@ -120,7 +120,7 @@ def test_what_is_left_is_known_before_anything_is_begun_and_after(tiny: Path, tm
     assert [song["tokens"] for song in done["songs"]] == [1200, 2400]
     kept = json.loads((folder / "album.json").read_text())
     assert [song["end"] for song in kept["songs"]] == ["finished", "finished"]
-    assert kept["told"][0].startswith("2 of 2 songs done, 0 in progress, 100% of the tokens")
+    assert kept["progress"][0].startswith("2 of 2 songs done, 0 in progress, 100% of the tokens")
     assert (folder / "index.html").read_text().count("level_0/item_0.wav") >= 2
 
 
@@ -135,7 +135,7 @@ def test_what_is_left_is_known_before_anything_is_begun_and_after(tiny: Path, tm
     ],
 )
 def test_launchers_are_known_by_what_they_set(environment: dict[str, str], found: tuple[int, int]) -> None:
-    assert started(environment) == found
+    assert launched(environment) == found
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -172,10 +172,10 @@ def test_ranks_of_a_machine_share_its_cores_gpus_and_memory(
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     sets = [frozenset(some) for some in cores]
-    made = [ranks._shared_out(sets, local, local, gpus) for local in range(len(sets))]
+    made = [ranks._rank_of(sets, local, local, gpus) for local in range(len(sets))]
     assert [(rank.threads, rank.gpu, rank.sharing) for rank in made] == found
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert ranks._shared_out(sets, 0, 0, gpus).threads == 7
+    assert ranks._rank_of(sets, 0, 0, gpus).threads == 7
 
 
 def test_a_rank_s_environment_divides_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def test_every_fault_is_named_with_its_line(write: Write) -> None:
         (14, "artist 'nobody' is unknown to the v3 labels and counts as unknown."),
         (16, "name stands in line 12 already; take one away."),
         (17, "0.0001 seconds are less than one token; ask for at least 0.008."),
-        (18, "the name X is that of the song in line 17 already; give it another."),
+        (18, "the name X is already used in line 17; choose another one."),
         (19, "top-k cannot be combined with top-p; give one of them."),
         (22, "there is no model dem; did you mean demo, or give the path of a model's YAML file."),
         (24, "a sweep of seed takes a list of values, not an empty list."),
@@ -80,7 +80,7 @@ def test_every_fault_is_named_with_its_line(write: Write) -> None:
         (26, "the sweep of temperature has 1.0 twice; take one away."),
         (26, "temperature must be above 0, not -1; 0.98 is usual."),
         (28, "artist must be text, not 'x'; put it into quotes."),
-        (30, "items is swept as well; take one of the two away."),
+        (30, "items is also swept; remove one of the two."),
         (31, "the album itself keeps logs beside its songs; give the song another name."),
         (32, "lyrics must be text, not a list of lists or settings."),
         (33, "a song must hold settings by name, not 17."),
@@ -98,9 +98,9 @@ def test_every_fault_is_named_with_its_line(write: Write) -> None:
     ("text", "line", "said"),
     [
         ("", 1, "the file holds nothing; an album needs songs."),
-        ("about: x", 1, "needs songs, a list of one song or more"),
-        ("about: x\nsongs: []", 2, "needs songs, a list of one song or more"),
-        ("about: x\nsongs: {a: 1}", 2, "needs songs, a list of one song or more"),
+        ("about: x", 1, "needs songs, a list of at least one song"),
+        ("about: x\nsongs: []", 2, "needs songs, a list of at least one song"),
+        ("about: x\nsongs: {a: 1}", 2, "needs songs, a list of at least one song"),
         ("- {}", 1, "an album must hold settings by name, not "),
         ("songs:\n  - {seed: 1\n  - {}", 3, "this is not YAML: while parsing a flow mapping, expected ',' or '}'"),
         ("songs:\n\t- {}", 2, "this is not YAML: while scanning for the next token, found character '"),
@@ -127,9 +127,9 @@ def test_every_fault_is_named_with_its_line(write: Write) -> None:
         ("songs:\n- name: ../up", 2, "cannot be a song's name"),
         ("songs:\n- name: Index.HTML", 2, "the album itself keeps index.html"),
         ("songs:\n- name: " + "é" * 61, 2, "is longer than 120 bytes"),
-        ("songs:\n- {name: 03}\n- {}\n- {}".replace("03}", '"03"}'), 4, "the name 03 is that of the song in line 2"),
+        ("songs:\n- {name: 03}\n- {}\n- {}".replace("03}", '"03"}'), 4, "the name 03 is already used in line 2"),
         ("songs:\n- {}\n- sweep:", 3, "a sweep must hold settings by name, not nothing."),
-        ("songs:\n- {lyrics: a, sweep: {lyrics_file: [album.yaml]}}", 2, "lyrics is swept as well"),
+        ("songs:\n- {lyrics: a, sweep: {lyrics_file: [album.yaml]}}", 2, "lyrics is also swept"),
         ("songs:\n- sweep: {lyrics: [a], lyrics_file: [album.yaml]}", 2, "exclude each other; sweep one of them"),
         ("songs:\n- seed: 1\n  prompt: album.yaml", 3, "cannot be read as audio"),
         ("songs:\n- seed: 1\n  prompt_seconds: 1", 3, "prompt-seconds needs a prompt"),
@@ -189,7 +189,7 @@ def test_an_album_has_at_most_10000_songs(write: Write) -> None:
     sweep = f"{{seed: {list(range(100))}, top_k: {list(range(1, 1001))}}}"
     assert faults_of(write(f"songs:\n- {{sed: 1}}\n- sweep: {sweep}\n- {{seed: -1}}")) == [
         (2, "unknown setting sed of a song; did you mean seed?"),
-        (3, "an album has at most 10000 songs; with this one it has 100001; make another album of the rest."),
+        (3, "an album can have 10000 songs at most; this would make it 100001; put the rest into another album."),
     ]
 
 

@@ -19,6 +19,7 @@ from jukebox_kit.errors import SongError
 from jukebox_kit.jobs.album.page import write_album_page
 from jukebox_kit.model.weights.definition import load_definition
 from jukebox_kit.song.song import Song
+from jukebox_kit.song.state import SongState
 
 REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "lyrics": "la secret", "seconds": 0.6, "items": 2}
 HOSTILE = (
@@ -243,17 +244,17 @@ def test_two_hundred_songs_are_read_once_each(
     songs = [shutil.copytree(made if i % 2 else begun, tmp_path / f"song {i:03}") for i in range(200)]
     read_codes: list[int] = []
     loaded: list[str] = []
-    level = Song.level
+    read_level = SongState._read
 
-    def counted(song: Song, which: int) -> Any:
-        read_codes.append(which)
-        return level(song, which)
+    def counted(state: SongState, level: int) -> Any:
+        read_codes.append(level)
+        return read_level(state, level)
 
     def loading(model: str) -> Any:
         loaded.append(model)
         return load_definition(model)
 
-    monkeypatch.setattr(Song, "level", counted)
+    monkeypatch.setattr(SongState, "_read", counted)
     monkeypatch.setattr("jukebox_kit.jobs.album.page.load_definition", loading)
     since = time.process_time()
     page = write_album_page(tmp_path, "An album", "", songs)

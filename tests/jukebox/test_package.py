@@ -118,7 +118,7 @@ def test_a_song_of_one_seed_is_the_same_song(ordered: Path, tmp_path: Path) -> N
         assert np.array_equal(made[0].codes(level), made[1].codes(level))
     assert {run["engine"] for run in made[1].manifest.runs.values()} == {"jukebox"}
     heard = [
-        align(song, 1, Model.load(ordered, "cpu", "float32", engine).top)
+        align(song.state, 1, Model.load(ordered, "cpu", "float32", engine).top)
         for song, engine in zip(made, ENGINES, strict=True)
     ]
     assert np.allclose(heard[0].weights, heard[1].weights, atol=1e-5)

@@ -63,7 +63,7 @@ def test_it_begins_right_and_gives_a_request(form: Form) -> None:
         ("seconds", "", "'nothing' is not a number"),
         ("seconds", "-3", "seconds must be above 0, not -3"),
         ("seconds", "0.001", "less than one token"),
-        ("seconds", "nan", "seconds must be above 0"),
+        ("seconds", "nan", "seconds must be a number, not nan"),
         ("seconds", "50", "outside this model's range"),
         ("total_seconds", "4", "outside this model's range: choose at least 8 and under 32"),
         ("total_seconds", "long", "'long' is not a number"),

@@ -2,11 +2,11 @@ from .album import Album as Album
 from .album import load_album as load_album
 from .launcher import World as World
 from .launcher import world as world
-from .report import Told as Told
+from .report import ProgressReporter as ProgressReporter
 from .report import as_json as as_json
-from .report import planned as planned
+from .report import plan_lines as plan_lines
 from .report import table as table
-from .run import album_made as album_made
+from .run import sampled_album as sampled_album
 from .schedule import AlbumSettings as AlbumSettings
 from .schedule import SongTask as SongTask
 from .schedule import song_tasks as song_tasks

@@ -1,6 +1,6 @@
-"""An album as its YAML file asks for it: songs with defaults and sweeps, checked whole before anything is made.
+"""An album as its YAML file describes it: songs with defaults and sweeps, all checked before anything is sampled.
 
-configs/albums/ has some to copy. Every fault of a file is named with its line, all in one error.
+configs/albums/ has examples. One error lists all faults of a file, each with its line.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from jukebox_kit._files import kept_path, shown_path
 from jukebox_kit.jobs.album.songs import read_drafts
 from jukebox_kit.jobs.album.validate import Checks
 from jukebox_kit.jobs.album.yaml_lines import Faults, Reader, is_null, line_of
@@ -18,9 +19,12 @@ from jukebox_kit.song import Request, Resolved, is_song
 
 @dataclass(frozen=True)
 class AlbumSong:
-    """One song of an album: its folder's name, the line of the file that asks for it, and what it is to be.
+    """One song of an album.
 
-    The request is settled, as a song keeps it; notes: what a person should be told, one sentence each.
+    name: of its folder.
+    line: where it begins in the album's file.
+    request: normalised, as the song will save it.
+    resolved: the request as the model reads it.
     """
 
     name: str
@@ -30,13 +34,13 @@ class AlbumSong:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the model makes otherwise than asked, such as an unknown artist."""
+        """Sentences on where the model differs from the request, such as an unknown artist."""
         return self.resolved.notes
 
 
 @dataclass(frozen=True)
 class Album:
-    """Songs in the order of their file, and the folder that gets them."""
+    """The songs in the order of their file, and the folder that they are saved in. Both paths are absolute."""
 
     path: Path
     folder: Path
@@ -49,10 +53,10 @@ class Album:
 
 
 def load_album(path: Path, folder: Path | None = None) -> Album:
-    """Read an album's YAML. `folder` goes before the file's own, which is songs/NAME of the file unless it says so.
+    """Read an album's YAML file; nothing is written.
 
-    Raises ConfigurationError that names every fault of the file with its line, RequestError where there is no file.
-    Nothing is written. Each model's definition, tables and files are looked at once.
+    folder: by default the one that the file names, or songs/ and the file's name. ConfigurationError lists every fault
+    with its line; RequestError if there is no such file. Each model's definition, tables and files are checked once.
     """
     faults = Faults(path)
     reader = Reader(path, faults)
@@ -65,11 +69,11 @@ def load_album(path: Path, folder: Path | None = None) -> Album:
         for name in ("about", "folder")
         if name in entries and not is_null(entries[name].node)
     }
-    place = folder or Path(texts.get("folder") or f"songs/{path.stem}")
+    place = kept_path(folder or texts.get("folder") or f"songs/{path.stem}")
     if place.exists() and (not place.is_dir() or is_song(place)):
         line = line_of(entries["folder"].node if "folder" in entries else root)
         kind = "a song" if place.is_dir() else "a file"
-        faults.add(line, f"{place} is {kind}; choose another folder for the album's songs.")
+        faults.add(line, f"{shown_path(place)} is {kind}; choose another folder for the album's songs.")
     drafts = read_drafts(reader, entries, line_of(root))
     checks, songs = Checks(faults), list[AlbumSong]()
     for draft in drafts:
@@ -77,4 +81,4 @@ def load_album(path: Path, folder: Path | None = None) -> Album:
         if made is not None and draft.name is not None:
             songs.append(AlbumSong(draft.name, draft.line, *made))
     faults.check()
-    return Album(path, place, texts.get("about") or "", tuple(songs))
+    return Album(kept_path(path), place, texts.get("about") or "", tuple(songs))

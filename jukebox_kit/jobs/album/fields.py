@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import os
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import yaml
 
 from jukebox_kit.errors import RequestError
-from jukebox_kit.jobs.album.yaml_lines import Entry, Reader, as_text, line_of
-from jukebox_kit.song import Request, read_lyrics
+from jukebox_kit.jobs.album.yaml_lines import Entry, Reader, line_of
+from jukebox_kit.song import FIELD_TYPES, of_type, read_lyrics, type_words
 
-TYPES: Mapping[str, Any] = {
-    **get_type_hints(Request),
-    "lyrics_file": str,
-    "temperature": float | tuple[float, float, float] | None,  # one number is the top's, as in the shell
-    "chunks": int | tuple[int, int],
-}
+TYPES: Mapping[str, Any] = {**FIELD_TYPES, "lyrics_file": str}
 
 """What may be given, and of which type it must be."""
-
-LARGEST = 1e15  # no field means anything beyond, and neither infinity nor what is no number is below it
-
-_WORDS = {str: "text", float: "a number", int: "a whole number", bool: "true or false"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +94,7 @@ def read_field(reader: Reader, name: str, node: yaml.Node) -> Given:
         written = of_type(reader.plain(node), TYPES[name])
     except TypeError:
         reader.faults.add(
-            line, f"{name} must be {in_words(TYPES[name])}, not {reader.refused(node, TYPES[name] is str)}."
+            line, f"{name} must be {type_words(TYPES[name])}, not {reader.refused(node, TYPES[name] is str)}."
         )
         return Given(None, None, line, faulty=True)
     value = written
@@ -119,34 +109,3 @@ def read_field(reader: Reader, name: str, node: yaml.Node) -> Given:
         reader.faults.add(line, error)
         return Given(None, None, line, faulty=True)
     return Given(value, written, line)
-
-
-def of_type(value: Any, kind: Any) -> Any:
-    """Return a value of YAML as the type that a field has; TypeError where it is another. A bool is no number."""
-    if get_origin(kind) in (Union, types.UnionType):
-        for part in get_args(kind):
-            try:
-                return of_type(value, part)
-            except TypeError:
-                continue
-        raise TypeError(kind)
-    if get_origin(kind) is tuple:
-        parts = get_args(kind)
-        if not isinstance(value, list) or len(value) != len(parts):
-            raise TypeError(kind)
-        return tuple(of_type(one, part) for one, part in zip(value, parts, strict=True))
-    if kind is float and type(value) in (int, float) and abs(value) < LARGEST:
-        return float(value)
-    if type(value) is not kind or kind is float:
-        raise TypeError(kind)
-    return as_text(value) if kind is str else value
-
-
-def in_words(kind: Any) -> str:
-    """Return what a field takes, for a person: "a number", say."""
-    if get_origin(kind) in (Union, types.UnionType):
-        return " or ".join(in_words(part) for part in get_args(kind) if part is not types.NoneType)
-    if get_origin(kind) is tuple:
-        parts = get_args(kind)
-        return f"a list of {len(parts)} {'whole ' if parts[0] is int else ''}numbers"
-    return _WORDS[kind]

@@ -1,4 +1,4 @@
-"""The processes that a launcher such as mpiexec or srun started, and what of its machine each may use."""
+"""The processes that a launcher such as mpiexec or srun started, and each one's share of its machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 Made = TypeVar("Made")
 
-# How launchers say how many processes they started, and which of them this is.
+# The variables in which launchers say how many processes they started, and which of them this is.
 SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 
 NUMBERS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
@@ -27,9 +27,12 @@ NUMBERS = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "MV2_COMM_WORLD_RANK
 
 @dataclass(frozen=True)
 class Rank:
-    """One of the processes. number: from 0; threads: its share of the cores; gpu: as CUDA numbers them, None for none.
+    """One of the processes.
 
-    sharing: how many ranks share its GPU's memory, or without one its machine's.
+    number: from 0.
+    threads: its share of the cores.
+    gpu: its GPU as CUDA names it, or None.
+    sharing: how many ranks share the memory of its GPU, or of its machine if it has none.
     """
 
     number: int
@@ -40,27 +43,27 @@ class Rank:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What its work runs in."""
-        found = {"OMP_NUM_THREADS": str(self.threads), SHARED_BY: str(self.sharing)}
-        return found if self.gpu is None else {**found, "CUDA_VISIBLE_DEVICES": self.gpu}
+        """The environment variables for its work."""
+        shared = {"OMP_NUM_THREADS": str(self.threads), SHARED_BY: str(self.sharing)}
+        return shared if self.gpu is None else {**shared, "CUDA_VISIBLE_DEVICES": self.gpu}
 
     @property
     def summary(self) -> str:
         """One line of text that describes it."""
-        with_what = f"{self.threads} thread{'s' if self.threads > 1 else ''}" if self.gpu is None else f"GPU {self.gpu}"
-        return f"rank {self.number}, {self.host}, {with_what}"
+        uses = f"{self.threads} thread{'s' if self.threads > 1 else ''}" if self.gpu is None else f"GPU {self.gpu}"
+        return f"rank {self.number}, {self.host}, {uses}"
 
 
 @dataclass(frozen=True)
 class World:
-    """A rank among all. mpi: mpi4py's communicator of all of them, None where there is one only."""
+    """Which rank this is, of how many. mpi: mpi4py's communicator of all, None if this is the only one."""
 
     rank: Rank
     size: int
     mpi: Any = None
 
-    def from_first(self, make: Callable[[], Made]) -> Made:
-        """Return what rank 0 makes, on all ranks; where it cannot, its error there, and SystemExit on the others."""
+    def from_rank_0(self, make: Callable[[], Made]) -> Made:
+        """Return on all ranks what `make` returns on rank 0; if it fails there, the others raise SystemExit."""
         if self.mpi is None:
             return make()
         made: Made | None = None
@@ -73,8 +76,8 @@ class World:
         return made
 
 
-def started(environment: Mapping[str, str]) -> tuple[int, int]:
-    """Return how many processes a launcher started, 1 where there was none, and which this is, by its environment."""
+def launched(environment: Mapping[str, str]) -> tuple[int, int]:
+    """Return how many processes the launcher started (1 without one) and which this is, from the environment."""
     size = next((int(environment[name]) for name in SIZES if environment.get(name, "").isdigit()), 1)
     number = next((int(environment[name]) for name in NUMBERS if environment.get(name, "").isdigit()), 0)
     return size, number
@@ -82,16 +85,16 @@ def started(environment: Mapping[str, str]) -> tuple[int, int]:
 
 @contextmanager
 def world(device: str | None) -> Iterator[World]:
-    """Join the other ranks, where a launcher started several; device: "cpu" takes no GPU, None those that are there.
+    """Join the other ranks, if a launcher started several. device: "cpu" uses no GPU, None those of this machine.
 
-    Raises RequestError where mpi4py is missing or another MPI's, but on rank 0 alone, so that it is said once;
-    SystemExit on the others.
+    RequestError if mpi4py is missing or belongs to another MPI, on rank 0 alone, so that it is reported once; the
+    others raise SystemExit.
     """
-    size, number = started(os.environ)
+    size, number = launched(os.environ)
     everywhere = range(os.cpu_count() or 1)
     cores = frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else everywhere)
     if size == 1:
-        yield World(_shared_out([cores], 0, 0, gpus(device)), 1)
+        yield World(_rank_of([cores], 0, 0, gpus(device)), 1)
         return
     if importlib.util.find_spec("mpi4py") is None:
         if number:
@@ -111,18 +114,18 @@ def world(device: str | None) -> Iterator[World]:
             f"this launcher's; use the matching launcher, or reinstall mpi4py for this one."
         )
     here = everyone.Split_type(MPI.COMM_TYPE_SHARED)
-    rank = _shared_out(here.allgather(cores), here.rank, everyone.rank, gpus(device))
+    rank = _rank_of(here.allgather(cores), here.rank, everyone.rank, gpus(device))
     try:
         yield World(rank, everyone.size, everyone)
     except JukeboxKitError:
         raise
-    except Exception:  # the others would wait for this rank for ever
+    except Exception:  # otherwise the others would wait for this rank for ever
         log.exception("rank %d failed unexpectedly", rank.number)
         everyone.Abort(1)
 
 
 def gpus(device: str | None) -> tuple[str, ...]:
-    """Return the GPUs of this machine that work may go to, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs of this machine that may be used, named as in CUDA_VISIBLE_DEVICES."""
     if device is not None and not device.startswith("cuda"):
         return ()
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -133,11 +136,11 @@ def gpus(device: str | None) -> tuple[str, ...]:
     return tuple(str(number) for number in range(torch.cuda.device_count()))
 
 
-def _shared_out(cores: list[frozenset[int]], local: int, number: int, gpus: tuple[str, ...]) -> Rank:
-    """Return what a rank, the `local`th of its machine, gets of it; cores: what each of those may run on."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    alike = Counter(cores)[cores[local]]  # a launcher may have bound each to cores of its own
-    threads = int(said) if said.isdigit() and int(said) else max(1, len(cores[local]) // alike)
+def _rank_of(cores: list[frozenset[int]], local: int, number: int, gpus: tuple[str, ...]) -> Rank:
+    """Return the rank that is number `local` on its machine. cores: those that each rank there may run on."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    alike = Counter(cores)[cores[local]]  # a launcher may have bound each rank to its own cores
+    threads = int(wanted) if wanted.isdigit() and int(wanted) else max(1, len(cores[local]) // alike)
     host, ranks = socket.gethostname(), len(cores)
     if not gpus:
         return Rank(number, host, threads, None, ranks)

@@ -1,4 +1,4 @@
-"""The names of an album's songs, which are their folders' names."""
+"""Names of an album's songs, which are also the names of their folders."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from jukebox_kit.song import PAGE
 
 OWN_NAMES = (PAGE, "album.json", "logs")
 
-"""What an album keeps beside its songs."""
+"""The album's own files beside its songs."""
 
-LONGEST = 120  # bytes; file systems take 255, and a song's copies get longer names
+LONGEST = 120  # bytes; file systems allow 255, and temporary files have longer names
 
-_PART = 24  # letters of a value in a name
+_PART = 24  # characters of a value in a name
 
 _PLAIN = ("artist", "genre", "model", "lyrics", "lyrics_file", "prompt", "temperature")
 
 _PATHS = ("model", "lyrics_file", "prompt")
 
 
-def fault_of(name: str) -> str | None:
-    """Return what is wrong with a song's name, None where nothing is."""
+def name_fault(name: str) -> str | None:
+    """Return a sentence on what is wrong with a song's name, or None."""
     if not re.fullmatch(r"\w[\w.-]*", name):
         return f"{name!r} cannot be a song's name; use letters, digits, _, . and -, and begin with a letter or digit."
     if len(name.encode()) > LONGEST:
@@ -36,17 +36,17 @@ def fault_of(name: str) -> str | None:
     return None
 
 
-def made_up(number: int, count: int, fields: Fields, swept: Sequence[str]) -> str:
-    """Return the name of the song that is `number` of `count`, from 1: 01-artist-genre, without what is swept."""
+def default_name(number: int, count: int, fields: Fields, swept: Sequence[str]) -> str:
+    """Return the name of song `number` of `count`, from 1: 01-artist-genre, without swept fields."""
     known = [fields[name].written for name in ("artist", "genre") if name in fields and name not in swept]
     width = max(2, len(str(count)))
     return "-".join([f"{number:0{width}}", *(part for value in known if (part := _slug(value)))])
 
 
 def swept_names(base: str, songs: Sequence[Fields]) -> list[str]:
-    """Return a name for each song of a sweep: the base and its values; a number too where those do not tell apart.
+    """Return a name for each song of a sweep: the base and the values, also a number if names would be the same.
 
-    songs: the swept fields of each. Names that would be too long have the number alone.
+    songs: the swept fields of each. If names would be too long, they are the base and the number.
     """
     names = ["-".join([base, *_suffixes(fields)]) for fields in songs]
     numbers = [f"{base}-{number:0{len(str(len(songs)))}}" for number in range(1, len(songs) + 1)]
@@ -58,9 +58,9 @@ def swept_names(base: str, songs: Sequence[Fields]) -> list[str]:
 
 
 def _suffixes(fields: Fields) -> list[str]:
-    # By the name that the file uses, so that an older album still finds its songs' folders.
-    said = ((given.written_name or name, _short(name, given.written)) for name, given in fields.items())
-    return [_prefix(name) + text for name, text in said if text]
+    # The fields are named as in the file, so that the songs of older albums keep their folders.
+    texts = ((given.written_name or name, _short(name, given.written)) for name, given in fields.items())
+    return [_prefix(name) + text for name, text in texts if text]
 
 
 def _prefix(name: str) -> str:

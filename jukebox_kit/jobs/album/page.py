@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from jukebox_kit._files import make_folder, read_file, write_atomically
+from jukebox_kit._files import make_folder, read_file, shown_path, write_atomically
 from jukebox_kit.errors import JukeboxKitError, SongError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition
-from jukebox_kit.song import PAGE, SPECTROGRAM, Song, audio_name, is_song, tokens_heard
+from jukebox_kit.song import PAGE, SPECTROGRAM, Song, SongState, audio_name, is_song, tokens_heard
 from jukebox_kit.song.page import LevelState, describe_share, render_page
 from jukebox_kit.song.store import holder
 
@@ -35,11 +35,14 @@ class BestLevel:
 
 
 @dataclass(frozen=True)
-class Row:
+class AlbumRow:
     """A song on the page.
 
-    facts: the request in short. seconds: length of a complete item. state: level 2 first. best: what each item's player
-    plays. why: a sentence.
+    facts: the request in short.
+    seconds: length of a complete item.
+    state: level 2 first.
+    best: what each item's player plays.
+    why: a sentence, empty if there is nothing to explain.
     """
 
     song: Path
@@ -65,7 +68,7 @@ def write_album_page(
         raise SongError(f"{folder} is a song and has its own page; write the album's page to the folder above.")
     models: dict[str, ModelDefinition] = {}
     rows = [_row(song, models) for song in songs]
-    # A file name may hold bytes that are not text; links to it are ASCII and still work.
+    # A file name may contain bytes that are not text; links to it are ASCII and still work.
     content = _render(folder, title, about, rows, facts).encode("utf-8", "replace")
     make_folder(folder)
     if read_file(folder / PAGE) != content:
@@ -73,26 +76,26 @@ def write_album_page(
     return folder / PAGE
 
 
-def _row(path: Path, models: dict[str, ModelDefinition]) -> Row:
+def _row(path: Path, models: dict[str, ModelDefinition]) -> AlbumRow:
     try:
         if not is_song(path):
-            return Row(path, "not started", why="Not started yet.")
+            return AlbumRow(path, "not started", why="Not started yet.")
         return _read(path, models)
     except JukeboxKitError as error:
-        return Row(path, "unreadable", why=str(error).replace(str(path), _name(path)))
-    except Exception as error:  # one folder that was filled by hand must not hide the others
-        return Row(path, "unreadable", why=f"{_name(path)} cannot be read ({type(error).__name__}: {error}).")
+        return AlbumRow(path, "unreadable", why=str(error).replace(shown_path(path), _name(path)))
+    except Exception as error:  # one faulty folder must not hide the others
+        return AlbumRow(path, "unreadable", why=f"{_name(path)} cannot be read ({type(error).__name__}: {error}).")
 
 
-def _read(path: Path, models: dict[str, ModelDefinition]) -> Row:
+def _read(path: Path, models: dict[str, ModelDefinition]) -> AlbumRow:
     song = Song.open(path)
     request = song.request
     if request.model not in models:
         models[request.model] = load_definition(request.model)
-    song.definition = models[request.model]  # reading a YAML file for each of many songs would take longest
-    items = {level: song.items(level) for level in LEVELS}
-    shares, sounds = _progress(song)
-    silent = [level for level in LEVELS if shares[level] == 1 and any((level, i) not in sounds for i in items[level])]
+    song.definition = models[request.model]  # read once, as that would be the slowest part of a large album
+    state = song.state
+    shares, sounds = _progress(state)
+    silent = [n for n in LEVELS if shares[n] == 1 and any((n, item) not in sounds for item in state.items(n))]
     stage: Stage = "in progress" if any(shares.values()) else "not started"
     if all(share == 1 for share in shares.values()) and not silent:
         stage = "done"
@@ -101,7 +104,7 @@ def _read(path: Path, models: dict[str, ModelDefinition]) -> Row:
         stage, why = "in progress", "Another process was working on it when this page was written."
     seconds = song.resolved.samples / song.sr
     best = {i: min((level for level in LEVELS if (level, i) in sounds), default=None) for i in range(request.items)}
-    return Row(
+    return AlbumRow(
         path,
         stage,
         request.artist,
@@ -114,16 +117,14 @@ def _read(path: Path, models: dict[str, ModelDefinition]) -> Row:
     )
 
 
-def _progress(song: Song) -> tuple[dict[int, float], set[tuple[int, int]]]:
+def _progress(state: SongState) -> tuple[dict[int, float], set[tuple[int, int]]]:
     """Return the sampled share of each level, and the (level, item) that are complete and have current audio."""
     shares: dict[int, float] = {}
     sounds: set[tuple[int, int]] = set()
     for level in LEVELS:
-        codes, items = song.level(level), song.items(level)
-        done, total = codes.done, song.resolved.plans[level].total
+        done, items, total = state.level(level).done, state.items(level), state.resolved.plans[level].total
         shares[level] = sum(done[item] for item in items) / (len(items) * total)
-        complete = (item for item in items if done[item] == total)
-        sounds |= {(level, i) for i in complete if tokens_heard(song, level, i, codes.codes[i]) == total}
+        sounds |= {(level, item) for item in items if tokens_heard(state, level, item) == total}
     return shares, sounds
 
 
@@ -136,7 +137,7 @@ def _temperature(song: Song) -> str:
     return f"temperature {', '.join(f'{one:g}' for one in temperature)} (levels 0, 1, 2)"
 
 
-def _render(folder: Path, title: str, about: str, rows: Sequence[Row], facts: Mapping[str, str]) -> str:
+def _render(folder: Path, title: str, about: str, rows: Sequence[AlbumRow], facts: Mapping[str, str]) -> str:
     values = {
         "about": about,
         "summary": _summary(rows),
@@ -146,7 +147,7 @@ def _render(folder: Path, title: str, about: str, rows: Sequence[Row], facts: Ma
     return render_page("album.html", title, values, ("base.css", "album.css"), ("album.js",))
 
 
-def _summary(rows: Sequence[Row]) -> str:
+def _summary(rows: Sequence[AlbumRow]) -> str:
     stages = Counter(row.stage for row in rows)
     seconds = sum(row.seconds * len(row.best) for row in rows)
     counts = [
@@ -159,7 +160,7 @@ def _summary(rows: Sequence[Row]) -> str:
     return " · ".join([*counts, f"{seconds:,.1f} seconds of audio"])
 
 
-def _row_values(folder: Path, row: Row) -> dict[str, object]:
+def _row_values(folder: Path, row: AlbumRow) -> dict[str, object]:
     """Return what the template shows of a song; links that lead nowhere are empty."""
     return {
         "name": _name(row.song),

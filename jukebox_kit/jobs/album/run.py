@@ -1,4 +1,4 @@
-"""An album made: tasks handed to ranks by mpi4py.futures, and to this rank's own worker, until nothing is left."""
+"""Samples an album: gives tasks to other ranks through mpi4py.futures, and to this rank's worker, until all is done."""
 
 from __future__ import annotations
 
@@ -13,56 +13,57 @@ from typing import Any
 
 from jukebox_kit.jobs.album.album import Album
 from jukebox_kit.jobs.album.launcher import World
-from jukebox_kit.jobs.album.rank_status import STOP, RankStatus, begin_run, read_rank_statuses
-from jukebox_kit.jobs.album.schedule import AlbumSettings, Outcome, SongTask, Task, shared_out, song_tasks
+from jukebox_kit.jobs.album.rank_status import STOP, RankStatus, create_run_folder, read_rank_statuses
+from jukebox_kit.jobs.album.schedule import AlbumSettings, SongTask, Task, TaskOutcome, assign_tasks, song_tasks
 from jukebox_kit.jobs.album.supervisor import Supervisor
 from jukebox_kit.model import LEVELS
 
 log = logging.getLogger(__name__)
 
-LOOK = 0.5  # seconds between two looks at how far ranks are
+POLL_SECONDS = 0.5  # between two checks of the ranks' progress
 
-GRACE = 60.0  # seconds beyond its own patience in which a rank tells what became of a task
+GRACE_SECONDS = 60.0  # beyond its own patience in which a rank reports the outcome of a task
 
-_own: list[Supervisor] = []  # this rank's, for what mpi4py calls here by name
+_own_supervisor: list[Supervisor] = []  # this rank's, for the function that mpi4py calls here
 
 
 @dataclass(frozen=True)
-class AlbumStanding:
-    """How an album stands while it is made.
+class AlbumStatus:
+    """The progress of an album.
 
-    statuses: what each rank is at; seconds: since the run began; costs: seconds a token of each level took, as far as
-    known.
+    ranks: what each rank is doing.
+    seconds: since the run began.
+    costs: seconds per token of each level, of those levels where it is known.
     """
 
     works: tuple[SongTask, ...]
-    statuses: tuple[RankStatus, ...]
+    ranks: tuple[RankStatus, ...]
     seconds: float
     costs: Mapping[int, float]
 
     def count(self, *ends: str) -> int:
-        """Return with how many songs it ended so; "" for those still running."""
+        """Return how many songs ended in one of these ways; "" stands for those that are not finished."""
         return sum(work.end in ends for work in self.works)
 
     @property
     def busy(self) -> tuple[RankStatus, ...]:
-        """What the ranks that are not idle are at."""
-        return tuple(status for status in self.statuses if status.task)
+        """The ranks that have a task."""
+        return tuple(status for status in self.ranks if status.task)
 
     @property
     def rate(self) -> float:
-        """Tokens a second of all ranks together."""
+        """Tokens per second of all ranks together."""
         return sum(status.rate for status in self.busy)
 
     @property
     def share(self) -> float:
-        """How much of the tokens that were left when the run began is made, 0 to 1."""
+        """The share, 0 to 1, of the tokens missing at the start of the run that is sampled."""
         whole = sum(sum(work.left) for work in self.works)
         return 1 - sum(self._tokens_left().values()) / whole if whole else 1.0
 
     @property
     def left(self) -> float | None:
-        """Seconds to the end at the speed of this run so far, None where too little is known."""
+        """Seconds left at the speed of this run so far, None until that can be estimated."""
         costs = {status.level: 1 / status.rate for status in self.busy if status.rate} | dict(self.costs)
         if not costs:
             return None
@@ -71,32 +72,33 @@ class AlbumStanding:
         return work / max(1, len(self.busy))
 
     def _tokens_left(self) -> dict[int, int]:
-        found = dict.fromkeys(LEVELS, 0)
+        left = dict.fromkeys(LEVELS, 0)
         for work in self.works:
             for level in work.levels:
-                mine = [status for status in self.busy if (status.song, status.level) == (work.root.name, level)]
-                found[level] += max(0, work.left[level] - sum(max(0, status.done - status.stood) for status in mine))
-        return found
+                ranks = [rank for rank in self.busy if (rank.song, rank.level) == (work.root.name, level)]
+                sampled = sum(max(0, rank.done - rank.sampled_before) for rank in ranks)
+                left[level] += max(0, work.left[level] - sampled)
+        return left
 
 
 @contextmanager
-def album_made(
-    album: Album, settings: AlbumSettings, world: World, told: Callable[[AlbumStanding], None] = lambda _: None
+def sampled_album(
+    album: Album, settings: AlbumSettings, world: World, report: Callable[[AlbumStatus], None] = lambda _: None
 ) -> Iterator[tuple[SongTask, ...] | None]:
-    """Do what is left of an album, with all ranks of a world; every rank enters this, and rank 0 gets what came of it.
+    """Sample what is missing of an album on all ranks; every rank enters this, and rank 0 gets the songs' outcomes.
 
-    told: called on rank 0 once in a while. Songs that other processes work on are tried once more at the end. Ctrl-C
-    and SIGTERM, on rank 0 or all, end it with everything saved: such songs end as "stopped". Where a rank fell silent,
-    leaving ends all ranks, and this process.
+    report: called on rank 0 about twice a second. Songs that other processes work on are tried once more at the end.
+    Ctrl-C and SIGTERM, on rank 0 or on all, save everything and end the run: its songs end as "stopped". If a rank has
+    stopped responding, leaving the context ends all ranks and this process.
     """
-    folder = world.from_first(lambda: begin_run(album.folder))
+    folder = world.from_rank_0(lambda: create_run_folder(album.folder))
     with ExitStack() as held:
         supervisor = Supervisor(world.rank, folder, settings)
         held.callback(supervisor.close)
-        held.enter_context(_stopped_politely(supervisor))
-        _own[:] = [supervisor]
+        held.enter_context(_graceful_stop(supervisor))
+        _own_supervisor[:] = [supervisor]
         if world.mpi is None:
-            yield _Run(album, settings, world, supervisor, None, told).works_made()
+            yield _Run(album, settings, world, supervisor, None, report).run()
             return
         from mpi4py.futures import MPICommExecutor
 
@@ -104,20 +106,20 @@ def album_made(
             if executor is None:
                 yield None
                 return
-            run = _Run(album, settings, world, supervisor, executor, told)
-            yield run.works_made()
-            if run.silent:  # they would be waited for; whoever is alive has nothing to do any more
+            run = _Run(album, settings, world, supervisor, executor, report)
+            yield run.run()
+            if run.silent:  # MPI would wait for them; the others have nothing left to do
                 supervisor.close()
                 world.mpi.Abort(1)
 
 
-def do_here(task: Task) -> Outcome:
-    """Do a task on the rank where this is called."""
-    return _own[0].do(task)
+def do_here(task: Task) -> TaskOutcome:
+    """Do a task on this rank."""
+    return _own_supervisor[0].do(task)
 
 
 class _Run:
-    """Rank 0's view: what is left of each song, and who is at what."""
+    """What rank 0 knows: what is left of each song, and which rank has which task."""
 
     def __init__(
         self,
@@ -126,91 +128,92 @@ class _Run:
         world: World,
         supervisor: Supervisor,
         executor: Any,
-        told: Callable[[AlbumStanding], None],
+        report: Callable[[AlbumStatus], None],
     ) -> None:
-        self.album, self.settings, self.world, self.told = album, settings, world, told
+        self.album, self.settings, self.world, self.report = album, settings, world, report
         self.supervisor, self.others = supervisor, executor
         self.works = song_tasks(album, settings.until)
-        self.running: dict[Future[Outcome], Task] = {}
-        self.at_home: Future[Outcome] | None = None
-        # What each task's rank said last, and when that was first seen, by this machine's clock.
-        self.heard: dict[Task, tuple[RankStatus | None, float]] = {}
-        self.silent = 0  # ranks that are waited for no more
+        self.running: dict[Future[TaskOutcome], Task] = {}
+        self.local_task: Future[TaskOutcome] | None = None
+        # The last status of each task's rank, and when it was first seen by this machine's clock.
+        self.last_seen: dict[Task, tuple[RankStatus | None, float]] = {}
+        self.silent = 0  # number of ranks given up
         self.spent = dict.fromkeys(LEVELS, (0.0, 0))  # seconds and tokens of each level
         self.began = time.monotonic()
 
-    def works_made(self) -> tuple[SongTask, ...]:
-        """Do all that can be done; returns what came of each song."""
+    def run(self) -> tuple[SongTask, ...]:
+        """Sample everything that can be sampled; returns the songs with their outcomes."""
         by_root = {work.root: work for work in self.works}
         with ThreadPoolExecutor(1) as home:
             while True:
-                self._begin(home)
-                if not self.running and not self._again():
+                self._submit(home)
+                if not self.running and not self._retry():
                     break
-                done, _ = wait(self.running, LOOK, FIRST_COMPLETED)
+                done, _ = wait(self.running, POLL_SECONDS, FIRST_COMPLETED)
                 for future in done:
                     task = self.running.pop(future)
                     outcome = self._outcome(future, task)
                     seconds, tokens = self.spent[task.level]
                     self.spent[task.level] = seconds + outcome.seconds, tokens + outcome.tokens
-                    by_root[task.song].take(outcome)
-                self._give_up(by_root)
-                self.told(self.standing())
-        self.told(self.standing())
+                    by_root[task.song].record(outcome)
+                self._drop_silent_ranks(by_root)
+                self.report(self.status())
+        self.report(self.status())
         return tuple(self.works)
 
-    def standing(self) -> AlbumStanding:
-        """Return how everything stands."""
+    def status(self) -> AlbumStatus:
+        """Return the progress of all songs and ranks."""
         statuses = read_rank_statuses(self.supervisor.folder, self.world.size)
         costs = {level: seconds / tokens for level, (seconds, tokens) in self.spent.items() if tokens}
-        return AlbumStanding(tuple(self.works), statuses, time.monotonic() - self.began, costs)
+        return AlbumStatus(tuple(self.works), statuses, time.monotonic() - self.began, costs)
 
-    def _begin(self, home: ThreadPoolExecutor) -> None:
+    def _submit(self, home: ThreadPoolExecutor) -> None:
         if self.supervisor.stopping.is_set():
-            with suppress(OSError):  # then each rank ends as it was told itself
+            with suppress(OSError):  # then each rank stops on its own signal
                 (self.supervisor.folder / STOP).touch()
             for work in self.works:
                 if work.ready:
                     work.end, work.why = "stopped", "the run was stopped before it reached this song."
             return
-        for task in shared_out(self.works, self.world.size - self.silent - len(self.running)):
-            if self.at_home in self.running:
+        for task in assign_tasks(self.works, self.world.size - self.silent - len(self.running)):
+            if self.local_task in self.running:
                 self.running[self.others.submit(do_here, task)] = task
             else:
-                self.at_home = home.submit(self.supervisor.do, task)
-                self.running[self.at_home] = task
+                self.local_task = home.submit(self.supervisor.do, task)
+                self.running[self.local_task] = task
 
-    def _again(self) -> bool:
-        more = [work.again() for work in self.works]
-        return any(more)
+    def _retry(self) -> bool:
+        retried = [work.retry() for work in self.works]
+        return any(retried)
 
-    def _outcome(self, future: Future[Outcome], task: Task) -> Outcome:
+    def _outcome(self, future: Future[TaskOutcome], task: Task) -> TaskOutcome:
         error = future.exception()
         if error is None:
             return future.result()
         log.error("%s: %s: %s", task.summary, type(error).__name__, error)
-        return Outcome(task, "lost", f"its rank failed ({type(error).__name__}: {error}).")
+        return TaskOutcome(task, "lost", f"its rank failed ({type(error).__name__}: {error}).")
 
-    def _give_up(self, by_root: dict[Any, SongTask]) -> None:
-        """Stop waiting for ranks that do not respond, however long their own patience lasts."""
+    def _drop_silent_ranks(self, by_root: dict[Any, SongTask]) -> None:
+        """Stop waiting for ranks that have not responded for longer than their own patience."""
         statuses = {status.task: status for status in read_rank_statuses(self.supervisor.folder, self.world.size)}
         now = time.monotonic()
         for future, task in list(self.running.items()):
             status = statuses.get(task.summary)
-            seen = self.heard.get(task)
+            seen = self.last_seen.get(task)
             if seen is None or seen[0] != status:
-                self.heard[task] = (status, now)
-            elif now - seen[1] > self.settings.patience + GRACE and future is not self.at_home:
+                self.last_seen[task] = (status, now)
+            elif now - seen[1] > self.settings.patience + GRACE_SECONDS and future is not self.local_task:
                 del self.running[future]
                 self.silent += 1
                 why = f"its rank has not responded for {now - seen[1]:.0f} seconds."
-                by_root[task.song].take(Outcome(task, "lost", why))
+                by_root[task.song].record(TaskOutcome(task, "lost", why))
 
 
 @contextmanager
-def _stopped_politely(supervisor: Supervisor) -> Iterator[None]:
-    """Treat Ctrl-C and SIGTERM as a request to save and exit."""
-    names = (signal.SIGINT, signal.SIGTERM)
+def _graceful_stop(supervisor: Supervisor) -> Iterator[None]:
+    """Treat Ctrl-C, SIGTERM and SIGHUP as a request to save and exit, unless they are ignored, as under nohup."""
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    names = [name for name in ending if signal.getsignal(name) is not signal.SIG_IGN]
     before = [signal.signal(name, lambda *_: supervisor.stopping.set()) for name in names]
     try:
         yield

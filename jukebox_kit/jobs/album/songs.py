@@ -1,4 +1,4 @@
-"""From the list of an album's file to its songs: their own fields over the defaults, sweeps multiplied out, names."""
+"""Turns the list of an album's file into songs: merges the defaults, expands sweeps, and names them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import yaml
 
 from jukebox_kit.jobs.album.fields import TYPES, Fields, Sweep, over, read_fields, read_sweep
-from jukebox_kit.jobs.album.naming import fault_of, made_up, swept_names
+from jukebox_kit.jobs.album.naming import default_name, name_fault, swept_names
 from jukebox_kit.jobs.album.yaml_lines import Entry, Faults, Reader, is_null, line_of
 
 MAX_SONGS = 10000
@@ -18,9 +18,11 @@ MAX_SONGS = 10000
 
 @dataclass(frozen=True)
 class Draft:
-    """A song as the file gives it, before a model is asked.
+    """A song as the file describes it, not yet checked against its model.
 
-    name: None where it has a fault. name_line: where its name is given, line: where the song begins.
+    name: None if it is faulty.
+    name_line: the line of its name.
+    line: its first line.
     """
 
     name: str | None
@@ -31,7 +33,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One mapping of the list: what it gives, and how many songs it stands for."""
+    """One mapping of the list, which is one song or a sweep."""
 
     line: int
     name: Entry | None
@@ -44,26 +46,26 @@ class _Entry:
 
 
 def read_drafts(reader: Reader, entries: Mapping[str, Entry], line: int) -> list[Draft]:
-    """Return the songs of an album's settings, in order; `line` is where an album without songs has its fault."""
+    """Return the songs of an album in order. line: where to report that there are none."""
     defaults: Fields = {}
     if "defaults" in entries and not is_null(entries["defaults"].node):
         defaults = read_fields(reader, reader.entries(entries["defaults"].node, "the defaults", tuple(TYPES)))
     songs = entries["songs"].node if "songs" in entries else None
     if not isinstance(songs, yaml.SequenceNode) or not songs.value:
         where = line if songs is None else line_of(songs)
-        reader.faults.add(where, "an album needs songs, a list of one song or more.")
+        reader.faults.add(where, "an album needs songs, a list of at least one song.")
         return []
-    found: list[Draft] = []
+    drafts: list[Draft] = []
     total = 0
     for number, node in enumerate(songs.value, 1):
         entry = _entry(reader, node, defaults)
         if total <= MAX_SONGS < total + entry.count:
-            what = f"with this one it has {total + entry.count}; make another album of the rest."
-            reader.faults.add(entry.line, f"an album has at most {MAX_SONGS} songs; {what}")
+            what = f"this would make it {total + entry.count}; put the rest into another album."
+            reader.faults.add(entry.line, f"an album can have {MAX_SONGS} songs at most; {what}")
         total += entry.count
         if total <= MAX_SONGS:
-            found += _songs(reader, entry, number, len(songs.value))
-    return _named_once(found, reader.faults)
+            drafts += _songs(reader, entry, number, len(songs.value))
+    return _named_once(drafts, reader.faults)
 
 
 def _entry(reader: Reader, node: yaml.Node, defaults: Fields) -> _Entry:
@@ -73,18 +75,18 @@ def _entry(reader: Reader, node: yaml.Node, defaults: Fields) -> _Entry:
     words = {"lyrics", "lyrics_file"}
     twice = {other for name in sweep for other in (words if name in words else {name}) if other in fields}
     for name in twice:
-        reader.faults.add(fields.pop(name).line, f"{name} is swept as well; take one of the two away.")
+        reader.faults.add(fields.pop(name).line, f"{name} is also swept; remove one of the two.")
     return _Entry(line_of(node), entries.get("name"), over(defaults, fields), sweep)
 
 
 def _songs(reader: Reader, entry: _Entry, number: int, count: int) -> list[Draft]:
-    """Return the songs that a mapping stands for, the `number`-th of `count`."""
+    """Return the songs of a mapping, which is number `number` of `count`."""
     line, base = entry.line, None
     if entry.name is None:
-        base = made_up(number, count, entry.fields, tuple(entry.sweep))
+        base = default_name(number, count, entry.fields, tuple(entry.sweep))
     else:
         line, base = line_of(entry.name.node), reader.text(entry.name.node, "name")
-        wrong = None if base is None else fault_of(base)
+        wrong = None if base is None else name_fault(base)
         if wrong is not None:
             reader.faults.add(line, wrong)
             base = None
@@ -99,22 +101,22 @@ def _songs(reader: Reader, entry: _Entry, number: int, count: int) -> list[Draft
 
 
 def _named_once(drafts: list[Draft], faults: Faults) -> list[Draft]:
-    """Return the songs, names that are taken or too long with their suffix left out and taken down.
+    """Return the songs; names that are too long with their suffix, or used before, are reported and set to None.
 
-    Names that differ in case alone are one folder on some disks, and count as the same.
+    Names that differ only in case count as the same, since some disks treat them so.
     """
     lines: dict[str, int] = {}
-    found: list[Draft] = []
+    named: list[Draft] = []
     for draft in drafts:
         name = draft.name
         if name is not None:
             key = name.casefold()
-            wrong = fault_of(name)
+            wrong = name_fault(name)
             if key in lines:
-                wrong = f"the name {name} is that of the song in line {lines[key]} already; give it another."
+                wrong = f"the name {name} is already used in line {lines[key]}; choose another one."
             if wrong is not None:
                 faults.add(draft.name_line, wrong)
                 name = None
             lines.setdefault(key, draft.name_line)
-        found.append(replace(draft, name=name))
-    return found
+        named.append(replace(draft, name=name))
+    return named

@@ -1,4 +1,4 @@
-"""A rank's side of its work: it hands a task to its worker, watches it, and outlives it."""
+"""The process of a rank: gives tasks to its worker process, watches it, and survives it."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from jukebox_kit._files import shown_path
 from jukebox_kit.jobs.album.launcher import Rank
 from jukebox_kit.jobs.album.rank_status import STOP, RankStatus, write_rank_status
-from jukebox_kit.jobs.album.schedule import AlbumSettings, Outcome, Task
+from jukebox_kit.jobs.album.schedule import AlbumSettings, Task, TaskOutcome
 from jukebox_kit.steps import Progress, Speed
 
-LOOK = 0.2  # seconds between two looks at whether to stop, as this rank was told
+POLL_SECONDS = 0.2  # between two checks of whether this rank was asked to stop
 
-LOOK_FOR_STOP = 2.0  # the same as rank 0 was told
+STOP_POLL_SECONDS = 2.0  # between two checks of whether rank 0 was
 
 
 class Supervisor:
-    """Does tasks in a worker process, which is begun when there is something to do and again where it died.
+    """Does tasks in a worker process, which is started for the first task, and again after it has died.
 
-    folder: the run's, for its log and what it is at.
+    folder: the folder of the run, for the rank's log and status.
     """
 
     def __init__(self, rank: Rank, folder: Path, settings: AlbumSettings) -> None:
@@ -36,21 +38,21 @@ class Supervisor:
         self.process: BaseProcess | None = None
         self.pipe: Connection | None = None
 
-    def do(self, task: Task) -> Outcome:
-        """Do a task; returns an outcome whatever happens to the worker."""
+    def do(self, task: Task) -> TaskOutcome:
+        """Do a task; returns its outcome even if the worker dies."""
         began = time.monotonic()
         if self.stopping.is_set():
-            return Outcome(task, "stopped", "the run was stopped before it reached this task.", self.rank.number)
+            return TaskOutcome(task, "stopped", "the run was stopped before it reached this task.", self.rank.number)
         pipe = self._worker()
         try:
             pipe.send(task)
-            outcome = self._watched(task, pipe)
+            outcome = self._watch(task, pipe)
         except (EOFError, OSError):
-            stopped = self.stopping.is_set()  # it may be asked before it can listen
-            outcome = Outcome(task, "stopped" if stopped else "lost", self._how_it_died())
-        self._tell(RankStatus(self.rank.number, self.rank.summary))
+            stopped = self.stopping.is_set()  # it may be stopped before it handles signals
+            outcome = TaskOutcome(task, "stopped" if stopped else "lost", self._death_cause())
+        self._report(RankStatus(self.rank.number, self.rank.summary))
         seconds = time.monotonic() - began
-        return Outcome(task, outcome.end, outcome.why, self.rank.number, outcome.tokens, outcome.seconds or seconds)
+        return TaskOutcome(task, outcome.end, outcome.why, self.rank.number, outcome.tokens, outcome.seconds or seconds)
 
     def close(self) -> None:
         """End the worker."""
@@ -65,51 +67,53 @@ class Supervisor:
         if self.pipe is None or self.process is None or not self.process.is_alive():
             from jukebox_kit.jobs.album.worker import work
 
-            context = multiprocessing.get_context("spawn")  # nothing of MPI or CUDA goes over to it
-            self.pipe, its = context.Pipe()
+            context = multiprocessing.get_context("spawn")  # it inherits nothing of MPI or CUDA
+            self.pipe, worker_end = context.Pipe()
             log_file = self.folder / f"rank_{self.rank.number}.log"
-            self.process = context.Process(target=work, args=(its, self.settings, log_file))
-            with _environment(self.rank.environment):  # libraries read theirs as they are loaded
+            self.process = context.Process(target=work, args=(worker_end, self.settings, log_file))
+            # Libraries read the environment as they are loaded; Ctrl-C is the rank's, which passes it on.
+            with _environment(self.rank.environment), _blocked(signal.SIGINT, signal.SIGHUP):
                 self.process.start()
-            its.close()
+            worker_end.close()
         return self.pipe
 
-    def _watched(self, task: Task, pipe: Connection) -> Outcome:
+    def _watch(self, task: Task, pipe: Connection) -> TaskOutcome:
         assert self.process is not None
-        heard, speed, told, looked = time.monotonic(), Speed(), False, 0.0
-        self._tell(self._doing(task, Progress(task.level, 0, 0), 0.0))
+        last_message, speed, terminated, last_poll = time.monotonic(), Speed(), False, 0.0
+        self._report(self._status(task, Progress(task.level, 0, 0), 0.0))
         while True:
-            if time.monotonic() - looked > LOOK_FOR_STOP:
-                looked = time.monotonic()
+            if time.monotonic() - last_poll > STOP_POLL_SECONDS:
+                last_poll = time.monotonic()
                 if (self.folder / STOP).exists():
                     self.stopping.set()
-            if self.stopping.is_set() and not told:
-                self.process.terminate()  # which it treats as a request to save and exit
-                told = True
-            if time.monotonic() - heard > self.settings.patience:
+            if self.stopping.is_set() and not terminated:
+                self.process.terminate()  # it saves and exits
+                terminated = True
+            if time.monotonic() - last_message > self.settings.patience:
                 self.process.kill()
-                self._bury()
-                return Outcome(task, "lost", f"its process has not responded for {self.settings.patience:.0f} seconds.")
-            if not pipe.poll(LOOK):
+                self._forget_worker()
+                return TaskOutcome(
+                    task, "lost", f"its process has not responded for {self.settings.patience:.0f} seconds."
+                )
+            if not pipe.poll(POLL_SECONDS):
                 continue
-            found = pipe.recv()
-            heard = time.monotonic()
-            if isinstance(found, Outcome):
-                return found
-            speed.note(found)
-            self._tell(self._doing(task, found, speed.rate or 0.0))
+            message = pipe.recv()
+            last_message = time.monotonic()
+            if isinstance(message, TaskOutcome):
+                return message
+            speed.note(message)
+            self._report(self._status(task, message, speed.rate or 0.0))
 
-    def _doing(self, task: Task, progress: Progress, rate: float) -> RankStatus:
-        number, words = self.rank.number, self.rank.summary
-        counts = progress.done, progress.total, progress.stood
-        return RankStatus(number, words, task.summary, task.song.name, task.level, *counts, rate)
+    def _status(self, task: Task, progress: Progress, rate: float) -> RankStatus:
+        counts = progress.done, progress.total, progress.sampled_before
+        return RankStatus(self.rank.number, self.rank.summary, task.summary, task.song.name, task.level, *counts, rate)
 
-    def _tell(self, status: RankStatus) -> None:
+    def _report(self, status: RankStatus) -> None:
         pid = 0 if self.process is None else self.process.pid or 0
         write_rank_status(self.folder, replace(status, process=pid))
 
-    def _bury(self) -> int:
-        """Forget the worker that died; returns its exit code."""
+    def _forget_worker(self) -> int:
+        """Clear the worker that has died; returns its exit code."""
         assert self.process is not None
         assert self.pipe is not None
         self.process.join()
@@ -117,15 +121,26 @@ class Supervisor:
         code, self.process, self.pipe = self.process.exitcode or 0, None, None
         return code
 
-    def _how_it_died(self) -> str:
-        code = self._bury()
+    def _death_cause(self) -> str:
+        code = self._forget_worker()
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-        return f"its process {how}; see {self.folder}/rank_{self.rank.number}.log."
+        return f"its process {how}; see {shown_path(self.folder)}/rank_{self.rank.number}.log."
+
+
+@contextmanager
+def _blocked(*numbers: signal.Signals) -> Iterator[None]:
+    """Let processes that are started meanwhile not receive these signals."""
+    resource_tracker.ensure_running()  # otherwise the first process starts it, which unblocks them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Let processes that are started meanwhile have these values in their environment."""
+    """Give processes that are started in the context these environment variables."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from jukebox_kit._files import shown_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError, SongError
 from jukebox_kit.jobs.album.fields import Fields, asked
@@ -119,11 +120,11 @@ def _without(fields: Fields, *names: str) -> Fields:
 
 
 def _check_folder(folder: Path | None, request: Request) -> None:
-    """Raise SongError if a folder holds anything but this very song, finished or not."""
+    """Raise SongError if a folder contains anything but this song, finished or not."""
     if folder is None or not folder.exists():
         return
     if not folder.is_dir():
-        raise SongError(f"{folder} is a file; give the song another name.")
+        raise SongError(f"{shown_path(folder)} is a file; give the song another name.")
     if is_song(folder):
         song = Song.open(folder)
         check_same(song.root, song.request, request)

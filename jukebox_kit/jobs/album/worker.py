@@ -1,7 +1,7 @@
 """The process that does a rank's tasks, a child of the rank.
 
-A process of its own can die, hang or fill the memory without its rank, and thus without the launcher ending all the
-others. Where its rank is gone, it saves and ends too.
+It can die, hang or run out of memory while its rank lives, so that the launcher does not end all ranks. If its rank
+dies, it saves and exits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from jukebox_kit.engine import Model
-from jukebox_kit.jobs.album.schedule import AlbumSettings, Outcome, Task
+from jukebox_kit.jobs.album.schedule import AlbumSettings, Task, TaskOutcome
 from jukebox_kit.jobs.queue import ended
 from jukebox_kit.song import Song, is_song
 from jukebox_kit.steps import (
@@ -39,26 +39,26 @@ log = logging.getLogger(__name__)
 
 STEPS = {2: level_2, 1: level_1, 0: level_0}
 
-TELL_EVERY = 0.5  # seconds between two tellings of progress
+REPORT_SECONDS = 0.5  # between two reports of progress
 
 
-class Worker:
-    """Does tasks one after another, with the model of the one before where it serves."""
+class TaskWorker:
+    """Does tasks one after another; keeps the model loaded if the next task can use it."""
 
     def __init__(self, settings: AlbumSettings, rank: Connection) -> None:
         self.settings, self.rank = settings, rank
         self.loaded: Model | None = None
         self.stop = threading.Event()
-        self.told, self.made = 0.0, 0
+        self.reported, self.sampled = 0.0, 0
 
-    def do(self, task: Task) -> Outcome:
-        """Do a task, whatever becomes of it."""
-        began, self.made = time.monotonic(), 0
-        log.info("starts %s", task.summary)
+    def do(self, task: Task) -> TaskOutcome:
+        """Do a task; returns its outcome whatever happens."""
+        began, self.sampled = time.monotonic(), 0
+        log.info("starting %s", task.summary)
         end, why = ended(task.song, lambda: self._work(task))
         seconds = time.monotonic() - began
-        log.info("%s %s after %.1f s, %d tokens %s", task.summary, end, seconds, self.made, why)
-        return Outcome(task, end, why, tokens=self.made, seconds=seconds)
+        log.info("%s %s after %.1f s, %d tokens %s", task.summary, end, seconds, self.sampled, why)
+        return TaskOutcome(task, end, why, tokens=self.sampled, seconds=seconds)
 
     def _work(self, task: Task) -> None:
         run = replace(self.settings.run, progress=self._progress, stop=self.stop.is_set)
@@ -86,16 +86,16 @@ class Worker:
         return model
 
     def _progress(self, progress: Progress) -> None:
-        self.made = max(self.made, progress.done - progress.stood)
+        self.sampled = max(self.sampled, progress.done - progress.sampled_before)
         now = time.monotonic()
-        if now - self.told >= TELL_EVERY:
-            self.told = now
-            with suppress(OSError):  # the rank is gone, which whoever reads its tasks finds too
+        if now - self.reported >= REPORT_SECONDS:
+            self.reported = now
+            with suppress(OSError):  # the rank is gone, as the thread that reads its tasks will notice
                 self.rank.send(progress)
 
 
 def _song(task: Task, model: Model) -> Song:
-    """Return a task's song, made where it is not there; who makes a share of it waits for others who make it too."""
+    """Return a task's song, created if it does not exist; tasks of some rows wait for others that create it."""
 
     def create() -> Song:
         return Song.create(task.song, model, **asdict(task.request))
@@ -105,12 +105,12 @@ def _song(task: Task, model: Model) -> Song:
 
 def work(rank: Connection, settings: AlbumSettings, log_file: Path) -> None:
     """Do the tasks that the rank sends until it closes the connection."""
-    os.setsid()  # Ctrl-C is the rank's, which passes it on
-    with log_file.open("ab") as file:  # and what libraries print
+    os.setsid()  # a terminal's signals go to the rank, which passes them on
+    with log_file.open("ab") as file:  # also for what libraries print
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    worker = Worker(settings, rank)
+    worker = TaskWorker(settings, rank)
     signal.signal(signal.SIGTERM, lambda *_: worker.stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
@@ -128,5 +128,5 @@ def work(rank: Connection, settings: AlbumSettings, log_file: Path) -> None:
         outcome = worker.do(task)
         try:
             rank.send(outcome)
-        except OSError:  # the rank is gone; all is saved
+        except OSError:  # the rank is gone; everything is saved
             break

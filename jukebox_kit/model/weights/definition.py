@@ -9,11 +9,13 @@ import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
+from jukebox_kit._files import kept_path
 from jukebox_kit.errors import CheckpointError, ConfigurationError, RequestError
 from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig, from_mapping
 
@@ -91,9 +93,21 @@ class ModelDefinition:
 
 
 def models_folder() -> Path:
-    """Return where files of the release are got to: `JUKEBOX_KIT_MODELS`, else a folder of the user's cache."""
-    own = os.environ.get("JUKEBOX_KIT_MODELS")
-    return Path(own).expanduser() if own else OWN_CACHE.expanduser()
+    """Return where files of the release are got to: `JUKEBOX_KIT_MODELS`, else a folder of the user's cache.
+
+    A relative path starts at the folder that is current when it is first asked for.
+    """
+    return _kept(os.environ.get("JUKEBOX_KIT_MODELS") or str(OWN_CACHE))
+
+
+@lru_cache(maxsize=1)
+def _kept(folder: str) -> Path:
+    return kept_path(folder)
+
+
+def model_source(model: str | Path) -> str:
+    """Return the name of a model that ships as it is, and the path of a YAML file as an absolute one."""
+    return str(kept_path(model)) if Path(model).suffix in (".yaml", ".yml") else str(model)
 
 
 def converted_name(file: str) -> str:
@@ -201,4 +215,4 @@ def _definition(values: dict[str, Any], path: Path) -> ModelDefinition:
     sampling = from_mapping(SamplingDefaults, values.get("sampling", {}), f"{path}: sampling")
     name, about = str(values.get("name", path.stem)), str(values.get("about", ""))
     licence = str(values.get("licence", ""))
-    return ModelDefinition(name, about, licence, sampling, vqvae, priors, files, tables, path.parent)
+    return ModelDefinition(name, about, licence, sampling, vqvae, priors, files, tables, path.parent.absolute())

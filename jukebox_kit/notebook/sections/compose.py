@@ -58,7 +58,7 @@ class Composing:
         if song is None or busy:
             return
         self.back.disabled, self.forward.disabled = not song.manifest.undo, not song.manifest.redo
-        nodes = tree(song)
+        nodes = tree(song.state)
         self.picture.value = tree_svg(nodes)
         elsewhere = [(f"{node.name}: {node.label}", node.name) for node in nodes if not node.is_now]
         if list(self.nodes.options) != elsewhere:

@@ -14,7 +14,6 @@ from jukebox_kit.model.weights import ModelDefinition, load_definition
 from jukebox_kit.notebook.markup import styled_text
 from jukebox_kit.notebook.session import Session
 from jukebox_kit.steps import BUCKETS, Measured, estimate, plan_memory
-from jukebox_kit.steps import words as describe
 
 
 class EstimateLine:
@@ -62,7 +61,7 @@ def describe_estimate(definition: ModelDefinition, seconds: float, items: int) -
     plan = plan_memory(definition, seconds, items, device)
     if not plan.fits:
         return plan.reason
-    return describe(estimate(definition, seconds, items, Placement(device, plan.weights), measured=_measured()))
+    return estimate(definition, seconds, items, Placement(device, plan.weights), measured=_measured()).summary
 
 
 def describe_fit(definition: ModelDefinition) -> str:

@@ -12,12 +12,12 @@ import ipywidgets as widgets
 
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError
-from jukebox_kit.model import Tables, clean_lyrics
+from jukebox_kit.model import Tables, clean_lyrics, dropped_characters
 from jukebox_kit.model.weights import ModelDefinition, load_definition, shipped_models
 from jukebox_kit.notebook.sections.prompt import PromptField
 from jukebox_kit.notebook.widgets import LABEL, WIDE, Field, NameField, text_field
-from jukebox_kit.song import Request, Resolved, normalise_request, resolve
-from jukebox_kit.song.lyrics import dropped_characters, stretches
+from jukebox_kit.song import Request, Resolved, normalise_request, parsed, resolve
+from jukebox_kit.song.lyrics import stretches
 
 MANY = 60  # windows; more are not listed one by one
 
@@ -131,8 +131,10 @@ class Form:
 
         The others are then checked as well, so that all errors are shown at once.
         """
-        lower = [self._number(self.lower, part) for part in self.lower.value.split(",")]
-        if len(lower) != 2:
+        lower = None
+        try:
+            lower = parsed("temperature", self.lower.value, tuple[float, float])
+        except JukeboxKitError:
             self.lower.say("Enter two temperatures, for level 1 and level 0, such as 0.99, 0.99.")
         total_seconds = self._number(self.total_seconds) if self.total_seconds.value.strip() else None
         given: dict[str, Any] = {
@@ -145,7 +147,7 @@ class Form:
             "items": self._number(self.items, whole=True),
             "seed": self._number(self.seed, whole=True),
         }
-        if not self.lower.said.value:
+        if lower is not None:
             given["temperature"] = (lower[1], lower[0], float(self.temperature.value))
         if self._filter is not None:
             given[self._filter] = self._number(self.limit, whole=self._filter == "top_k")
@@ -198,7 +200,8 @@ class Form:
         if not top.use_tokens:
             self.lyrics.say(f"model {definition.name} does not read lyrics; they are only saved with the song.", "note")
             return
-        read, dropped = clean_lyrics(lyrics, top.label_set), dropped_characters(lyrics, top.label_set)
+        read = clean_lyrics(lyrics, top.label_set)
+        dropped = dict.fromkeys(dropped_characters(lyrics, top.label_set))
         said = f"{len(read):,} characters; each window reads {top.n_tokens} of them."
         lost = f" Dropped, not in the model's alphabet: {' '.join(dropped)}" if dropped else ""
         self.lyrics.say(said + lost, "note" if dropped else "plain")

@@ -35,7 +35,7 @@ def export_2020(song: Song, folder: Path, model: Model | None = None) -> list[st
         raise SongError(f"{folder} is not empty; choose another folder for the export.")
     made = {level: _made(song, level) for level in LEVELS}
     if not made[TOP].shape[1]:
-        raise SongError(f"{song.root} has no codes yet; sample some with: jukebox-kit resume {song.root}")
+        raise SongError(f"{song.shown_path} has no codes yet; sample some with: jukebox-kit resume {song.shown_path}")
     loaded, store = model or Model.load(song.request.model), LocalStore(folder)
     store.begin()
     labels = [_labels(song, level) for level in LEVELS]

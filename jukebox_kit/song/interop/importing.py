@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from jukebox_kit._files import kept_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError, RequestError, SongError
 from jukebox_kit.model import LEVELS
@@ -21,6 +22,7 @@ from jukebox_kit.song.interop.finding import find_sources
 from jukebox_kit.song.interop.pickles import WEB_UI, WeightsError
 from jukebox_kit.song.interop.sampler2020 import OldSong, read_run
 from jukebox_kit.song.interop.webui import read_project
+from jukebox_kit.song.request import typed_fields
 from jukebox_kit.song.song import Song, is_song
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,11 @@ class ImportOverrides:
     seconds: float | None = None
     total_seconds: float | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        for name, value in typed_fields(given).items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,8 @@ def _again(old: OldSong, folder: Path, came_from: dict[str, Any]) -> ImportResul
     """Leave a song that was imported before as it is; SongError where another one is in its place."""
     song = Song.open(folder)
     before = song.manifest.came_from
-    if any(before.get(name) != came_from[name] for name in ("kind", "path", "items")):
+    same_path = kept_path(before.get("path", "")) == kept_path(came_from["path"])
+    if not same_path or any(before.get(name) != came_from[name] for name in ("kind", "items")):
         raise SongError(f"{folder} already contains another song; choose another folder for {old.path}.")
     return ImportResult(old.path, song, notes=(f"{folder} was imported before and is unchanged.",))
 
@@ -165,7 +173,7 @@ def _fitted(
     vqvae = definition.vqvae
     held = old.codes[2].shape[1] * vqvae.hops[-1]
     asked = _exact_seconds(held, vqvae.sr) if seconds is None else seconds
-    if not math.isfinite(asked) or int(asked * vqvae.sr) < held:
+    if int(asked * vqvae.sr) < held:
         least = math.ceil(held / vqvae.sr * 1000) / 1000
         raise RequestError(f"{old.path} is {least:g} seconds long; pass at least as many seconds, or omit them.")
     samples = int(asked * vqvae.sr) // vqvae.hops[-1] * vqvae.hops[-1]

@@ -1,5 +1,5 @@
+from .alignment import aligned_items as aligned_items
 from .alignment import can_align as can_align
-from .alignment import read_alignment as read_alignment
+from .alignment import read_alignments as read_alignments
 from .alignment import try_alignments as try_alignments
-from .windows import dropped_characters as dropped_characters
 from .windows import stretches as stretches

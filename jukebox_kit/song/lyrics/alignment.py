@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.files import ALIGNMENT
 from jukebox_kit.song.lyrics.timing import Line, sung_lines
 from jukebox_kit.song.song import Song
+from jukebox_kit.song.state import SongState
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +61,13 @@ def follow(alignment: Alignment) -> tuple[Line, ...]:
     return sung_lines(alignment.weights, alignment.text, alignment.frame_seconds)
 
 
-def can_align(song: Song) -> bool:
+def can_align(state: SongState) -> bool:
     """Return whether the song has lyrics and its top prior a layer and head that attend to them."""
-    top = song.definition.top
-    return None not in (top.alignment_layer, top.alignment_head) and bool(song.resolved.labels[TOP].tokens)
+    top = state.definition.top
+    return None not in (top.alignment_layer, top.alignment_head) and bool(state.resolved.labels[TOP].tokens)
 
 
-def align(song: Song, item: int, prior: Prior, between: Callable[[], None] | None = None) -> Alignment:
+def align(state: SongState, item: int, prior: Prior, between: Callable[[], None] | None = None) -> Alignment:
     """Return the alignment of the part of an item's level 2 that is made, by the lyrics that the song has now.
 
     prior: the song's top prior. Every half window is run as a whole plain forward, and each moment is taken from the
@@ -74,35 +75,35 @@ def align(song: Song, item: int, prior: Prior, between: Callable[[], None] | Non
     called before each. Raises ConfigurationError for a part without an alignment head, SongError for a song without
     lyrics or without that item.
     """
-    _check(song, item, prior)
-    found = song.level(TOP)
+    _check(state, item, prior)
+    found = state.level(TOP)
     device = next(prior.parameters()).device
     codes = torch.from_numpy(found.codes[item, : found.made[item]].astype(np.int64)).to(device)
-    size = frame_tokens(prior.config.n_ctx, prior.hop, song.sr)
+    size = frame_tokens(prior.config.n_ctx, prior.hop, state.sr)
     frames, window = math.ceil(len(codes) / size), prior.config.n_ctx // size
-    text = clean_lyrics(song.request.lyrics, prior.config.label_set)
+    text = clean_lyrics(state.request.lyrics, prior.config.label_set)
     weights = np.zeros((frames, len(text)), np.float32)
     done = 0
     for start in window_starts(frames, window, max(1, window // 2)) if frames else ():
         if between is not None:
             between()
         piece = codes[start * size : (start + window) * size]
-        means, first = _window(song, prior, piece, start * size, size)
+        means, first = _window(state, prior, piece, start * size, size)
         weights[done : start + window, first : first + means.shape[1]] = means[done - start :]
         done = start + window
-    return Alignment(weights, size * prior.hop / song.sr, text)
+    return Alignment(weights, size * prior.hop / state.sr, text)
 
 
-def _check(song: Song, item: int, prior: Prior) -> None:
+def _check(state: SongState, item: int, prior: Prior) -> None:
     if prior.config.alignment_layer is None or prior.config.alignment_head is None or not prior.config.use_tokens:
         raise ConfigurationError(
-            f"the top prior of {song.request.model} has no alignment_layer and alignment_head that read lyrics; use "
+            f"the top prior of {state.request.model} has no alignment_layer and alignment_head that read lyrics; use "
             f"another model."
         )
-    if not song.resolved.labels[TOP].tokens:
-        raise SongError(f"{song.root} has no lyrics to align; create a song with lyrics.")
-    if not 0 <= item < song.request.items:
-        raise SongError(f"{song.root} has items 0 to {song.request.items - 1}, not {item}.")
+    if not state.resolved.labels[TOP].tokens:
+        raise SongError(f"{state.shown_path} has no lyrics to align; create a song with lyrics.")
+    if not 0 <= item < state.request.items:
+        raise SongError(f"{state.shown_path} has items 0 to {state.request.items - 1}, not {item}.")
 
 
 def frame_tokens(n_ctx: int, hop: int, sr: int) -> int:
@@ -111,12 +112,14 @@ def frame_tokens(n_ctx: int, hop: int, sr: int) -> int:
 
 
 @torch.no_grad()
-def _window(song: Song, prior: Prior, codes: torch.Tensor, start: int, size: int) -> tuple[NDArray[np.float32], int]:
+def _window(
+    state: SongState, prior: Prior, codes: torch.Tensor, start: int, size: int
+) -> tuple[NDArray[np.float32], int]:
     """Return the means of a window's frames, (frames, characters it sees), and which character the first one is.
 
     codes: (L ≤ n_ctx,) int64, those from token `start` on.
     """
-    labels, config = song.resolved.labels[TOP], prior.config
+    labels, config = state.resolved.labels[TOP], prior.config
     given = prior.condition(label_rows([labels], config, prior.hop, start, codes.device))
     found = prior.alignment(codes[None], given)[0]  # (L, n_tokens)
     offset, length = labels.offset + start * prior.hop, config.n_ctx * prior.hop
@@ -128,48 +131,53 @@ def _window(song: Song, prior: Prior, codes: torch.Tensor, start: int, size: int
     return (sums / counts).cpu().numpy(), max(0, first)
 
 
-def read_alignment(song: Song, item: int) -> Alignment | None:
-    """Return an item's alignment from the song's folder, None where there is none of its present codes and lyrics."""
-    kept = _read(song).get(item)
-    if kept is None:
-        return None
-    top = song.definition.top
-    text, hop = clean_lyrics(song.request.lyrics, top.label_set), song.definition.vqvae.hops[TOP]
-    return Alignment(_spread(kept, len(text)), frame_tokens(top.n_ctx, hop, song.sr) * hop / song.sr, text)
+def aligned_items(state: SongState) -> set[int]:
+    """Return the items whose present codes and lyrics have a saved alignment."""
+    return set(_read(state))
 
 
-def write_alignments(song: Song, prior: Prior, between: Callable[[], None] | None = None) -> None:
+def read_alignments(state: SongState) -> Iterator[tuple[int, Alignment]]:
+    """Yield every item whose present codes and lyrics have a saved alignment, and the alignment."""
+    top, sr = state.definition.top, state.sr
+    text, hop = clean_lyrics(state.request.lyrics, top.label_set), state.definition.vqvae.hops[TOP]
+    for item, saved in _read(state).items():
+        yield item, Alignment(_spread(saved, len(text)), frame_tokens(top.n_ctx, hop, sr) * hop / sr, text)
+
+
+def write_alignments(state: SongState, prior: Prior, between: Callable[[], None] | None = None) -> None:
     """Make and keep the alignment of every item that has none of its present codes and lyrics; under `song.locked`.
 
     `between` is called before each window; what it raises ends the work, with nothing written. Raises as `align` does.
     """
-    kept = _read(song)
+    kept = _read(state)
     with threads_for(prior.config):
-        missing = [item for item in song.items(TOP) if item not in kept]
-        kept |= {item: _narrowed(align(song, item, prior, between).weights) for item in missing}
+        missing = [item for item in state.items(TOP) if item not in kept]
+        kept |= {item: _narrowed(align(state, item, prior, between).weights) for item in missing}
     if not missing:
         return
     arrays: dict[str, NDArray[Any]] = {}
     for item, (weights, first) in kept.items():
         arrays |= {f"item_{item}.weights": weights, f"item_{item}.first": first}
-    level = song.level(TOP)
-    marks = {f"item_{item}": _mark(song, level, item, content) for item, content in kept.items()}
-    text = clean_lyrics(song.request.lyrics, prior.config.label_set)
-    song.store.write(ALIGNMENT, save(arrays, {"text": text, **marks}))
+    level = state.level(TOP)
+    marks = {f"item_{item}": _mark(state, level, item, content) for item, content in kept.items()}
+    text = clean_lyrics(state.request.lyrics, prior.config.label_set)
+    state.store.write(ALIGNMENT, save(arrays, {"text": text, **marks}))
 
 
-def try_alignments(song: Song, prior: Prior, between: Callable[[], None] | None = None) -> None:
+def try_alignments(state: SongState, prior: Prior, between: Callable[[], None] | None = None) -> None:
     """Do what `write_alignments` does where it can be done; what memory or the device do not allow is left out.
 
     A song is whole without it, so that is a warning and no error.
     """
-    if not can_align(song):
+    if not can_align(state):
         return
     try:
-        write_alignments(song, prior, between)
+        write_alignments(state, prior, between)
     except (RuntimeError, MemoryError) as error:  # torch's own errors of memory are of the first kind
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        log.warning("the lyrics of %s were not aligned (%s); the song itself is not affected.", song.root, reason)
+        log.warning(
+            "the lyrics of %s were not aligned (%s); the song itself is not affected.", state.shown_path, reason
+        )
         error.__traceback__ = None  # it holds on to what filled the memory
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -180,17 +188,18 @@ def ensure_alignments(song: Song, model: Model | None = None) -> None:
 
     Raises SongError where the song is being worked on, or the model's files are not those that it was made with.
     """
-    if not can_align(song) or set(song.items(TOP)) <= set(_read(song)):
+    state = song.state
+    if not can_align(state) or aligned_items(state).issuperset(state.items(TOP)):
         return
-    with song.locked():
-        loaded = model or Model.load(song.request.model)
+    with song.locked() as state:
+        loaded = model or Model.load(state.request.model)
         song.check_model(loaded)
-        write_alignments(song, loaded.top)
+        write_alignments(state, loaded.top)
 
 
-def _read(song: Song) -> dict[int, Kept]:
+def _read(state: SongState) -> dict[int, Kept]:
     """Return what is kept of the items whose codes and lyrics are still those of which it was made."""
-    content = song.store.read(ALIGNMENT)
+    content = state.store.read(ALIGNMENT)
     if content is None:
         return {}
     try:
@@ -198,18 +207,18 @@ def _read(song: Song) -> dict[int, Kept]:
         found = {item: (arrays[f"item_{item}.weights"], arrays[f"item_{item}.first"]) for item in _named(metadata)}
     except (SafetensorError, KeyError, ValueError, TypeError):  # damaged, or not arrived whole
         return {}
-    level = song.level(TOP)
-    there = [item for item in song.items(TOP) if item in found]
-    return {item: found[item] for item in there if metadata[f"item_{item}"] == _mark(song, level, item, found[item])}
+    level = state.level(TOP)
+    there = [item for item in state.items(TOP) if item in found]
+    return {item: found[item] for item in there if metadata[f"item_{item}"] == _mark(state, level, item, found[item])}
 
 
 def _named(metadata: dict[str, str]) -> list[int]:
     return [int(name.removeprefix("item_")) for name in metadata if name.startswith("item_")]
 
 
-def _mark(song: Song, level: LevelCodes, item: int, kept: Kept) -> str:
+def _mark(state: SongState, level: LevelCodes, item: int, kept: Kept) -> str:
     """Return sha256 over an item's codes, its labels, lyrics among them, and the alignment made of those."""
-    digest = hashlib.sha256(json.dumps(asdict(song.resolved.labels[TOP])).encode())
+    digest = hashlib.sha256(json.dumps(asdict(state.resolved.labels[TOP])).encode())
     for values in (level.codes[item, : level.made[item]], *kept):
         digest.update(str(values.shape).encode() + np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()

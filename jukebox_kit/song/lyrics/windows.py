@@ -34,8 +34,3 @@ def stretches(lyrics: str, resolved: Resolved, definition: ModelDefinition) -> t
         end = min(start + plan.n_ctx, plan.total) * hop / sr
         found.append(Stretch(start * hop / sr, end, first, last, text[first:last]))
     return tuple(found)
-
-
-def dropped_characters(lyrics: str, label_set: str) -> str:
-    """Return the characters of the lyrics that a model cannot read, each once, in the order they come in."""
-    return "".join(dict.fromkeys(c for c in lyrics if not clean_lyrics(c, label_set)))

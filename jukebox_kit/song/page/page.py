@@ -1,6 +1,6 @@
 """index.html: a song as one page that opens by double click, with no server and no network.
 
-`page_of` reads the folder, `render` turns the result into HTML. Script and style are inside the page; sounds and
+`page_of` collects what it shows, `render` turns that into HTML. Script and style are inside the page; sounds and
 pictures are named relative to it, so the folder can be moved. The notebook shows the same page with `data:` URIs in
 their place.
 """
@@ -16,15 +16,14 @@ from typing import Any
 
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.song.audio_files import tokens_heard
-from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.files import PAGE, audio_name, picture_name, words_name
 from jukebox_kit.song.history import Event
-from jukebox_kit.song.lyrics.alignment import follow, read_alignment
+from jukebox_kit.song.lyrics.alignment import follow, read_alignments
 from jukebox_kit.song.lyrics.timing import Line
 from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.page.html import LevelState, describe_share, render_page
 from jukebox_kit.song.reproduce import Recipe, asked_fields, recipe_of
-from jukebox_kit.song.song import Song
+from jukebox_kit.song.state import SongState
 
 NOT_ALIGNED = "These lyrics have not been aligned with the music, so they do not follow it."
 
@@ -82,42 +81,41 @@ class Page:
     licence: str = ""
 
 
-def write_page(song: Song) -> None:
+def write_page(state: SongState) -> None:
     """Write the song's page, unless the file already has this content."""
-    content = render(page_of(song)).encode()
-    if song.store.read(PAGE) != content:
-        song.store.write(PAGE, content)
+    content = render(page_of(state)).encode("utf-8", "replace")  # a folder's name may be any bytes
+    if state.store.read(PAGE) != content:
+        state.store.write(PAGE, content)
 
 
-def page_of(song: Song) -> Page:
-    """Return the page of a song as its folder is now.
+def page_of(state: SongState) -> Page:
+    """Return the page of a song.
 
     Audio decoded from other codes than the current ones, as after an edit, is left out, and the page says so.
     Alignments of other codes are left out too.
     """
-    codes = {level: song.level(level) for level in LEVELS}
     sounds: dict[tuple[int, int], Sound] = {}
     for level in LEVELS:
-        for item in song.items(level):
-            tokens = tokens_heard(song, level, item, codes[level].codes[item, : codes[level].made[item]])
-            if tokens:
-                sounds[level, item] = _sound(song, level, item, tokens)
-    items = range(song.request.items)
+        for item in state.items(level):
+            if tokens := tokens_heard(state, level, item):
+                sounds[level, item] = _sound(state, level, item, tokens)
+    items = range(state.request.items)
     heard = {item: tuple(sounds[level, item] for level in LEVELS if (level, item) in sounds) for item in items}
+    lines = {item: follow(alignment) for item, alignment in read_alignments(state)}
     return Page(
-        song.request.artist,
-        song.request.genre,
-        Path(song.request.model).stem,
-        song.resolved.samples / song.sr,
-        tuple(_item(song, item, heard[item]) for item in items),
-        song.request.lyrics,
-        _untimed(song),
-        tuple(_state(song, level, codes[level], sounds) for level in DOWNWARD),
-        song.resolved.notes,
-        _request_rows(song.manifest),
-        tuple((_clock(event.when), _event_text(event)) for event in song.manifest.history),
-        recipe_of(song.manifest, song.root.absolute().name),
-        song.manifest.licence,
+        state.request.artist,
+        state.request.genre,
+        Path(state.request.model).stem,
+        state.resolved.samples / state.sr,
+        tuple(_item(state, item, heard[item], lines.get(item)) for item in items),
+        state.request.lyrics,
+        _untimed(state, 0 in lines),
+        tuple(_level(state, level, sounds) for level in DOWNWARD),
+        state.resolved.notes,
+        _request_rows(state.manifest),
+        tuple((_clock(event.when), _event_text(event)) for event in state.manifest.history),
+        recipe_of(state.manifest, state.root.absolute().name),
+        state.manifest.licence,
     )
 
 
@@ -129,34 +127,33 @@ def render(page: Page) -> str:
     return render_page("page.html", title, values, ("base.css", "player.css"), ("player.js", "view.js"))
 
 
-def _item(song: Song, item: int, sounds: tuple[Sound, ...]) -> PageItem:
-    alignment = read_alignment(song, item)
-    if alignment is None:
+def _item(state: SongState, item: int, sounds: tuple[Sound, ...], lines: tuple[Line, ...] | None) -> PageItem:
+    if lines is None:
         return PageItem(item, sounds)
-    picture = (song.root / words_name(item)).exists()
-    return PageItem(item, sounds, follow(alignment), words_name(item) if picture else None)
+    picture = (state.root / words_name(item)).exists()
+    return PageItem(item, sounds, lines, words_name(item) if picture else None)
 
 
-def _untimed(song: Song) -> str:
+def _untimed(state: SongState, aligned: bool) -> str:
     """Return why the lyrics of items without timed lines do not follow the music."""
-    if not song.definition.top.use_tokens:
+    if not state.definition.top.use_tokens:
         return NO_LYRICS_READ
-    return NOT_ALIGNED if read_alignment(song, 0) is None else NO_EVIDENCE
+    return NO_EVIDENCE if aligned else NOT_ALIGNED
 
 
-def _sound(song: Song, level: int, item: int, tokens: int) -> Sound:
+def _sound(state: SongState, level: int, item: int, tokens: int) -> Sound:
     picture: str | None = picture_name(level, item)
-    if not (song.root / picture_name(level, item)).exists():
+    if not (state.root / picture_name(level, item)).exists():
         picture = None
-    return Sound(level, audio_name(level, item), picture, tokens * song.definition.vqvae.hops[level] / song.sr)
+    return Sound(level, audio_name(level, item), picture, tokens * state.definition.vqvae.hops[level] / state.sr)
 
 
-def _state(song: Song, level: int, codes: LevelCodes, sounds: Container[tuple[int, int]]) -> LevelState:
+def _level(state: SongState, level: int, sounds: Container[tuple[int, int]]) -> LevelState:
     """Return the state of a level, with a sentence about audio that is missing or out of date."""
-    items, total = song.items(level), song.resolved.plans[level].total
-    share = sum(codes.done[item] for item in items) / (len(items) * total)
+    items, total, done = state.items(level), state.resolved.plans[level].total, state.level(level).done
+    share = sum(done[item] for item in items) / (len(items) * total)
     summary = describe_share(share)
-    stale = [i for i in items if (level, i) not in sounds and (song.root / audio_name(level, i)).exists()]
+    stale = [i for i in items if (level, i) not in sounds and (state.root / audio_name(level, i)).exists()]
     if stale:
         subject = "Its audio" if len(stale) == len(items) else f"Its audio of item {', '.join(map(str, stale))}"
         summary += f". {subject} is older than the last edit and not shown; jukebox-kit resume writes it again"

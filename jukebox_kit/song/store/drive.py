@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from jukebox_kit._files import explain, make_folder, read_file, write_atomically
+from jukebox_kit._files import explain, make_folder, read_file, shown_path, write_atomically
 from jukebox_kit.errors import SongError
 from jukebox_kit.song.files import SEGMENTS, SONG, VERSIONS, is_kept
 from jukebox_kit.song.store.base import Safety
@@ -144,8 +144,8 @@ class DriveStore:
             self._chain = longest_chain([*there, *here])
             if not self._chain and (there or here):
                 raise SongError(
-                    f"{self.root} is not completely on the mount yet: its first save is missing; wait until the "
-                    f"mount has synchronised its folder {SEGMENTS}, and try again."
+                    f"{shown_path(self.root)} is not completely on the mount yet: its first save is missing; wait "
+                    f"until the mount has synchronised its folder {SEGMENTS}, and try again."
                 )
             arrived = {s.digest for s in there}
             known = {s.digest for s in here}
@@ -207,9 +207,11 @@ class DriveStore:
 
 def journal_folder(root: Path) -> Path:
     """Return this machine's journal folder for the song at `root`."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    key = hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:16]
-    return Path(state) / "jukebox_kit" / "journals" / f"{root.name}-{key}"
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not state.is_absolute():  # the XDG specification says to ignore those: a journal must be found from any folder
+        state = Path.home() / ".local" / "state"
+    key = hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:16]
+    return state / "jukebox_kit" / "journals" / f"{root.name}-{key}"
 
 
 def _whole(folder: Folder) -> list[Segment]:

@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from jukebox_kit._files import explain, replacing
+from jukebox_kit._files import explain, replacing, shown_path
 from jukebox_kit.errors import SongBusyError, SongError
 from jukebox_kit.song.files import LEASE_PREFIX, LOCK, lease_name
 
@@ -116,7 +116,9 @@ class Lease:
             return
         others = [m for m in self._others() if not _old(m)]
         if others:
-            raise SongBusyError(f"{self.root} was taken over by {others[0].who} while this process was suspended.")
+            raise SongBusyError(
+                f"{shown_path(self.root)} was taken over by {others[0].who} while this process was suspended."
+            )
         self.renew()
 
     def end(self) -> None:
@@ -234,7 +236,9 @@ def _flock(handle: int, root: Path) -> bool:
                 if _may_live(mark, False) and not _old(mark):
                     raise _busy(root, mark) from None
             time.sleep(0.02)
-        raise SongBusyError(f"{root} is being worked on by another process; wait for it or stop it.") from None
+        raise SongBusyError(
+            f"{shown_path(root)} is being worked on by another process; wait for it or stop it."
+        ) from None
     except OSError as error:
         if error.errno in _NO_LOCKS:
             return False
@@ -243,7 +247,7 @@ def _flock(handle: int, root: Path) -> bool:
 
 
 def _busy(root: Path, mark: Mark) -> SongBusyError:
-    return SongBusyError(f"{root} is being worked on by {mark.who}; wait for it or stop it.")
+    return SongBusyError(f"{shown_path(root)} is being worked on by {mark.who}; wait for it or stop it.")
 
 
 def _may_live(mark: Mark, has_locks: bool) -> bool:
