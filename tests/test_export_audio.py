@@ -117,7 +117,7 @@ def test_formats_are_read_back(song: Song, model: Model, format: str) -> None:
 def test_minutes_of_ogg(tmp_path: Path) -> None:
     """Handed over in one piece these end libsndfile's process."""
     noise = np.random.default_rng(0).normal(0, 0.1, 44100 * 120).astype(np.float32)
-    path = jk.save_audio(noise, tmp_path / "long.ogg")
+    path = jk.save_audio(noise, tmp_path / "long.ogg", 44100)
     assert soundfile.info(path).frames == len(noise)
     assert len(audio_bytes(noise, 44100, "ogg")) > path.stat().st_size * 0.9
 
@@ -234,8 +234,8 @@ def test_refusals(song: Song, model: Model, tiny: Path, tmp_path: Path) -> None:
         (song, {"format": "m4a"}, RequestError, "there is no format m4a; format takes wav, flac, mp3, ogg, stems"),
         (song, {"normalise": 3}, RequestError, "at most 0, not 3; -14 is usual"),
         (song, {"normalise": float("nan")}, RequestError, "normalise must be a number, not nan"),
-        (song, {"format": "stems", "stereo": True}, RequestError, "leave stereo and loudness out"),
-        (song, {"format": "stems", "normalise": -14}, RequestError, "leave stereo and loudness out"),
+        (song, {"format": "stems", "stereo": True}, RequestError, "leave out stereo and loudness"),
+        (song, {"format": "stems", "normalise": -14}, RequestError, "leave out stereo and loudness"),
         (song, {"stereo": True, "items": (0, 1)}, RequestError, "three items, left, centre and right, not 2"),
         (song, {"items": (0, 3)}, SongError, r"has items 0 to 2, not \[3\]; choose of those"),
         (song, {"items": ()}, SongError, "has items 0 to 2, not none"),

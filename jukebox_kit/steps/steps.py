@@ -95,7 +95,7 @@ def generate(model: str | Model = "demo", **request: Unpack[ForkFields]) -> Samp
         for note in song.resolved.notes:
             log.warning(note)
         sample(song, model=loaded)
-        return SampledAudio.of(song.audio(0, 0, loaded), song.sr)
+        return song.audio(0, 0, loaded)
 
 
 def upsample(
