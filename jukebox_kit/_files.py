@@ -107,6 +107,11 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def printable(text: str) -> str:
+    """Return text that may contain a file's name, with a ? for each byte of it that is not UTF-8."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def explain(path: Path, error: OSError, done: str) -> str:
     """Return one sentence about a file that could not be read or written, and what to do."""
     reason = REASONS.get(error.errno or 0, error.strerror or str(error))

@@ -1,23 +1,23 @@
 """Not a test: `python tests/gains.py [WIDTHxDEPTH …]` shows what each optimisation of decoding on a CPU brings here.
 
-Each is switched off alone, everything else as it is, and both ways are stepped in turn in one process; the medians of
-what a step takes with it off and with it on are printed. The parts are upsamplers (n_ctx 8192, 128 blocks, one head)
-with random weights in the middle of a window; threads as torch has them (OMP_NUM_THREADS).
+Each is switched off alone, and both versions are stepped alternately in one process; the median times of a step without
+and with it are printed, with --json also as JSON. The priors are upsamplers (n_ctx 8192, 128 blocks, one head) with
+random weights in the middle of a window; OMP_NUM_THREADS sets the number of threads.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
 
-from jukebox_kit.engine.caches import Layouts
 from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.cpu.small_decoder import small
 from jukebox_kit.engine.decoder import CachedDecoder
@@ -35,7 +35,7 @@ Off = Callable[[], AbstractContextManager[object]]
 
 
 def upsampler(width: int, depth: int, weights: str, engine: str) -> Prior:
-    """Return an upsampler of that width and depth, its weights random, its conditioner without memory."""
+    """Return an upsampler with random weights and without memory for its conditioner."""
     sizes = {"n_ctx": 8192, "heads": 1, "blocks": 128, "cond_width": 32, "cond_depth": 1}
     config = PriorConfig(level=0, prior_width=width, prior_depth=depth, y_bins=(2, 2), **sizes)  # type: ignore[arg-type]
     with torch.device("meta"):
@@ -50,7 +50,7 @@ def upsampler(width: int, depth: int, weights: str, engine: str) -> Prior:
 
 
 def stepper(prior: Prior, songs: int) -> Callable[[int], float]:
-    """Return what steps a part in the middle of a window, as songs are sampled, and says how long a step took."""
+    """Return a function that runs steps in the middle of a window, as in sampling, and returns the seconds per step."""
     shape = prior.prior.transformer.shape
     with patch.dict("jukebox_kit.engine.noise.NOISE_VALUES", cpu=songs * STEPS * prior.bins):
         loop = make_loop(prior, Rows.of(torch.arange(songs)), 0, SamplingParams(0.98), Placement(CPU))
@@ -61,7 +61,7 @@ def stepper(prior: Prior, songs: int) -> Callable[[int], float]:
         None,
     )
     loop.decoder.prefill(given, torch.zeros(songs, 1, dtype=torch.long))
-    for cache in loop.decoder.caches:  # type: ignore[attr-defined]  # a cached decoder, as asked for
+    for cache in loop.decoder.caches:  # type: ignore[attr-defined]  # the loop has a cached decoder
         cache.kv.normal_()
 
     def step(count: int) -> float:
@@ -78,41 +78,39 @@ def stepper(prior: Prior, songs: int) -> Callable[[int], float]:
 
 
 @contextmanager
-def tables() -> Iterator[None]:
-    """Attend by tables that copy a group of slots and mask it, as a GPU does."""
-
-    def move_to(layouts: Layouts, position: Tensor) -> None:
-        layouts.device = torch.device("meta")
-        moved(layouts, position)
-
-    moved = Layouts.move_to
-    with patch.object(Layouts, "move_to", move_to):
-        yield
-
-
-@contextmanager
 def not_compiled() -> Iterator[None]:
-    """Step small parts by torch's operations."""
+    """Step small priors with torch operations."""
     with patch("jukebox_kit.engine.decoders.small", lambda _: False):
         yield
 
 
 @contextmanager
 def by_torch() -> Iterator[None]:
-    """Do what lies between a large part's products by torch's operations."""
+    """Run the operations between a large prior's matrix products in torch."""
     with patch("jukebox_kit.engine.decoders.LargeDecoder", CachedDecoder):
         yield
 
 
 @contextmanager
 def noise_by_torch() -> Iterator[None]:
-    """Make noise by torch's operations."""
+    """Compute noise with torch operations."""
     with patch("jukebox_kit.engine.cpu.numba_noise.CompiledNoise", NoiseTable):
         yield
 
 
-def compared(name: str, before: tuple[Prior, Off], after: Prior, songs: int) -> None:
-    """Print what a step takes with and without one optimisation."""
+@dataclass(frozen=True)
+class Gain:
+    """The milliseconds of a step without and with one optimisation."""
+
+    shape: str
+    batch: int
+    name: str
+    off_ms: float
+    on_ms: float
+
+
+def gain(shape: str, name: str, before: tuple[Prior, Off], after: Prior, songs: int) -> Gain:
+    """Measure a step without and with one optimisation."""
     with before[1]():
         off = stepper(before[0], songs)
     on = stepper(after, songs)
@@ -124,32 +122,33 @@ def compared(name: str, before: tuple[Prior, Off], after: Prior, songs: int) -> 
         with before[1]():
             slow.append(off(STEPS))
         fast.append(on(STEPS))
-    was, now = statistics.median(slow) * 1000, statistics.median(fast) * 1000
-    sys.stdout.write(f"  batch {songs}  {name:<52} {was:8.3f} ms  {now:8.3f} ms  {was / now - 1:+6.1%}\n")
-    sys.stdout.flush()
+    return Gain(shape, songs, name, statistics.median(slow) * 1000, statistics.median(fast) * 1000)
 
 
-def main(shape: str) -> None:
-    """Print all gains for one shape."""
-    width, depth = (int(part) for part in shape.split("x"))
-    sys.stdout.write(f"{shape}, {torch.get_num_threads()} threads: off, on, gain\n")
+def gains(shape: str) -> Iterator[Gain]:
+    """Yield the gains for one shape."""
+    width, depth = (int(size) for size in shape.split("x"))
     fast = upsampler(width, depth, "float32", "fast")
     plain = upsampler(width, depth, "float32", "cached")
     with threads_for(fast.config):
         for songs in (1, 4):
             if small(fast):
-                compared("a small part's step compiled", (fast, not_compiled), fast, songs)
+                yield gain(shape, "the whole step compiled", (fast, not_compiled), fast, songs)
             with not_compiled():
-                compared("maps packed by oneDNN", (plain, nullcontext), fast, songs)
-                compared("what lies between products compiled", (fast, by_torch), fast, songs)
-                with by_torch():
-                    compared("by torch: what is seen is a view, not masked", (fast, tables), fast, songs)
-                compared("noise compiled", (fast, noise_by_torch), fast, songs)
+                yield gain(shape, "linear layers prepacked by oneDNN", (plain, nullcontext), fast, songs)
+                yield gain(shape, "operations between products compiled", (fast, by_torch), fast, songs)
+                yield gain(shape, "noise compiled", (fast, noise_by_torch), fast, songs)
                 for weights in ("float16", "int8"):
                     packed = upsampler(width, depth, weights, "fast")
-                    compared(f"weights in {weights} instead of float32", (fast, nullcontext), packed, songs)
+                    yield gain(shape, f"weights in {weights} instead of float32", (fast, nullcontext), packed, songs)
 
 
 if __name__ == "__main__":
-    for asked in sys.argv[1:] or ("1024x24", "256x6"):
-        main(asked)
+    shapes = [word for word in sys.argv[1:] if word != "--json"] or ["1024x24", "256x6"]
+    found = list[Gain]()
+    for one in (row for shape in shapes for row in gains(shape)):
+        found.append(one)
+        line = f"{one.shape:<8} batch {one.batch}  {one.name:<40} {one.off_ms:8.3f} ms  {one.on_ms:8.3f} ms"
+        sys.stderr.write(f"{line}  {one.off_ms / one.on_ms - 1:+6.1%}\n")
+    if "--json" in sys.argv:
+        sys.stdout.write(json.dumps([asdict(one) for one in found], indent=1))

@@ -77,7 +77,7 @@ def check_tokens() -> None:
                     codes = torch.full((songs, prior.config.n_ctx), UNMADE, device="cuda")
                     loop.window(given, codes, 0, range(prior.config.n_ctx))
                     differ += int((codes != wanted.setdefault(name, codes)).sum())
-                    fused &= loop.decoder.own
+                    fused &= loop.decoder.optimised
                 say(f"tokens, {weights}, {songs} songs, {engine}", f"{differ} differ", "fused" if fused else "plain")
 
 
@@ -175,7 +175,9 @@ def time_part(model: str, prior: Prior, songs: int, placement: Placement, copyin
     samples = 2 * prior.config.n_ctx * definition.vqvae.hops[level]  # two windows, the second half full to begin with
     plan = plan_level(prior.config, definition.vqvae, samples, definition.sampling.hop_fraction[level])
     planned = level_bytes(definition, placement, plan, songs).peak(songs)
-    name = f"{model} level {level} {placement.weights}" + ("" if loop.decoder.own == placement.own else " NOT FUSED")
+    name = f"{model} level {level} {placement.weights}" + (
+        "" if loop.decoder.optimised == placement.optimised else " NOT FUSED"
+    )
     say(name, songs, placement.engine, f"{taken * 1e3:.3f}", f"{floor * 1e3:.3f}", f"{floor / taken:.0%}",
         kernels(loop), f"{reading * 1e3:.0f}", f"{most / 2**30:.2f}", f"{planned / 2**30:.2f}")  # fmt: skip
 

@@ -255,15 +255,15 @@ def test_shapes_and_parts_by_name() -> None:
         (["--shape", "1024"], "WIDTHxDEPTH"),
         (["--shape", "0x3"], "WIDTHxDEPTH"),
         (["--shape", "1024x24", "--at", "8000", "--tokens", "50"], "window of 8192 tokens"),
-        (["--shape", "64x3", "--at", "-1"], "take another position"),
+        (["--shape", "64x3", "--at", "-1"], "choose another position"),
         (["--shape", "64x3", "--batch", "0"], "at least 1"),
         (["--shape", "64x3", "--batch", "one"], "whole numbers"),
         (["--shape", "64x3", "--weights", "int4"], "not int4"),
         (["--part", "level_3"], "there is no level_3"),
         (["--shape", "64x3", "--against", "audiocraft"], "choose transformers or jukebox"),
-        (["--shape", "64x3", "--against", "jukebox"], "on a GPU alone"),
+        (["--shape", "64x3", "--against", "jukebox"], "on a GPU only"),
         (["--shape", "64x3", "--against", "transformers", "--peer-python", "/nowhere/python"], "no interpreter"),
-        (["--part", "level_2", "--model", "demo", "--against", "transformers"], "compare other parts"),
+        (["--part", "level_2", "--model", "demo", "--against", "transformers"], "compare another level"),
         (["--shape", "64x3", "--seconds", "8"], "pass --model"),
         (["--model", "demo", "--seconds", "0"], "more than 0"),
         (["--items", "2"], "--plan"),
@@ -293,7 +293,7 @@ def test_an_installed_jukebox_is_looked_for_on_a_gpu(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("begin", "said"),
     [
-        ("sys.exit('boom')", "ended while it ran order 2: boom"),
+        ("sys.exit('boom')", "ended while running order 2: boom"),
         ("print(json.dumps({'error': 'no such part'})); sys.exit()", "cannot run order 2: no such part"),
     ],
 )
@@ -354,7 +354,7 @@ def test_both_ends_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = growth.window_ends(SMALL, PLAIN, 30)
     assert begun == [0, 34]
     assert ends.ratio == ends.last_ms / ends.first_ms
-    with pytest.raises(RequestError, match="either end"):
+    with pytest.raises(RequestError, match="choose at most"):
         growth.window_ends(SMALL, PLAIN, 40)
 
 

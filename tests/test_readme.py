@@ -11,6 +11,7 @@ import typer.main
 import jukebox_kit
 from jukebox_kit.cli.app import app
 from tests.conftest import TESTS
+from tests.tables import TABLES, Table, write
 
 ROOT = TESTS.parent
 READMES = sorted(
@@ -124,3 +125,25 @@ def test_what_the_package_offers_can_be_imported() -> None:
     offered = dir(jukebox_kit)
     assert {"Song", "Model", "sample", "generate"} <= set(offered)
     assert all(hasattr(jukebox_kit, name) for name in offered)
+
+
+def test_each_measured_table_has_its_place_and_its_command() -> None:
+    blocks = [
+        b for path in READMES for b in re.findall(r"<!-- table (\S+) -->\n(.*?)<!-- end -->", text_of(path), re.S)
+    ]
+    assert sorted(name for name, _ in blocks) == sorted(table.name for table in TABLES)
+    for name, block in blocks:
+        (command,) = (table.command for table in TABLES if table.name == name)
+        assert re.search(rf"^\*`{re.escape(command)}`, \d{{4}}-\d\d-\d\d, at \w{{7,}}, on .*\*$", block, re.M), name
+
+
+def test_a_table_is_written_in_its_place(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- table t -->\nold\n<!-- end -->\nafter\n")
+    table = Table("t", str(readme), "jukebox-kit doctor", lambda _: [])
+    write(table, [["a", "b"], ["1", "2"]], "*when*")
+    lines = readme.read_text().splitlines()
+    assert lines[1:5] == ["<!-- table t -->", "| a | b |", "| --- | --- |", "| 1 | 2 |"]
+    assert (lines[0], lines[5:]) == ("before", ["", "*when*", "<!-- end -->", "after"])
+    with pytest.raises(SystemExit, match="needs one"):
+        write(Table("other", str(readme), "", lambda _: []), [["a"]], "")

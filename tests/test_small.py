@@ -139,7 +139,7 @@ def test_where_nothing_can_be_compiled_torch_does_it_and_the_loop_says_so(
     loop = make_loop(small_prior(), Rows.of(torch.arange(2)), 0, SamplingParams(), ON_CPU)
     assert type(loop.decoder) is CachedDecoder
     assert type(loop.noise) is NoiseTable
-    assert not loop.decoder.own
+    assert not loop.decoder.optimised
     assert "could not be compiled" in caplog.text
 
 

@@ -218,7 +218,9 @@ def test_shards_of_an_old_song_are_merged_rather_than_sampled_again(tmp_path: Pa
     seen = list[int]()
     jk.level_0(song, demo, jk.RunSettings(progress=lambda progress: seen.append(progress.sampled_before)))
     assert min(seen) > 0.5 * song.codes(0).size
-    assert [event.kind for event in song.manifest.history[-2:]] == ["shard_merged"] * 2
+    # On another CPU, or with another torch, the level is then resumed elsewhere.
+    kinds = [event.kind for event in song.manifest.history if event.kind != "resumed_elsewhere"]
+    assert kinds[-2:] == ["shard_merged"] * 2
     assert not (song.root / "shares").exists()
 
 

@@ -126,6 +126,6 @@ def test_the_loop_is_what_the_placement_says() -> None:
         make_loop(prior, Rows.of(items), 0, SamplingParams(), Placement(items.device, engine=name))
         for name in ("plain", "cached", "fast")
     ]
-    assert [loop.decoder.own for loop in loops] == [False, False, True]
+    assert [loop.decoder.optimised for loop in loops] == [False, False, True]
     plain, *others = (windows(prior, loop) for loop in loops)
     assert all(torch.equal(plain, other) for other in others)

@@ -16,12 +16,13 @@ from jukebox_kit.model.vqvae import Codebook
 from jukebox_kit.model.weights.blank import blank_prior, blank_vqvae
 from jukebox_kit.model.weights.checkpoint import assign, read_state
 from jukebox_kit.model.weights.definition import PARTS, load_definition
+from jukebox_kit.training.codebook import CodebookAverages, draw_vectors
 from jukebox_kit.training.corpus import encode_windows, synthesise_windows
+from jukebox_kit.training.pieces import Durations, Pieces
 from jukebox_kit.training.prior import CodeCorpus, initialise
-from jukebox_kit.training.recipe import TrainingRun, VQVAERecipe, load_training
+from jukebox_kit.training.recipe import TrainingRun, load_training
 from jukebox_kit.training.run import train
-from jukebox_kit.training.schedule import Schedule
-from jukebox_kit.training.vqvae import CodebookAverages
+from jukebox_kit.training.schedule import SHAPES, LearningRate, Optimiser
 from tests.conftest import Run
 
 SMALL = """
@@ -91,26 +92,44 @@ def test_wrong_training_files_are_named(tiny: Path, tmp_path: Path, run: Run) ->
 def test_dead_codes_are_revived_and_live_ones_follow_what_chose_them() -> None:
     book, generator = Codebook(4, 2), torch.Generator().manual_seed(0)
     book.k.copy_(torch.tensor([[0.0, 0.0], [1.0, 1.0], [50.0, 50.0], [60.0, 60.0]]))
-    recipe = VQVAERecipe(steps=1, batch=1, samples=1, learning_rate=1.0, warm_up=1, codebook_average=0.5)
-    averages = CodebookAverages(book, recipe, generator)
+    averages = CodebookAverages(book, 25.0, decay=0.5, revive_below=1.0)
     latents = torch.cat([torch.zeros(50, 2), torch.ones(50, 2) + 0.2])
     for _ in range(12):
-        revived = averages.update(latents, book.nearest(latents))
-    assert revived == 0 or book.k.max() < 2
+        averages.update(latents, book.nearest(latents), draw_vectors(latents, 4, generator))
     assert book.k.max() < 2  # the two far away were replaced by latents
     nearest = torch.cdist(latents, book.k).min(1)[0]
     assert nearest.max() < 0.1
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
-    schedule = Schedule([torch.nn.Parameter(torch.zeros(1))], 1.0, 10, 100, 0.0)
-    rates = []
-    for _ in range(100):
-        rates.append(schedule.rate())
-        schedule.taken += 1
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == 1.0
-    assert rates[-1] == pytest.approx(1 / 90)
+    rate = LearningRate.falling(1.0, 10, 100)
+    rates = [rate.at(step) for step in range(101)]
+    assert [rates[step] for step in (0, 5, 10, 55, 100)] == pytest.approx([0.0, 0.5, 1.0, 0.5, 0.0])
+    for shape in SHAPES:
+        assert LearningRate(2.0, 4, shape, 0, 8).at(0) == 0
+    assert LearningRate(2.0, 4, "cosine", 4, 8).at(8) == pytest.approx(1.0)
+    with pytest.raises(ConfigurationError, match="not 'square'"):
+        LearningRate(1.0, 1, "square")
+
+
+def test_the_optimiser_clips_gradients_and_follows_the_rate() -> None:
+    weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+    optimiser = Optimiser([weight], LearningRate(0.1, 1), clip=1.0)
+    assert optimiser.step((100 * weight).sum()) == pytest.approx(100 * 2**0.5)
+    assert weight.tolist() == [3.0, 4.0]  # the rate of step 0 is 0
+    optimiser.step(weight.sum())
+    assert weight.tolist() == pytest.approx([2.9, 3.9], abs=1e-4)
+
+
+def test_pieces_stay_within_their_song() -> None:
+    pieces = Pieces.of([1.5, 0.4, 2.0, 9.0], 1000, 600, Durations(1.0, 8.0))
+    assert (pieces.lengths, len(pieces)) == ((1500, 2000), 5)
+    for piece in range(len(pieces)):
+        for shift in range(-300, 300):
+            song, offset = pieces.locate(piece, shift)
+            assert 0 <= offset <= pieces.lengths[song] - 600
+    with pytest.raises(ConfigurationError, match="use shorter pieces"):
+        Pieces.of([1.5], 1000, 1000, Durations(1.0))
 
 
 def test_windows_know_where_in_their_song_they_are() -> None:

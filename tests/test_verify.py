@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from jukebox_kit.checks.verify.entries import Entry
+from jukebox_kit.checks.verify.golden import Golden
 from jukebox_kit.checks.verify.published import verify_model
 from jukebox_kit.checks.verify.run import verify_folder
-from jukebox_kit.engine import noise
+from jukebox_kit.checks.verify.training import check_prior_step, check_vqvae_steps
+from jukebox_kit.engine import Placement, noise
 from jukebox_kit.errors import CheckpointError, RequestError
 from jukebox_kit.model.weights import checkpoint
-from tests.conftest import GOLDEN, Run
+from tests.conftest import GOLDEN, TESTS, Run
+
+PRIORS = ("prior_5b", "prior_5b_lyrics", "prior_1b_lyrics", "upsampler_level_1")
 
 
 def entries(folder: Path, **options: str) -> list[Entry]:
@@ -131,11 +136,59 @@ def test_the_command_exits_1_on_any_fail(small: Path, run: Run) -> None:
     assert run("verify", small / "nowhere").returncode == 1
     del tensors["upsampler_level_0.x_cond"]
     save_file(tensors, small / "golden.safetensors")
-    assert "lacks 'upsampler_level_0.x_cond'" in run("verify", small).stderr
+    assert "'upsampler_level_0.x_cond' is missing" in run("verify", small).stderr
 
 
 def test_published_numbers_need_the_weights() -> None:
-    with pytest.raises(RequestError, match="nothing is published for demo"):
+    with pytest.raises(RequestError, match="no numbers were published for demo"):
         list(verify_model("demo", "cpu"))
     with pytest.raises(CheckpointError, match="not on this machine"):
         list(verify_model("1b_lyrics", "cpu"))
+
+
+@pytest.fixture(scope="module")
+def training() -> Golden:
+    return Golden.read(TESTS / "golden_training", Placement(torch.device("cpu"), engine="plain"), "training")
+
+
+def test_training_steps_are_reproduced() -> None:
+    found = entries(TESTS / "golden_training")
+    assert [str(entry) for entry in found if not entry.ok] == []
+    names = {entry.name for entry in found}
+    assert {"prior_5b_lyrics.grad_norms", "upsampler_level_1.audio.loss", "vqvae.revived.step_1.level_2.k_sum"} <= names
+    left_out = {entry.name for entry in found if entry.found.startswith("left out")}
+    runs = {f"{part}.{run}.change" for part in PRIORS for run in ("release", "fast", "decay")}
+    assert left_out == {"adam", "vqvae.scratch.change", *runs}
+
+
+def test_a_changed_lyric_weight_fails(training: Golden) -> None:
+    facts = training.scalars["prior_1b_lyrics"] | {"prime_loss_fraction": 0.41}
+    changed = replace(training, scalars=training.scalars | {"prior_1b_lyrics": facts})
+    names = {entry.name for entry in check_prior_step(changed, "prior_1b_lyrics") if not entry.ok}
+    assert {
+        f"prior_1b_lyrics.{name}" for name in ("batch_0.losses", "batch_1.losses", "grad_norm", "grad_norms")
+    } <= names
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "fails"),
+    [
+        ("commit", 0.1, "loss"),
+        ("multispectral", 1.01, "loss"),
+        ("lmix_linf", 0.021, "recons_loss"),
+        ("linf_k", 2000, "recons_loss"),
+        ("l_mu", 0.98, "level_0.k_elem"),
+        ("revival_threshold", 1.02, "level_2.k"),
+    ],
+)
+def test_a_changed_setting_of_the_vqvae_fails(training: Golden, setting: str, value: float, fails: str) -> None:
+    vqvae = training.scalars["vqvae"]
+    cases = {"short": vqvae["cases"]["short"] | {setting: value}}
+    changed = replace(training, scalars=training.scalars | {"vqvae": vqvae | {"cases": cases}})
+    names = {entry.name for entry in check_vqvae_steps(changed, "short") if not entry.ok}
+    assert f"vqvae.short.step_0.{fails}" in names
+
+
+def test_training_steps_are_compared_in_float32_only() -> None:
+    with pytest.raises(RequestError, match="float32 on the CPU only"):
+        entries(TESTS / "golden_training", dtype="float16")

@@ -1,4 +1,4 @@
-"""What this machine has, as far as songs are concerned."""
+"""Reports what this machine can do for songs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jukebox_kit.song.store import examine_disk
 
 
 def examine(folder: Path) -> dict[str, str]:
-    """Return findings by name, in words; `folder` is where songs will be kept."""
+    """Return what was examined, as text by name; `folder` is where songs will be saved."""
     found = {
         "jukebox_kit": _version("jukebox_kit"),
         "python": platform.python_version(),
@@ -42,7 +42,7 @@ def _version(package: str) -> str:
 
 def _device() -> str:
     if not torch.cuda.is_available():
-        return "cpu; no GPU that torch can use, so the released models are out of reach and the demo is not"
+        return "cpu; torch finds no GPU. The demo model runs well here; the released models are very slow without one."
     free, total = torch.cuda.mem_get_info()
     return f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
 

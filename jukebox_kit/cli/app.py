@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from jukebox_kit.cli import bench, checks, edits, interop, jobs, models, songs
+from jukebox_kit.cli import bench, checks, edits, interop, jobs, models, signals, songs
 from jukebox_kit.cli.options import Command
 from jukebox_kit.errors import JukeboxKitError
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Exit with one line when interrupted, also where a question is asked."""
+    try:
+        yield
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo(signals.INTERRUPTED, err=True)
+        raise typer.Exit(signals.exit_code()) from None
 
 
 class Group(TyperGroup):
@@ -24,13 +34,15 @@ class Group(TyperGroup):
         """Return the names of the commands in the order of GROUPS."""
         return [name_of(command) for commands in GROUPS.values() for command in commands]
 
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse a command's arguments."""
+        with _one_line():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; exits with 130 when interrupted."""
-        try:
+        """Run a command."""
+        with _one_line():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            typer.echo("jukebox-kit: interrupted.", err=True)
-            raise typer.Exit(130) from None
 
 
 app = typer.Typer(
@@ -92,12 +104,12 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line.
+    """Run a command.
 
-    Exit codes: 0 success, 1 failure with one sentence, 2 wrong usage, 130 interrupted with everything saved.
+    Exit codes: 0 success, 1 failure with one sentence, 2 wrong usage, 130 stopped with everything saved; 128 + its
+    number for a signal at any other time.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    signal.signal(signal.SIGTERM, _terminated)
     try:
         app()
     except JukeboxKitError as error:
@@ -111,7 +123,3 @@ def sentence_of(error: JukeboxKitError) -> str:
     option = field.replace("_", "-")
     begins = bool(field) and sentence.startswith((f"{option} ", f"{field} "))
     return f"--{option}{sentence.removeprefix(field).removeprefix(option)}" if begins else sentence
-
-
-def _terminated(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt  # SIGTERM is handled as Ctrl-C is: everything is saved

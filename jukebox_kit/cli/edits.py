@@ -14,6 +14,7 @@ from jukebox_kit.cli.options import (
     Chunks,
     Folder,
     Until,
+    command_line,
     level_of,
     lyrics_of,
     numbers,
@@ -152,7 +153,7 @@ def tree(folder: Folder, as_json: AsJson = False) -> None:
         typer.echo(json.dumps([asdict(node) for node in nodes], indent=1))
         return
     typer.echo(tree_text(nodes))
-    typer.echo(f"go to a version with: jukebox-kit visit {folder} VERSION")
+    typer.echo(f"go to a version with: {command_line('visit', folder, 'VERSION')}")
 
 
 def page(

@@ -13,6 +13,7 @@ import typer
 
 from jukebox_kit._files import shown_path
 from jukebox_kit.cli.options import AsJson, Until, level_of, stopped, takes_run_settings
+from jukebox_kit.cli.signals import STOPPED
 from jukebox_kit.errors import SongError
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _make(read: Album, settings: AlbumSettings, ranks: World, as_json: bool) -> 
 def _code(works: tuple[SongTask, ...]) -> int:
     """Return the exit code: 0 if everything is finished, 130 if it was stopped, otherwise 1."""
     ends = {work.end for work in works}
-    return 130 if "stopped" in ends else int(bool(ends - {"finished"}))
+    return STOPPED if "stopped" in ends else int(bool(ends - {"finished"}))
 
 
 @takes_run_settings
@@ -112,7 +113,7 @@ def overnight(
     try:
         report = work_through(todo, lambda song, held: load_planned(song, run, held), run, shown.report, last)
     except KeyboardInterrupt:
-        stopped(f"jukebox-kit overnight {folder}")
+        stopped("overnight", folder)
     finally:
         shown.close()
     _say(report, [standing for standing in found if standing.state == "done"], as_json)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from jukebox_kit.cli.options import AsJson
+from jukebox_kit.cli.signals import STOPPED
 from jukebox_kit.errors import JukeboxKitError
 
 models = typer.Typer(help="List models, download their files, check them.", invoke_without_command=True)
@@ -82,7 +83,7 @@ def get(
         typer.echo(
             f"jukebox-kit: stopped. What was downloaded is kept; resume with: jukebox-kit models get {name}", err=True
         )
-        raise typer.Exit(130) from None
+        raise typer.Exit(STOPPED) from None
     if as_json:
         typer.echo(json.dumps([{"file": h.file, "path": str(h.path), "new": h.new} for h in here], indent=1))
         return

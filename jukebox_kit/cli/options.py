@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from jukebox_kit._files import shown_path
+from jukebox_kit._files import printable, shown_path
+from jukebox_kit.cli.signals import STOPPED
 from jukebox_kit.errors import RequestError
 
 if TYPE_CHECKING:  # slow to import, and many commands don't need it
@@ -54,9 +56,11 @@ Precision = Annotated[
 
 OLDER_NAMES = {"--weights": "--precision", "--batch": "--batch-size", "--pieces": "--chunks"}
 
+FILES = ("model",)  # text that may also name a file, whose name may be any bytes
+
 
 class Command(TyperCommand):
-    """A command that also takes the older names of its options, without listing them."""
+    """A command that also takes the older names of its options, without listing them, and takes only text as text."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments with older names replaced, unless the command has an option of that name."""
@@ -66,7 +70,11 @@ class Command(TyperCommand):
         for place, argument in enumerate(args[:end]):
             name, equals, value = argument.partition("=")
             args[place] = newer.get(name, name) + equals + value
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        for name, value in ctx.params.items():
+            if isinstance(value, str) and name not in FILES and printable(value) != value:
+                raise RequestError(f"{name.replace('_', '-')} must be in UTF-8, not {value!r}.", field=name)
+        return rest
 
 
 def takes_run_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -119,24 +127,29 @@ def work(song: Song, last: int, do: Callable[[RunSettings], object], run: RunSet
         with Bars() as bars:
             do(replace(run, progress=bars.show))
     except KeyboardInterrupt:
-        stopped(f"jukebox-kit resume {song.shown_path}")
+        stopped("resume", song.shown_path)
     for item in song.items(last):
         typer.echo(shown_path(song.root / audio_name(last, item)))
     typer.echo(shown_path(song.root / SPECTROGRAM))
     typer.echo(shown_path(song.root / PAGE))
 
 
-def stopped(command: str) -> None:
-    """Report that the user interrupted the work, and the command that resumes it; exits with 130."""
-    typer.echo(f"jukebox-kit: stopped. Everything is saved; resume with: {command}", err=True)
-    raise typer.Exit(130) from None
+def stopped(*command: object) -> None:
+    """Report that the user stopped the work, and the command that resumes it; exits with 130."""
+    typer.echo(f"jukebox-kit: stopped. Everything is saved; resume with: {command_line(*command)}", err=True)
+    raise typer.Exit(STOPPED) from None
+
+
+def command_line(*words: object) -> str:
+    """Return a command of this program to paste into a shell."""
+    return shlex.join(["jukebox-kit", *map(str, words)])
 
 
 def report(song: Song, command: str, *options: str) -> None:
     """Print the last change to a song, its progress, and the command to run next."""
     levels = "  ".join(f"level_{s.level} {s.done / s.total:4.0%}" for s in song.status())
     typer.echo(f"{song.shown_path}: {song.manifest.history[-1].sentence}; {levels}")
-    typer.echo(f"continue with: {' '.join(('jukebox-kit', command, song.shown_path, *options))}")
+    typer.echo(f"continue with: {command_line(command, song.shown_path, *options)}")
 
 
 def level_of(name: str, option: str = "until") -> int:

@@ -20,6 +20,7 @@ from .noise import uniforms as uniforms
 from .placement import ENGINES as ENGINES
 from .placement import WEIGHTS as WEIGHTS
 from .placement import Placement as Placement
+from .placement import supported_device as supported_device
 from .placement import threads_for as threads_for
 from .placement import usable_device as usable_device
 from .sampling import LevelJob as LevelJob

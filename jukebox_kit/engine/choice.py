@@ -1,4 +1,4 @@
-"""How a token is chosen from its logits: temperature, then top-k or top-p, then Gumbel-max with the given noise."""
+"""Choosing a token from its logits: temperature, then top-k or top-p, then Gumbel-max with the given noise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How a token is chosen from its logits: temperature, then top-k or top-p."""
+    """The temperature, and top-k or top-p, with which tokens are chosen from logits."""
 
     temperature: float = 1.0
     top_k: int | None = None
@@ -25,7 +25,7 @@ class SamplingParams:
                 f"temperature must be above 0, not {self.temperature:g}; 0.98 is usual.", field="temperature"
             )
         if self.top_k is not None and self.top_p is not None:
-            raise RequestError("top-k cannot be combined with top-p; give one of them.", field="top_k")
+            raise RequestError("top-k cannot be combined with top-p; set only one of them.", field="top_k")
         if self.top_k is not None and self.top_k < 1:
             raise RequestError(f"top-k must be at least 1, not {self.top_k}.", field="top_k")
         if self.top_p is not None and not 0 < self.top_p <= 1:
@@ -33,11 +33,11 @@ class SamplingParams:
 
     @property
     def only_temperature(self) -> bool:
-        """Whether any code may be chosen."""
+        """Whether every code may be chosen."""
         return self.top_k is None and self.top_p is None
 
     def filtered(self, logits: Tensor) -> Tensor:
-        """Return logits / temperature with what may not be chosen at -inf, (N, bins)."""
+        """Return logits / temperature, with -inf for codes that may not be chosen, (N, bins)."""
         logits = logits / self.temperature
         if self.top_k is not None:
             kth = logits.topk(min(self.top_k, logits.shape[-1]))[0][:, -1:]
@@ -46,7 +46,7 @@ class SamplingParams:
             ordered, order = logits.sort(dim=-1, descending=True, stable=True)
             probabilities = ordered.softmax(-1)
             before = probabilities.cumsum(-1) - probabilities
-            excluded = before >= self.top_p  # in the order of likelihood; scatter puts it back into that of the codes
+            excluded = before >= self.top_p  # sorted by likelihood; scatter restores the order of the codes
             return logits.masked_fill(excluded.scatter(-1, order, excluded), float("-inf"))
         return logits
 

@@ -1,8 +1,8 @@
-"""One token after another: the plain decoder, and the cached one whose tokens all cost the same.
+"""Autoregressive decoding: the plain decoder, and the cached one, for which every token costs the same.
 
-Both are driven alike: `prefill` what a window is conditioned on and the codes it starts with, then `next_logits` and
-`feed` in turn. The plain one runs the whole sequence for every token and is the truth. Shapes: N songs, H heads, D
-values a head, L positions.
+Both have the same interface: `prefill` with a window's conditioning and first codes, then `next_logits` and `feed`
+alternately. The plain decoder runs the whole sequence for every token and is the reference. Shapes: N songs, H heads, D
+values per head, L positions.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from jukebox_kit.engine.caches import Cache, Layouts
 from jukebox_kit.engine.operations import Operations
 from jukebox_kit.model import Conditioning, Layer, Pattern, Prior
 
-ROWS = 1024  # positions that maps read at once: a quarter faster than all songs at once on a CPU, in far less memory
+ROWS = 1024  # positions per prefill block: a quarter faster on a CPU than all songs in one block, in far less memory
 
 
 class Decoder(Protocol):
-    """What the sampling loop drives; it serves one window after another."""
+    """The interface that the token loop calls; one decoder is used for one window after another."""
 
     @property
     def conditioning(self) -> Tensor | None:
-        """What to fill with what a window is conditioned on, (N, positions, W), where the decoder keeps it itself."""
+        """The buffer for a window's conditioning, (N, positions, W), if the decoder has one."""
         ...
 
     @property
-    def own(self) -> bool:
-        """Whether code of our own, kernels or compiled, takes the place of torch's operations."""
+    def optimised(self) -> bool:
+        """Whether our own kernels or compiled functions replace torch's operations."""
         ...
 
     def prefill(self, given: Conditioning, codes: Tensor) -> None:
-        """Begin a window with the music codes it already has, (N, n) int64, n from 0 to n_ctx - 1."""
+        """Begin a window that already has some music codes, (N, n) int64, n from 0 to n_ctx - 1."""
         ...
 
     def next_logits(self) -> Tensor:
-        """Return the next music code's logits, (N, bins) float32; once a position."""
+        """Return the next music code's logits, (N, bins) float32; call it once per position."""
         ...
 
     def feed(self, codes: Tensor) -> None:
-        """Take the code chosen for that position, (N,) int64."""
+        """Append the code chosen for that position, (N,) int64."""
         ...
 
 
 class PlainDecoder:
-    """The full forward for every token."""
+    """Runs the full forward pass for every token."""
 
-    conditioning, own = None, False
+    conditioning, optimised = None, False
 
     def __init__(self, prior: Prior) -> None:
         self.prior = prior
@@ -68,15 +68,15 @@ class PlainDecoder:
 
 
 class CachedDecoder:
-    """Keys and values of earlier positions in buffers of fixed size; the position is a tensor, as the codes are.
+    """Keeps keys and values of earlier positions in buffers of fixed size; the position is a tensor, like the codes.
 
-    A step changes buffers in place and reads nothing back, so that it can be captured as a CUDA graph.
+    A step changes buffers in place and copies nothing to the host, so it can be captured as a CUDA graph.
     """
 
     def __init__(
         self, prior: Prior, songs: int, operations: Operations | None = None, depth: int | None = None
     ) -> None:
-        """Make one; depth: run the first layers only, for measuring."""
+        """Allocate the buffers for `songs`; depth: run only that many layers, for measurements."""
         self.prior, self.operations = prior, operations or Operations()
         self.model, shape = prior.prior, prior.prior.transformer.shape
         table = self.model.pos_emb.pos_emb
@@ -84,17 +84,17 @@ class CachedDecoder:
         self.layouts = Layouts(shape, table.device)
         self.caches = [Cache(layer.attn, self.layouts, songs, prior.config.n_tokens) for layer in self.layers]
         self.position = torch.zeros(1, dtype=torch.long, device=table.device)
-        self.last = table.new_zeros(songs, shape.width)  # layer 0's next input, without position and conditioning
+        self.last = table.new_zeros(songs, shape.width)  # the next input of layer 0, without position and conditioning
         self.conditioning = table.new_zeros(songs, shape.positions, shape.width)
 
     @property
-    def own(self) -> bool:
+    def optimised(self) -> bool:
         """See Decoder."""
-        return self.operations.own
+        return self.operations.optimised
 
     @torch.no_grad()
     def prefill(self, given: Conditioning, codes: Tensor) -> None:
-        """See Decoder. Plain forwards over everything but the last token, whose turn is the next step."""
+        """See Decoder. Runs plain forward passes over all tokens except the last, which the next step processes."""
         if given.lyrics is not None:
             for layer, cache in zip(self.layers, self.caches, strict=True):
                 cache.read_lyrics(layer.attn, given.lyrics)
@@ -111,16 +111,16 @@ class CachedDecoder:
         self.last.copy_(self.model.x_emb(tokens[:, -1]))
 
     def _read(self, song: int, given: Conditioning, tokens: Tensor) -> None:
-        """Fill a song's caches with what its sequence begins with, (1, L) int64.
+        """Fill a song's caches from the beginning of its sequence, (1, L) int64.
 
-        One song after another, and maps some positions after others, in place: so what passes is small beside the
-        caches, however many songs there are.
+        Songs are processed one by one, and linear layers block by block, in place, so that temporary memory is small
+        compared with the caches for any number of songs.
         """
         one = slice(song, song + 1)
         lyrics = None if given.lyrics is None else given.lyrics[one]
         x = self.model.inputs(tokens, given.start[one], self.conditioning[one])
         for layer, cache in zip(self.layers, self.caches, strict=True):
-            if layer.attn.pattern is Pattern.ENCODER:  # each position sees the lyrics alone
+            if layer.attn.pattern is Pattern.ENCODER:  # each position attends to the lyrics only
                 for rows in torch.split(x, ROWS, 1):
                     rows.copy_(layer(rows, lyrics))
                 continue
@@ -148,7 +148,7 @@ class CachedDecoder:
 
 
 def _attention_context(layer: Layer, x: Tensor, cache: Cache, song: int) -> Tensor:
-    """Return a layer's attention output over a song's sequence, (1, L, W) → (1, L, S), with its cache filled."""
+    """Return a layer's attention output over a song's sequence, (1, L, W) → (1, L, S), and fill its cache."""
     parts = [layer.attn.qkv(layer.ln_0(rows), None) for rows in torch.split(x, ROWS, 1)]
     q, k, v = (torch.cat(part, 2) for part in zip(*parts, strict=True))
     del parts

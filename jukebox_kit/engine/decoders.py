@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 
 
 def make_decoder(prior: Prior, songs: int, placement: Placement, depth: int | None = None) -> Decoder:
-    """Return the decoder for so many songs at once, with fused kernels where the placement has them and they are right.
+    """Return the decoder for a batch of `songs`, with fused kernels if the placement allows and they pass their check.
 
-    On a CPU compiled code does a small part's step, and what lies between the products of a large one's, where the
-    placement takes all that the device can.
+    On a CPU with the fast engine, a small prior's whole step is compiled, and for a large one the operations between
+    matrix products.
 
-    depth: run the first layers only, for measuring.
+    depth: run only that many layers, for measurements.
     """
     if isinstance(prior, JukeboxPrior):
         return JukeboxDecoder(prior)
@@ -33,7 +33,7 @@ def make_decoder(prior: Prior, songs: int, placement: Placement, depth: int | No
     if placement.packed:
         try:
             return (SmallDecoder if small(prior) else LargeDecoder)(prior, songs, depth)
-        except Exception as error:  # a compiler may fail in any way, and plain operations are there
+        except Exception as error:  # a compiler can fail in any way, and the plain operations still work
             short = " ".join(str(error).split())[:200]
             log.warning(
                 "the step could not be compiled (%s: %s); using plain operations instead", type(error).__name__, short
@@ -47,13 +47,13 @@ def make_decoder(prior: Prior, songs: int, placement: Placement, depth: int | No
 def make_loop(
     prior: Prior, rows: Rows, seed: int, choice: SamplingParams, placement: Placement, depth: int | None = None
 ) -> TokenLoop:
-    """Return the loop that samples windows of some rows the way that a placement says; depth as above.
+    """Return the loop that samples windows of some rows on a placement; depth as above.
 
-    RequestError where a step cannot be captured as a CUDA graph, torch.OutOfMemoryError where memory does not suffice.
+    Raises RequestError if a step cannot be captured as a CUDA graph, torch.OutOfMemoryError if memory runs out.
     """
     decoder = make_decoder(prior, len(rows.items), placement, depth)
     facts = seed, prior.config.level, rows.items, prior.bins, rows.begins
-    if placement.packed and decoder.own:
+    if placement.packed and decoder.optimised:
         from jukebox_kit.engine.cpu.numba_noise import (  # what it needs is there, as it was made
             CompiledNoise,
             choosing_step,
@@ -65,7 +65,7 @@ def make_loop(
             step = choosing_step(decoder, table, choice.temperature, loop.codes, loop.chosen, loop.position)
             loop.step_by(step)
         return loop
-    noise = (NoiseKernel if decoder.own else NoiseTable)(*facts)
+    noise = (NoiseKernel if decoder.optimised else NoiseTable)(*facts)
     loop = TokenLoop(decoder, choice, noise, prior.config.n_ctx, rows.given)
     if placement.graphed:
         loop.capture()

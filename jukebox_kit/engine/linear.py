@@ -1,7 +1,7 @@
-"""Linear layers stored in the layouts that a device multiplies fastest: transposed, packed and int8.
+"""Linear layers in the layouts that a device multiplies fastest: transposed, packed and int8.
 
 Transposed: the weights of one output are contiguous, as the fused kernels need. torch multiplies them as fast as the
-released layout, so prefill and plain operations use them too, and so does int8 without a packed layout. Packed:
+released layout, so prefill and plain operations use them too, as does int8 without a packed layout. Packed:
 prepacked for oneDNN or FBGEMM on a CPU, including int8.
 """
 
@@ -19,10 +19,10 @@ from jukebox_kit.model import Linear, PlainLinear
 
 
 class TransposedLinear(Linear):
-    """Weights (out, in) in the dtype that they compute in, or as bytes with a float32 scale for each output."""
+    """Weights (out, in) in the dtype of the computation, or in int8 with a float32 scale for each output."""
 
     def __init__(self, plain: PlainLinear, weights: str) -> None:
-        """Transpose a linear layer; weights: `int8`, else they keep their dtype."""
+        """Transpose a linear layer; weights: `int8`, or another precision to keep their dtype."""
         super().__init__()
         self.n_in, self.n_out, self.computes = plain.n_in, plain.n_out, plain.w.dtype
         w, scale = in_int8(plain.w.detach()) if weights == "int8" else (plain.w.detach(), None)
@@ -34,16 +34,16 @@ class TransposedLinear(Linear):
         self.b: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """See Linear. Bytes are brought to the computing dtype for as long as this takes."""
+        """See Linear. int8 weights are converted to the dtype of the computation for the duration of the call."""
         w = self.w if self.scale is None else (self.w * self.scale[:, None]).to(self.computes)
         return F.linear(x.to(self.computes), w, self.b)
 
 
-LARGE = 2**18  # weights of a linear layer; handing over a smaller one takes longer than packing gains
+LARGE = 2**18  # weights of a linear layer; for a smaller one the call overhead exceeds the gain
 
 
 class PackedLinear(Linear):
-    """A linear layer whose weights lie in a layout of the CPU's own; float32 in and out."""
+    """A linear layer with weights in a CPU-specific layout; float32 in and out."""
 
     computes = torch.float32
 
@@ -63,7 +63,7 @@ class PackedLinear(Linear):
 
 
 class Float32Linear(PackedLinear):
-    """Packed by oneDNN: the same float32 weights, and one reading of them serves all songs of a batch."""
+    """Packed by oneDNN: the same float32 weights, read once for all songs of a batch."""
 
     def __init__(self, plain: PlainLinear) -> None:
         super().__init__(plain)
@@ -77,7 +77,7 @@ class Float32Linear(PackedLinear):
 
 
 class Float16Linear(PackedLinear):
-    """Packed by FBGEMM: weights in float16, products and sums in float32."""
+    """Packed by FBGEMM: float16 weights, float32 products and sums."""
 
     def __init__(self, plain: PlainLinear) -> None:
         super().__init__(plain)
@@ -91,17 +91,17 @@ class Float16Linear(PackedLinear):
 
 
 class Int8Linear(PackedLinear):
-    """Packed by FBGEMM: a byte a weight; what goes in is rounded to eight bits over the range of the whole batch."""
+    """Packed by FBGEMM: int8 weights; inputs are rounded to eight bits over the range of the whole batch."""
 
     def __init__(self, plain: PlainLinear) -> None:
         super().__init__(plain)
         codes, scale = in_int8(plain.w.detach())
         zeros = torch.zeros(self.n_out, dtype=torch.long)
-        with warnings.catch_warnings():  # torch means to drop tensors of this kind; `packed` asks whether it has
+        with warnings.catch_warnings():  # torch plans to remove tensors of this type; `packed` checks whether it has
             warnings.filterwarnings("ignore", ".*quantiz.*", UserWarning)
             w = torch._make_per_channel_quantized_tensor(codes.t().contiguous(), scale.double(), zeros, 0)
             self.packed: Any = torch.ops.quantized.linear_prepack(w, plain.b.detach().float())
-        # Without VNNI, sums of two products are kept in 16 bits, which only seven bits of input cannot overflow.
+        # Without VNNI, sums of two products are accumulated in 16 bits, which inputs over seven bits can overflow.
         self.seven_bits = not getattr(torch.cpu, "_is_vnni_supported", bool)()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def in_int8(w: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def packed(plain: PlainLinear, weights: str) -> Linear:
-    """Return the form in which this CPU multiplies a linear layer fastest; `weights` is float32, float16 or int8."""
+    """Return a linear layer in the layout that this CPU multiplies fastest; `weights` is float32, float16 or int8."""
     if weights == "float32":
         return Float32Linear(plain) if plain.w.numel() >= LARGE and _onednn_packs() else plain
     if not can_pack(weights):
@@ -127,16 +127,16 @@ def packed(plain: PlainLinear, weights: str) -> Linear:
 
 
 def can_pack(weights: str) -> bool:
-    """Return whether this CPU and this torch multiply by weights in float16 or int8."""
+    """Return whether this version of torch supports float16 or int8 weights on this CPU."""
     missing = weights == "int8" and not hasattr(torch, "_make_per_channel_quantized_tensor")
     return not missing and bool({"x86", "fbgemm"} & set(torch.backends.quantized.supported_engines))
 
 
 def _reordered(w: Tensor) -> Tensor:
-    """Return weights (out, in) as oneDNN lays them, for any number of rows."""
+    """Return weights (out, in) in oneDNN's layout for any number of rows."""
     try:
         out: Tensor = torch.ops.mkldnn._reorder_linear_weight(w, None)
-    except NotImplementedError:  # older versions of torch take their own kind of tensor here
+    except NotImplementedError:  # older versions of torch need a tensor of their own type here
         out = torch.ops.mkldnn._reorder_linear_weight(w.to_mkldnn(), None)
     return out
 

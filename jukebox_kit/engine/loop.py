@@ -1,4 +1,4 @@
-"""The token loop: chooses, feeds and reads out the tokens of a batch, window by window.
+"""The token loop: chooses tokens for a batch, feeds them back and copies them to the host, window by window.
 
 Shapes: N rows of the batch. A token not sampled yet is -1, so that sampling can resume from any state of a level.
 """
@@ -18,19 +18,20 @@ from jukebox_kit.engine.noise import Noise
 from jukebox_kit.engine.windows import UNMADE
 from jukebox_kit.model import Conditioning
 
-READ_OUT = 16  # tokens of each song that a GPU makes before they are read
+READ_OUT = 16  # tokens of each song that a GPU samples before they are copied to the host
 
 
 def _unwatched(_position: int) -> None:
-    """Serve where nobody wants to know how far sampling is."""
+    """Ignore the progress of sampling."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What the rows of a batch are, (N,) int64 each.
+    """The rows of a batch, each field (N,) int64.
 
-    items: of the song; begins: where in the level each begins; given: how many tokens at its start no choice is held
-    against.
+    items: their items of the song.
+    begins: the position in the level at which each row begins.
+    given: the number of tokens at its start that were not sampled, so replaying does not check them.
     """
 
     items: Tensor
@@ -39,14 +40,14 @@ class Rows:
 
     @classmethod
     def of(cls, items: Tensor) -> Rows:
-        """Return whole items, from the start of the level on, nothing given."""
+        """Return whole items from the start of the level, without given tokens."""
         return cls(items, torch.zeros_like(items), torch.zeros_like(items))
 
 
 class TokenLoop:
-    """Samples the tokens of window after window; on the device alone, with tokens read out some at a time.
+    """Samples windows one after another, entirely on the device; tokens are copied to the host in groups.
 
-    given: (N,), how many tokens at the start of each row no choice of this loop's is held against; none if left out.
+    given: (N,), the number of tokens at the start of each row that replaying does not check; 0 by default.
     """
 
     def __init__(
@@ -56,26 +57,26 @@ class TokenLoop:
         self.given = (torch.zeros_like(noise.items) if given is None else given)[:, None]
         self.decoder, self.choice, self.noise = decoder, choice, noise
         self.codes = torch.full((songs, n_ctx), UNMADE, device=device)
-        self.chosen = torch.full((songs, n_ctx), UNMADE, device=device)  # also where another token stands
+        self.chosen = torch.full((songs, n_ctx), UNMADE, device=device)  # also where a token already existed
         self.position = torch.zeros(1, dtype=torch.long, device=device)
         self.device, self.read_out = device, 1 if device.type == "cpu" else READ_OUT
-        # Not the bound method `step`: a loop that holds itself stays, caches and all, until garbage is collected.
+        # Not the bound method `step`: a loop that refers to itself stays in memory until garbage is collected.
         self._other: Callable[[], None] | None = None
 
     def capture(self) -> None:
-        """Let steps from here on be replays of a CUDA graph; before the first window. RequestError where that fails."""
+        """Replay a CUDA graph for every step from now on; call it before the first window. RequestError if it fails."""
         self.step_by(captured(self.step, self.rewind, self.device))
 
     def step_by(self, other: Callable[[], None]) -> None:
-        """Let steps from here on be done by something else that does the same to the loop's tensors."""
+        """Use another function for every step from now on, one that has the same effect on the loop's tensors."""
         self._other = other
 
     def advance(self) -> None:
-        """Do a step."""
+        """Run a step."""
         (self._other or self.step)()
 
     def rewind(self) -> None:
-        """Go back to where no window was begun: nothing that a step wrote is seen by the windows to come."""
+        """Return to the state before the first window, so that later windows see nothing that a step wrote."""
         self.codes.fill_(UNMADE)
         self.position.zero_()
         self.noise.index.zero_()
@@ -84,7 +85,7 @@ class TokenLoop:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Choose the current position's token of every song and feed it, or what stands there already."""
+        """Choose the token of every song at the current position, and feed it, or the token that already exists."""
         chosen = self.choice.choose(self.decoder.next_logits(), self.noise.next())
         saved = self.codes.index_select(1, self.position)[:, 0]
         fed = torch.where(saved == UNMADE, chosen, saved)
@@ -96,16 +97,16 @@ class TokenLoop:
     def window(
         self, given: Conditioning, codes: Tensor, start: int, positions: range, made: Callable[[int], None] = _unwatched
     ) -> list[int]:
-        """Fill `positions` of `codes` (N, total) in place, in the window at `start`; returns where tokens are strange.
+        """Fill `positions` of `codes` (N, total) in place, in the window at `start`; returns positions of mismatches.
 
-        What stands from `start` to the first of them is the window's beginning; what stands among them is fed, and
-        strange where another token would have been chosen.
+        Tokens from `start` to the first position are the window's prefix. Tokens that already exist at `positions` are
+        fed as they are, and are mismatches if sampling would have chosen others.
         """
         self.decoder.prefill(given, codes[:, start : positions.start])
         self.position.fill_(positions.start - start)
         window = codes[:, start : positions.stop]
         self.codes[:, : window.shape[1]] = window
-        # Whether a position stands already is read once a window: asking the device at every token would stall it.
+        # Copied once per window, since asking the device at every token whether one exists would stall it.
         standing = (codes[:, positions.start : positions.stop] != UNMADE).any(0).tolist()
         mismatches, position, noisy = list[int](), positions.start, positions.start
         while position < positions.stop:
@@ -114,7 +115,7 @@ class TokenLoop:
             end = min(position + self.read_out, positions.stop, noisy)
             for _ in range(position, end):
                 self.advance()
-            if self.device.type == "cuda":  # or the host would run far ahead, and nobody could stop it
+            if self.device.type == "cuda":  # otherwise the host would run far ahead and could not be stopped
                 torch.cuda.synchronize(self.device)
             if any(standing[position - positions.start : end - positions.start]):
                 mismatches += self._mismatches(codes, start, range(position, end))

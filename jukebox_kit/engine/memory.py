@@ -1,7 +1,7 @@
-"""How many bytes sampling a level takes at its peak; nothing is loaded for it.
+"""Peak memory of sampling a level, in bytes, computed without loading anything.
 
-Weights, caches and buffers are counted on the meta device, with the very classes that sampling uses. What lives for a
-moment only is a number of copies of the tensor that it comes from, as `python tests/memory.py` measures it.
+Weights, caches and buffers are counted on the meta device, with the same classes that sampling uses. Temporary memory
+is estimated as a number of copies of the tensor that it comes from; `python tests/memory.py` measures that number.
 """
 
 from __future__ import annotations
@@ -28,28 +28,31 @@ META = torch.device("meta")
 
 SHARED_BY = "JUKEBOX_KIT_MEMORY_SHARED_BY"  # processes
 
-PREFILL = {torch.float32: 3.75, torch.float16: 3.0}  # (1, L, W) float32 at once while L positions are read
+PREFILL = {torch.float32: 3.75, torch.float16: 3.0}  # copies of (1, L, W) float32 while L positions are prefilled
 
-TIMES = 2  # (1, n_ctx, W) float32 while the times of a window are embedded
+TIMES = 2  # copies of (1, n_ctx, W) float32 while the times of a window are embedded
 
-UPSAMPLED = 3  # (1, n_ctx, W), and of what its last convolution reads, while the level above is made conditioning
+UPSAMPLED = 3  # copies of (1, n_ctx, W) and of its last convolution's input while upper codes are embedded
 
-NOISE = 30  # bytes a value while noise is made
+NOISE = 30  # bytes per value while noise is computed
 
-DECODED = 3.75  # (piece, emb_width) float32 while a preview is decoded
+DECODED = 3.75  # copies of (piece, emb_width) float32 while a preview is decoded
 
-KEPT = 1.5  # of the same that oneDNN keeps afterwards, on the CPU
+KEPT = 1.5  # copies of the same that oneDNN keeps afterwards, on the CPU
 
-MAPPED = 16  # bytes a weight of the largest map while it is brought into the form that it is kept in
+MAPPED = 16  # bytes per weight of the largest linear layer while its layout is converted
 
 
 @dataclass(frozen=True)
 class LevelBytes:
-    """What sampling a level takes.
+    """The memory that sampling a level takes, in bytes.
 
-    weights: of the prior and the VQ-VAE; item: each item of the batch, of which `caches`; song: what exists once,
-    whatever the batch size; passing: the most that lives for a moment; loading: the most that loading takes, weights
-    included.
+    weights: of the prior and the VQ-VAE.
+    caches: keys and values of one item.
+    item: everything that one item of the batch adds, caches included.
+    song: what exists once, for any batch size.
+    passing: the peak of temporary memory.
+    loading: the peak while loading, weights included.
     """
 
     weights: int
@@ -72,7 +75,7 @@ def weights_bytes(definition: ModelDefinition, part: str, placement: Placement) 
 
 
 def level_bytes(definition: ModelDefinition, placement: Placement, plan: LevelPlan, items: int) -> LevelBytes:
-    """Return what sampling a level takes of a song of `items`, planned as `windows.plan_level` does."""
+    """Return the memory for sampling a level of a song with `items`; plan: as `windows.plan_level` returns it."""
     level, vqvae = plan.level, definition.vqvae
     config, top = definition.priors[level], vqvae.levels - 1
     counted = _prior_bytes(config, vqvae, placement)
@@ -98,15 +101,15 @@ def level_bytes(definition: ModelDefinition, placement: Placement, plan: LevelPl
 
 
 def read_at_once(plan: LevelPlan, prefix: int) -> int:
-    """Return how many positions the fullest window of a level begins with, lyrics (`prefix`) included."""
+    """Return the most positions that a window of a level is prefilled with, lyrics (`prefix`) included."""
     return max(prefix + begin - start for start, begin, _ in plan.windows(0))
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes that torch could still take on a device; on the CPU what the system can give without swapping.
+    """Return the bytes that torch can still allocate on a device; on the CPU, without swapping.
 
-    Where the system does not tell, all of the machine's memory. Never more than a process's part of the device, where
-    the environment says by SHARED_BY that so many share it.
+    If the system does not report free memory, this is the machine's memory. If the environment variable SHARED_BY says
+    how many processes share the device, it is at most one process's share.
     """
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -122,7 +125,7 @@ def free_memory(device: torch.device) -> int:
 
 @dataclass(frozen=True)
 class _PriorBytes:
-    """What is counted of a prior. caches, lyrics: one item's; lyrics as the encoder's states; largest_map: weights."""
+    """A prior's memory in bytes; caches and lyrics (the encoder's states) for one item; largest_map: its weights."""
 
     weights: int
     caches: int
@@ -138,7 +141,7 @@ def _vqvae_bytes(config: VQVAEConfig) -> int:
 
 @cache
 def _piece_bytes(config: VQVAEConfig, level: int) -> int:
-    """Return the bytes of the vectors that a decoder gives of the longest piece that it decodes at once."""
+    """Return the bytes of the vectors in the longest stretch that a decoder decodes in one call."""
     with without_weights():
         vqvae = VQVAE(config)
     tokens = vqvae.piece_tokens(level) + 2 * vqvae.margin(level)
@@ -146,7 +149,7 @@ def _piece_bytes(config: VQVAEConfig, level: int) -> int:
 
 
 def _conditioning_bytes(config: PriorConfig, vqvae: VQVAEConfig) -> int:
-    """Return the bytes that pass while one item's window is made conditioning."""
+    """Return the temporary memory for computing the conditioning of one item's window, in bytes."""
     whole = 4 * config.prior_width * config.n_ctx
     if config.level == vqvae.levels - 1:
         return TIMES * whole
@@ -160,7 +163,7 @@ def _prior_bytes(config: PriorConfig, vqvae: VQVAEConfig, placement: Placement) 
     place(prior, META, torch.float32 if placement.packed else placement.dtype)
     layers = prior.prior.transformer.layers
     lyrics = config.n_tokens if config.has_encoder else 0
-    # The tables are small, and on the meta device torch would import for a second what computes them.
+    # The tables are small, and on the meta device torch would spend a second importing what computes them.
     layouts = Layouts(prior.prior.transformer.shape, torch.device("cpu"))
     caches = sum(
         math.prod(cache_shape(layer.attn, layouts, 1, lyrics)) * layer.attn.c_attn.computes.itemsize for layer in layers

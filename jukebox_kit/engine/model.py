@@ -1,4 +1,4 @@
-"""A model as a person loads it: its definition, its tables, and its parts, read when first needed."""
+"""A loaded model: its definition, its label tables, and its components, read when first needed."""
 
 from __future__ import annotations
 
@@ -54,11 +54,14 @@ class Model:
         weights: str | None = None,
         engine: str = "fast",
     ) -> Model:
-        """Return a model by the name of one that ships or the path of its YAML; files are read on first use.
+        """Return a model; its files are read on first use.
 
-        device: the GPU where there is one, else the CPU. weights: precision of the transformers' linear layers,
-        `float32`, `float16` or `int8`; by default float16 on a GPU and float32 on the CPU; all else is float32.
-        engine: one of `placement.ENGINES`. RequestError where it is jukebox and that package is not installed.
+        model: the name of a model that ships, or the path of a YAML definition.
+        device: by default the GPU if there is one, otherwise the CPU.
+        weights: precision of the transformers' linear layers, `float32`, `float16` or `int8`; by default float16 on a
+            GPU and float32 on the CPU. Everything else is float32.
+        engine: one of `placement.ENGINES`.
+        Raises RequestError for the engine jukebox if that package is not installed.
         """
         where = Placement.of(device, weights, engine)
         if engine == "jukebox":
@@ -76,12 +79,12 @@ class Model:
         return self.prior(len(self.definition.priors) - 1)
 
     def prior(self, level: int) -> Prior:
-        """Return a level's prior, unloading those that need not stay loaded beside it."""
+        """Return a level's prior, unloading those that cannot stay loaded beside it."""
         for other in set(self._priors) - {level}:
             if not {other, level} <= set(self.resident_levels):
                 del self._priors[other]
                 if self.device.type == "cuda":
-                    torch.cuda.empty_cache()  # the freed blocks fit no other prior's layers
+                    torch.cuda.empty_cache()  # the freed blocks do not fit another prior's layers
         if level not in self._priors:
             self._priors[level] = self._loaded(blank_prior(self.definition, level), PARTS[level + 1])
         return self._priors[level]
@@ -94,17 +97,17 @@ class Model:
 
     @property
     def loaded(self) -> tuple[str, ...]:
-        """The components that are loaded, of PARTS."""
+        """The components that are loaded, by their names in PARTS."""
         return tuple(PARTS[level + 1] for level in sorted(self._priors)) + (PARTS[:1] if "vqvae" in vars(self) else ())
 
     def fingerprints(self) -> dict[str, str]:
-        """Return a fingerprint of each part's file."""
+        """Return a fingerprint of each component's file."""
         return {part: fingerprint(self.definition.find(part)) for part in PARTS}
 
     def check_files(self) -> None:
-        """Raise CheckpointError where any part's file is missing or another part's, before any work starts.
+        """Raise CheckpointError if a component's file is missing or belongs to another component, before any work.
 
-        Files are mapped, so this reads names and shapes only.
+        Files are memory-mapped, so only names and shapes are read.
         """
         blanks = [blank_vqvae(self.definition), *(blank_prior(self.definition, level) for level in range(3))]
         for part, blank in zip(PARTS, blanks, strict=True):
@@ -113,27 +116,29 @@ class Model:
 
     @cached_property
     def tables(self) -> dict[str, Tables]:
-        """The label sets' names, by set."""
+        """The label tables, by the name of their set."""
         return read_tables(self.definition, self.source)
 
     def _loaded(self, blank: Part, name: str) -> Part:
         path = self.definition.find(name)
         state = read_state(path)
-        matched(blank, state, str(path))  # another part's file is refused before its gigabytes are read
+        matched(blank, state, str(path))  # a wrong file is refused before its gigabytes are read
         where = self.placement
         if where.engine == "jukebox":
             return of_package(blank, state, where)
         if where.repacked:
             maps = linears(blank)
-            while maps:  # one by one, each let go of as its form is there, so that no part is there twice
+            while maps:  # layer by layer, each freed once converted, so that no component is in memory twice
                 prefix, holder, attribute, plain = maps.pop(0)
-                own = {key: state[key] for key in (f"{prefix}.w", f"{prefix}.b")}
-                values = brought(path, own, dict.fromkeys(own, where.dtype), self.device, mapped=False)
+                linear_state = {key: state[key] for key in (f"{prefix}.w", f"{prefix}.b")}
+                values = brought(
+                    path, linear_state, dict.fromkeys(linear_state, where.dtype), self.device, mapped=False
+                )
                 assign(plain, {key.removeprefix(f"{prefix}."): value for key, value in values.items()}, str(path))
                 form = form_of(plain, where)
                 if form is not plain:
                     setattr(holder, attribute, form)
-                    state = {key: value for key, value in state.items() if key not in own}
+                    state = {key: value for key, value in state.items() if key not in linear_state}
         halved = linear_names(blank)
         dtypes = {key: where.dtype if key in halved else torch.float32 for key in state}
         assign(blank, brought(path, state, dtypes, self.device), str(path))
@@ -142,7 +147,7 @@ class Model:
 
 
 def of_package(blank: Part, state: dict[str, Tensor], placement: Placement) -> Part:
-    """Return the jukebox package's part in the place of ours, with the same weights, by their released names."""
+    """Return the jukebox package's component instead of ours, with the same weights under their released names."""
     if isinstance(blank, VQVAE):
         return cast(Part, JukeboxVQVAE(blank.config, state, placement.device))
     assert isinstance(blank, Prior)
@@ -151,9 +156,9 @@ def of_package(blank: Part, state: dict[str, Tensor], placement: Placement) -> P
 
 
 def place(part: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Move a part to a device for inference: the transformers' linear layers in `dtype`, everything else in float32.
+    """Move a component to a device for inference: transformers' linear layers in `dtype`, everything else in float32.
 
-    Maps in another form than the plain one stay as they are.
+    Linear layers that are not plain stay unchanged.
     """
     for module in part.modules():
         if isinstance(module, Linear) and not isinstance(module, PlainLinear):
@@ -164,16 +169,16 @@ def place(part: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
 
 
 def repack(part: nn.Module, placement: Placement) -> None:
-    """Turn the maps of a part that is placed into the form that a placement reads fastest, where there is one."""
+    """Convert the linear layers of a placed component to the layout that is fastest there, if it is a special one."""
     if placement.repacked:
         maps = linears(part)
-        while maps:  # as where a part is loaded
+        while maps:  # as when a component is loaded
             _, holder, attribute, plain = maps.pop(0)
             setattr(holder, attribute, form_of(plain, placement))
 
 
 def form_of(plain: PlainLinear, placement: Placement) -> Linear:
-    """Return a linear layer in the form that a placement reads fastest."""
+    """Return a linear layer in the layout that is fastest on a placement."""
     if placement.packed:
         return packed(plain, placement.weights)
     return TransposedLinear(plain, placement.weights) if placement.repacked else plain

@@ -1,8 +1,8 @@
 """The sampling noise: a pure function of (seed, level, item, position, code), so that sampling can resume anywhere.
 
-Philox4x32-10 with the constants of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011), in 64-bit
-integer arithmetic of torch, which gives the same bits on every device. Also the tables and kernel that supply the noise
-to the token loop, position by position.
+Philox4x32-10 with the constants of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011), in torch's
+64-bit integer arithmetic, which gives the same bits on every device. Also the tables and the kernel that supply the
+noise to the token loop, position by position.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROUNDS = 10
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> Tensor:
     """Return four 32-bit words for each counter: four broadcastable int64 tensors (...) → (..., 4) int64."""
-    shape = (counter[0] + counter[1] + counter[2] + counter[3]).shape  # that they broadcast to
+    shape = (counter[0] + counter[1] + counter[2] + counter[3]).shape  # the shape that they broadcast to
     a, b, c, d = (word.expand(shape) for word in counter)
     k0, k1 = key
     for _ in range(ROUNDS):
@@ -37,8 +37,9 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int])
 def uniforms(seed: int, level: int, items: Tensor, positions: Tensor, bins: int) -> Tensor:
     """Return the uniforms in (0, 1) of every code: items (N,), positions (P,) or (N, P) int64 → (N, P, bins) float64.
 
-    `items` are rows of the song, never of a batch; `positions` count music tokens from the start of the level, the same
-    ones for all items or each item's own; a seed is any whole number from 0 to 2^64 - 1.
+    items: numbers of items in the song, not rows of a batch.
+    positions: music tokens counted from the start of the level, the same for all items or one row per item.
+    seed: a whole number from 0 to 2^64 - 1.
     """
     blocks = torch.arange((bins + 3) // 4, device=items.device)
     counter = (
@@ -52,14 +53,14 @@ def uniforms(seed: int, level: int, items: Tensor, positions: Tensor, bins: int)
 
 
 def gumbel(seed: int, level: int, items: Tensor, positions: Tensor, bins: int) -> Tensor:
-    """Return -log(-log(uniforms)), shapes as there, as float32."""
+    """Return -log(-log(uniforms)) as float32, in the same shapes."""
     return uniforms(seed, level, items, positions, bins).log_().neg_().log_().neg_().float()
 
 
 def _multiply(constant: int, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the high and the low 32 bits of constant · x, both below 2^32.
 
-    The product may pass 2^63; its 64 bits are right all the same, and the mask takes off what the shift drew in.
+    The product may exceed 2^63; its 64 bits are still correct, and the mask clears the sign bits that the shift copies.
     """
     product = x * constant
     return (product >> 32).bitwise_and_(MASK), product.bitwise_and_(MASK)
@@ -69,22 +70,22 @@ NOISE_VALUES = {"cpu": 2**18, "cuda": 2**21}
 
 
 def noise_values(device: torch.device) -> int:
-    """Return for how many codes noise is made at a time: on a CPU so few as its caches hold, elsewhere many."""
+    """Return how many noise values are computed in one call: on a CPU few enough for its caches, elsewhere many."""
     return NOISE_VALUES.get(device.type, NOISE_VALUES["cuda"])
 
 
 class Noise(Protocol):
-    """The Gumbel noise of some rows of a level, given out one position after another.
+    """The Gumbel noise of some rows of a level, one position after another.
 
-    items: (N,), each row's item. Positions count from where each row begins in the level. Which is next is kept on the
-    device, so that giving out noise can be part of a captured step.
+    items: (N,), each row's item. Positions count from the position in the level at which each row begins. The next
+    position is stored on the device, so that reading noise can be part of a captured step.
     """
 
     items: Tensor
     index: Tensor
 
     def begin(self, position: int) -> int:
-        """Begin at a position; returns how many can be given out from there."""
+        """Begin at a position; returns the number of positions available from there."""
         ...
 
     def next(self) -> Tensor:
@@ -93,12 +94,12 @@ class Noise(Protocol):
 
 
 class NoiseTable:
-    """Noise made for many positions at once; begins: (N,), where in the level each row begins, 0 if left out."""
+    """Noise computed for many positions per call; begins: (N,), where in the level each row begins, 0 by default."""
 
     def __init__(self, seed: int, level: int, items: Tensor, bins: int, begins: Tensor | None = None) -> None:
         self.seed, self.level, self.items, self.bins = seed, level, items, bins
         self.begins = torch.zeros_like(items) if begins is None else begins
-        self.made = max(1, noise_values(items.device) // (len(items) * bins))  # positions at once
+        self.made = max(1, noise_values(items.device) // (len(items) * bins))  # positions per call
         self.values = torch.zeros(len(items), self.made, bins, device=items.device)
         self.index = torch.zeros(1, dtype=torch.long, device=items.device)
 
@@ -117,7 +118,7 @@ class NoiseTable:
 
 
 class NoiseKernel:
-    """Noise made inside the step, by a kernel; begins: (N,), where in the level each row begins, 0 if left out."""
+    """Noise computed inside the step by a kernel; begins: (N,), where in the level each row begins, 0 by default."""
 
     def __init__(self, seed: int, level: int, items: Tensor, bins: int, begins: Tensor | None = None) -> None:
         self.items, self.bins = items, bins
@@ -133,7 +134,7 @@ class NoiseKernel:
 
     def next(self) -> Tensor:
         """See Noise."""
-        from jukebox_kit.engine.cuda.noise_kernel import gumbel_at  # needs triton, which is not everywhere
+        from jukebox_kit.engine.cuda.noise_kernel import gumbel_at  # needs triton, which is not always installed
 
         values = gumbel_at(self.facts, self.items, self.begins + self.index, self.bins)
         self.index += 1

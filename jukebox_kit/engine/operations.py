@@ -1,4 +1,4 @@
-"""The operations that a decoding step is made of, a layer at a time, in torch's own; kernels of our own replace them.
+"""The operations of a decoding step, layer by layer, in plain torch; fused kernels can replace them.
 
 Shapes: N songs, W width.
 """
@@ -12,12 +12,12 @@ from jukebox_kit.model import LayerNorm, Linear
 
 
 class Operations:
-    """Plain operations. `own`: whether code of our own takes the place of some of them."""
+    """Plain torch operations. `optimised`: whether a subclass replaces some of them by our own kernels."""
 
-    own = False
+    optimised = False
 
     def begin(self, layouts: Layouts, position: Tensor) -> None:
-        """Begin a step at a position, (1,) int64, which does not change until the last layer is done."""
+        """Begin a step at a position, (1,) int64, which stays the same until the last layer."""
         layouts.move_to(position)
 
     def norm_map(self, norm: LayerNorm, to: Linear, x: Tensor) -> Tensor:
@@ -26,9 +26,9 @@ class Operations:
         return out
 
     def attend_added(self, cache: Cache, to: Linear, mapped: Tensor, x: Tensor) -> Tensor:
-        """Keep the position's keys and values, and return x + to(what its query finds).
+        """Store the position's keys and values, and return x + to(attention output), (N, W) float32.
 
-        mapped as in `Cache.attend`, x (N, W) float32 → (N, W) float32.
+        mapped: as in `Cache.attend`. x: (N, W) float32.
         """
         return to.added(cache.attend(mapped), x)
 

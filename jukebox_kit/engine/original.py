@@ -1,8 +1,8 @@
-"""The jukebox package as an engine: the 2020 code, or `jukebox_infer`, behind the interface of our own parts.
+"""The jukebox package as an engine: the 2020 code, or `jukebox_infer`, with the interface of our own components.
 
-Their transformer asserts at every token that its tokens are CUDA tensors, so that their priors need a GPU. The package
-is given our hyperparameters and our weights, never its own downloader; what it prints is swallowed. Noise, windows and
-saving are ours, so that a song of one seed is the same song up to rounding.
+Its transformer asserts at every token that its tokens are CUDA tensors, so its priors need a GPU. The package gets our
+hyperparameters and weights and never downloads anything; its output is discarded. Noise, windows and saving are ours,
+so the same seed gives the same song up to rounding.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def package() -> str:
-    """Return the name of the package that is installed; RequestError where neither is."""
+    """Return the name of the installed package; RequestError if neither is installed."""
     found = next((name for name in PACKAGES if importlib.util.find_spec(name)), None)
     if found is None:
         raise RequestError(
@@ -40,10 +40,10 @@ def package() -> str:
 
 
 class JukeboxVQVAE(VQVAE):
-    """Their VQ-VAE: its own encoders, codebooks and decoders; windows of decoding are ours."""
+    """The package's VQ-VAE: its encoders, codebooks and decoders; decoding in stretches is ours."""
 
     def __init__(self, config: VQVAEConfig, state: dict[str, Tensor], device: torch.device) -> None:
-        """Make it of weights by their released names."""
+        """Build it from weights under their released names."""
         with torch.device("meta"):
             super().__init__(config)
         for name in list(self._modules):
@@ -56,7 +56,7 @@ class JukeboxVQVAE(VQVAE):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device that it computes on."""
         return next(iter(self.theirs.parameters())).device  # type: ignore[no-any-return]
 
     def encoded(self, audio: Tensor) -> list[Tensor]:
@@ -70,12 +70,12 @@ class JukeboxVQVAE(VQVAE):
 
 
 class JukeboxPrior(Prior):
-    """Their prior of a level: conditioning, lyrics and transformer; what asks for it knows no difference."""
+    """The package's prior of a level: conditioning, lyrics and transformer, with the interface of our Prior."""
 
     def __init__(
         self, config: PriorConfig, vqvae: VQVAEConfig, state: dict[str, Tensor], device: torch.device, halved: bool
     ) -> None:
-        """Make it of weights by their released names; halved: computes its transformer in float16."""
+        """Build it from weights under their released names; halved: compute its transformer in float16."""
         if not isinstance(config.attn_order, int):
             raise ConfigurationError("the jukebox package has no named attention orders; use 2, 10 or 12.")
         with torch.device("meta"):
@@ -83,7 +83,7 @@ class JukeboxPrior(Prior):
         for name in list(self._modules):
             delattr(self, name)
         self.halved = halved
-        # cond_c_res: without it their conditioner's parameters have other names than the released ones.
+        # cond_c_res: without it the conditioner's parameters do not have their released names.
         more = {"sr": vqvae.sr, "labels": True, "fp16_params": halved, "cond_c_res": 1}
         hps = _hyperparameters(asdict(config) | more)
         lengths = [(vqvae.hops[-1] * config.n_ctx // hop,) for hop in vqvae.hops]
@@ -105,7 +105,7 @@ class JukeboxPrior(Prior):
     @torch.no_grad()
     def condition(self, y: Tensor, upper_codes: Tensor | None = None, into: Tensor | None = None) -> Conditioning:
         """See Prior."""
-        del into  # their conditioning is a tensor of its own
+        del into  # the package returns its conditioning as a new tensor
         music, start, lyric_tokens = self.theirs.get_cond(None if upper_codes is None else [upper_codes], y)
         read = self.config.has_encoder
         lyrics = self.theirs.get_encoder_kv(lyric_tokens, fp16=self.halved, sample=True) if read else None
@@ -114,7 +114,7 @@ class JukeboxPrior(Prior):
 
     @torch.no_grad()
     def next_logits(self, codes: Tensor, given: Conditioning) -> Tensor:
-        """See Prior. Their forward takes whole sequences only: what is not there yet is filled up and not seen."""
+        """See Prior. The package only takes whole sequences, so missing tokens are padded; causality hides them."""
         sequence = self.sequence(codes, given)
         rows = min(sequence.shape[1] + 1, self.config.positions)
         whole = F.pad(sequence, (0, self.config.positions - sequence.shape[1]))
@@ -142,9 +142,9 @@ class JukeboxPrior(Prior):
 
 
 class JukeboxDecoder:
-    """Steps their transformer with its own cache. See Decoder."""
+    """Steps the package's transformer with its own cache. See Decoder."""
 
-    conditioning, own = None, False
+    conditioning, optimised = None, False
 
     def __init__(self, prior: JukeboxPrior) -> None:
         self.prior, self.model = prior, prior.theirs.prior
@@ -188,7 +188,7 @@ class JukeboxDecoder:
 
 @contextlib.contextmanager
 def _at_work() -> Iterator[str]:
-    """Let the package build something: quietly, and as the one process that the 2020 code wants to be told it is."""
+    """Let the package build something: quietly, and set up as the single process that the 2020 code expects."""
     name, group = package(), torch.distributed
     alone = name == "jukebox" and not group.is_initialized()
     if alone:
@@ -197,7 +197,7 @@ def _at_work() -> Iterator[str]:
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # it uses old parts of torch, which the user cannot fix
+            warnings.simplefilter("ignore", DeprecationWarning)  # it uses deprecated functions
             yield name
     finally:
         log.debug("%s: %s", name, said.getvalue().strip())
@@ -206,14 +206,14 @@ def _at_work() -> Iterator[str]:
 
 
 def _hyperparameters(values: dict[str, Any]) -> Any:
-    """Return the package's hyperparameters: its defaults, and ours where it has one of that name. No checkpoint."""
+    """Return the package's hyperparameters: its defaults, overridden by ours of the same name; no checkpoint."""
     makers = importlib.import_module(f"{package()}.hparams")
     known = makers.setup_hparams("", {})
     return makers.setup_hparams("", {name: value for name, value in values.items() if name in known})
 
 
 def _take(part: nn.Module, state: dict[str, Tensor]) -> None:
-    """Give a part of theirs our weights, by name; CheckpointError where they are another part's."""
+    """Load our weights into one of the package's components; CheckpointError if they belong to another one."""
     found = part.load_state_dict(state, strict=False)
     missing = [name for name in found.missing_keys if not name.endswith("x_out.weight")]  # tied to the embedding
     if missing or found.unexpected_keys:

@@ -52,7 +52,7 @@ class Placement:
     def of(
         cls, device: str | torch.device | None = None, weights: str | None = None, engine: str = "fast"
     ) -> Placement:
-        """Return a placement: by default on the GPU where there is one, in float16 there and in float32 on the CPU."""
+        """Return a placement: by default float16 on the GPU if there is one, otherwise float32 on the CPU."""
         chosen = usable_device(device)
         return cls(chosen, weights or ("float32" if chosen.type == "cpu" else "float16"), engine)
 
@@ -70,18 +70,18 @@ class Placement:
 
     @property
     def packed(self) -> bool:
-        """Whether maps are kept in the CPU's own layouts."""
+        """Whether linear layers are stored in CPU-specific layouts."""
         return self.on_cpu and self.engine == "fast"
 
     @property
-    def own(self) -> bool:
-        """Whether code of our own takes the place of torch's operations where it can."""
+    def optimised(self) -> bool:
+        """Whether our own kernels and compiled functions replace torch's operations where they can."""
         return self.packed or self.fused
 
     @property
     def repacked(self) -> bool:
-        """Whether maps are kept in another form than the plain one."""
-        return self.own or self.weights == "int8"
+        """Whether linear layers are stored in a layout other than the plain one."""
+        return self.optimised or self.weights == "int8"
 
     @property
     def graphed(self) -> bool:
@@ -90,7 +90,7 @@ class Placement:
 
     @property
     def fused(self) -> bool:
-        """Whether fused kernels are used where the GPU can run them."""
+        """Whether fused kernels are used if the GPU can run them."""
         return not self.on_cpu and self.engine in ("fast", "fused")
 
 
@@ -99,16 +99,28 @@ def usable_device(name: str | torch.device | None) -> torch.device:
 
     RequestError for anything but a CPU or an NVIDIA GPU that torch can use.
     """
-    device: torch.device | None = None
-    with suppress(RuntimeError):  # torch does not know the name
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise RequestError(f"the device {name} is not supported; choose cpu, cuda or cuda:N, or omit it.")
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = supported_device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise RequestError("there is no GPU that torch can use; omit the device or choose cpu.")
+        raise RequestError("there is no GPU that torch can use; omit the device or choose cpu.", field="device")
     if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
         known = ", ".join(f"cuda:{number}" for number in range(torch.cuda.device_count()))
-        raise RequestError(f"there is no GPU {device}; this machine has {known}.")
+        raise RequestError(f"there is no GPU {device}; this machine has {known}.", field="device")
+    return device
+
+
+def supported_device(name: str | torch.device) -> torch.device:
+    """Return the named device, which this machine need not have; RequestError unless it is a CPU or an NVIDIA GPU."""
+    device: torch.device | None = None
+    if isinstance(name, str | torch.device):  # torch takes numbers and more
+        with suppress(RuntimeError):  # torch does not know the name
+            device = torch.device(name)
+    if device is None or device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
+        raise RequestError(
+            f"the device {str(name) or repr(name)} is not supported; choose cpu, cuda or cuda:N, or omit it.",
+            field="device",
+        )
     return device
 
 
@@ -117,7 +129,7 @@ SMALL_LINEAR = 2**18  # weights of a linear layer
 
 @contextmanager
 def threads_for(config: PriorConfig) -> Iterator[None]:
-    """Use one thread if the linear layers are so small that sharing the work would take longer than doing it."""
+    """Use one thread if the linear layers are so small that dividing the work would cost more than it saves."""
     before = torch.get_num_threads()
     if config.prior_width**2 < SMALL_LINEAR:
         torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Samples a level of a batch: its windows in order, each conditioned on its labels and upper codes.
+"""Sampling a level for a batch: its windows in order, each conditioned on its labels and upper codes.
 
 Shapes: N rows of the batch, L tokens. A token not sampled yet is -1, so that sampling can resume from any state of a
 level.
@@ -26,9 +26,11 @@ ON_CPU = Placement(torch.device("cpu"))
 class LevelJob:
     """Inputs that determine the tokens of a batch, apart from the model and the codes already sampled.
 
-    items: the rows in the song; labels: one for each; upper_codes: (N, L / rate) int64, None at the top. given:
-    for each how many tokens at its start were not sampled by this plan, none if left out. begins: for each where in the
-    level it begins, as the chunks of a level do; all else is counted from there.
+    items: the item of the song that each row belongs to.
+    labels: one for each row.
+    upper_codes: (N, L / rate) int64, None for the top prior.
+    given: for each row the number of tokens at its start that were not sampled by this plan; 0 by default.
+    begins: for each row the position in the level at which it begins (chunks do), from which everything else counts.
     """
 
     plan: LevelPlan
@@ -49,14 +51,15 @@ def sample_level(
     made: Callable[[int], None] = _unwatched,
     loop: TokenLoop | None = None,
 ) -> list[int]:
-    """Fill `codes` (N, total) int64 in place wherever it holds UNMADE, by the loop of `job_loop`.
+    """Fill `codes` (N, total) int64 in place wherever it contains UNMADE.
 
-    `made(position)` is called as tokens are read out, with the last one's position. A window that was left in the
-    middle is run again as it was run: the same prefill, then the tokens that stand through the same steps, each of
-    which must come out as it stands; the positions where one did not are returned.
+    made: called with the position of the last token each time tokens are copied to the host.
+    loop: as `job_loop` returns it, which is also the default.
+    A window that was interrupted is replayed: the same prefill, then the same steps over the tokens already sampled.
+    Returns the positions at which replaying would have chosen another token.
     """
     device, mismatches = codes.device, list[int]()
-    own, begins = loop or job_loop(prior, job, device), job.begins or (0,) * len(job.items)
+    loop, begins = loop or job_loop(prior, job, device), job.begins or (0,) * len(job.items)
     for start, begin, end in job.plan.windows(min(job.given, default=0)):
         if not bool((codes[:, begin:end] == UNMADE).any()):
             continue
@@ -64,8 +67,8 @@ def sample_level(
         y = label_rows(job.labels, prior.config, prior.hop, starts, device)
         upper_codes = None if job.upper_codes is None else job.plan.above(job.upper_codes, starts)
         with torch.no_grad():
-            given = prior.condition(y, upper_codes, own.decoder.conditioning)
-        mismatches += own.window(given, codes, start, range(begin, end), made)
+            given = prior.condition(y, upper_codes, loop.decoder.conditioning)
+        mismatches += loop.window(given, codes, start, range(begin, end), made)
     return mismatches
 
 

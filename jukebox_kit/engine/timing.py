@@ -1,8 +1,8 @@
-"""How long a token takes on this machine, measured on parts with the full width but few layers and without weights.
+"""Measures how long a token takes on this machine, with priors of full width but few layers, and without weights.
 
-A large part is built with a few layers, patterns in the proportions of all. Two stacks of them, a lower and a higher
-one, are stepped in turn by the loop that samples songs; a straight line through the two gives what all layers take. A
-part that is small is built and stepped whole. What is measured in turn suffers alike from whatever else is running.
+A large prior is built with a few layers, its attention patterns in the same proportions. Two stacks of these layers, a
+low and a high one, are stepped alternately by the loop that samples songs, and a straight line through the two gives
+the time of all layers. A small prior is built and stepped whole. Alternating exposes both to the same background load.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from jukebox_kit.model.weights import without_weights
 
 META = torch.device("meta")
 
-WHOLE = 2**24  # weights up to which a part is stepped whole: no more than a few layers of a large one
+WHOLE = 2**24  # weights up to which a prior is stepped whole: about as many as a few layers of a large one
 
 LOWER, HIGHER = 3, 9  # layers of the two stacks
 
 BUDGET = 0.8  # seconds of stepping
 
-ROUNDS = 9  # into which those are parted, for the median
+ROUNDS = 9  # that the budget is divided into, for the median
 
-LONGEST = 16  # steps of a stack in a round; the device is waited for at the end of each
+LONGEST = 16  # the most steps of a stack per round; each round ends by waiting for the device
 
-READINGS = 3  # of the positions that a window begins with, for the median
+READINGS = 3  # of the prefill, for the median
 
-FEW = 32  # as many of those are read by a large part on the CPU, where more would take long
+FEW = 32  # positions that a large prior prefills on the CPU, where more would take too long
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds per step, which samples one token of each item of the batch; and per token of a window's context."""
+    """Seconds per step, which samples one token of each item of the batch, and per position of a prefill."""
 
     step: float
     position: float
@@ -51,10 +51,7 @@ class Pace:
 def measure_pace(
     config: PriorConfig, vqvae: VQVAEConfig, items: int, placement: Placement, choice: SamplingParams
 ) -> Pace:
-    """Return how fast a part samples a batch of `items`, measured in one to three seconds.
-
-    Nothing of the part's files is needed.
-    """
+    """Return how fast a prior samples a batch of `items`, measured in one to three seconds, without its file."""
     device = placement.device
     prior = _built(config, vqvae, placement)
     depth = prior.config.prior_depth
@@ -73,7 +70,7 @@ def measure_pace(
 
 
 def measure_decoding(config: VQVAEConfig, device: torch.device) -> float:
-    """Return the seconds that a second of audio takes to be decoded once from the codes of each level."""
+    """Return the seconds it takes to decode a second of audio once from the codes of each level."""
     with without_weights():
         vqvae = VQVAE(config)
     vqvae.to_empty(device=device)
@@ -89,14 +86,14 @@ def measure_decoding(config: VQVAEConfig, device: torch.device) -> float:
             started = _now(device)
             vqvae.decode(codes, level)
             times.append(_now(device) - started)
-        total += min(times)  # a piece as short as this is slowed down by other work far more than a song is
+        total += min(times)  # background load slows a stretch this short far more than a song
     return total * config.sr / samples
 
 
 def _built(config: PriorConfig, vqvae: VQVAEConfig, placement: Placement) -> Prior:
-    """Return a part whole where it is small, else with HIGHER layers of which the first LOWER are as mixed as all.
+    """Return a small prior whole, a large one with HIGHER layers, of which the first LOWER have the same proportions.
 
-    Its transformer alone is on the device; conditioners and lyric encoder stay without memory.
+    Only its transformer is on the device; conditioners and lyric encoder stay on the meta device.
     """
     with without_weights():
         prior = Prior(config, vqvae)
@@ -109,13 +106,13 @@ def _built(config: PriorConfig, vqvae: VQVAEConfig, placement: Placement) -> Pri
     place(prior.prior, META, placement.dtype)
     prior.prior.to_empty(device=placement.device)
     for value in prior.prior.parameters():
-        value.data.fill_(0.01)  # memory that was never written is read faster
+        value.data.fill_(0.01)  # reading memory that was never written is faster
     repack(prior.prior, placement)
     return prior
 
 
 def mixed(patterns: tuple[Pattern, ...]) -> tuple[Pattern, ...]:
-    """Return HIGHER patterns in the proportions of all, the first LOWER of them too; the rarest may be left out."""
+    """Return HIGHER patterns in the proportions of all, as are the first LOWER; the rarest may be left out."""
     ordered = sorted(patterns)
     evenly = [ordered[(2 * i + 1) * len(ordered) // (2 * HIGHER)] for i in range(HIGHER)]
     share = HIGHER // LOWER
@@ -125,7 +122,7 @@ def mixed(patterns: tuple[Pattern, ...]) -> tuple[Pattern, ...]:
 
 
 def _at_depth(seconds: list[float], depth: int) -> float:
-    """Return what all layers take, of what one stack of them all or the lower and the higher stack take."""
+    """Return the seconds of all layers from those of one complete stack, or of the low and the high stack."""
     if len(seconds) == 1:
         return seconds[0]
     lower, higher = seconds
@@ -133,7 +130,7 @@ def _at_depth(seconds: list[float], depth: int) -> float:
 
 
 class _Runner:
-    """Steps the first layers of a part, as many as asked for, by the loops that sample songs."""
+    """Steps stacks of a prior's first layers with the loops that sample songs."""
 
     def __init__(
         self, prior: Prior, items: int, placement: Placement, choice: SamplingParams, stacks: tuple[int, ...]
@@ -146,7 +143,7 @@ class _Runner:
             torch.zeros(items, 0, dtype=torch.long, device=device),
             lyrics,
         )
-        if placement.engine in ("plain", "jukebox"):  # the one has no time a token, the other its own parts
+        if placement.engine in ("plain", "jukebox"):  # without a fixed time per token, or our components
             placement = replace(placement, engine="cached")
         self.device, rows = device, Rows.of(torch.arange(items, device=device))
         self.loops = {layers: make_loop(prior, rows, 0, choice, placement, layers) for layers in stacks}
@@ -159,7 +156,7 @@ class _Runner:
         self.at = dict.fromkeys(stacks, 0)
 
     def read(self, layers: int, length: int) -> float:
-        """Return the seconds of each of the positions of a window that begins with `length` of them."""
+        """Return the seconds per position of prefilling a window with `length` positions."""
         loop = self.loops[layers]
         self.at[layers] = length
         loop.codes.fill_(UNMADE)
@@ -169,27 +166,27 @@ class _Runner:
         return (_now(self.device) - started) / max(1, length)
 
     def step(self, layers: int, count: int) -> float:
-        """Return the seconds of a step, of so many; where the window ends a new one begins."""
+        """Return the mean seconds of `count` steps; a new window begins if this one ends."""
         if self.at[layers] + count > self.codes.shape[1]:
             self.read(layers, 0)
         loop = self.loops[layers]
         started = _now(self.device)
         for done in range(count):
-            if done % self.noise_positions[layers] == 0:  # the table is read again rather than filled again
+            if done % self.noise_positions[layers] == 0:  # read the table again instead of filling it again
                 loop.noise.index.zero_()
             loop.advance()
         self.at[layers] += count
         return (_now(self.device) - started) / count
 
     def noise_seconds(self) -> float:
-        """Return the seconds that a step's share of the noise takes that is made for many steps at once."""
+        """Return the seconds that noise takes per step; it is computed for many steps in one call."""
         started = _now(self.device)
         count = next(iter(self.loops.values())).noise.begin(0)
         return (_now(self.device) - started) / count
 
 
 def _now(device: torch.device) -> float:
-    """Return the time in seconds once the device has done what it was given."""
+    """Return the time in seconds after waiting for the device to finish."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -1,4 +1,4 @@
-"""Windows: where on a level the transformer's context is laid, one after another, until the level is full."""
+"""The windows of a level: the positions that the transformer's context covers, one after another, to the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def window_starts(total: int, n_ctx: int, hop: int) -> list[int]:
 
 @dataclass(frozen=True)
 class LevelPlan:
-    """One level of a song: `total` tokens in windows of `n_ctx`; `rate` tokens stand under one of the level above."""
+    """One level of a song: `total` tokens in windows of `n_ctx`; `rate` tokens per token of the level above."""
 
     level: int
     total: int
@@ -34,7 +34,7 @@ class LevelPlan:
     def windows(self, given: int) -> list[tuple[int, int, int]]:
         """Return (start, begin, end) of each window with something to sample, in tokens from the start of the level.
 
-        Tokens from `start` to `begin` stand already: what earlier windows sampled, or the first `given` tokens.
+        Tokens from `start` to `begin` exist already: earlier windows sampled them, or they are among the `given` first.
         """
         found: list[tuple[int, int, int]] = []
         begin = given
@@ -46,11 +46,11 @@ class LevelPlan:
         return found
 
     def above(self, codes: Tensor, start: int | Sequence[int]) -> Tensor:
-        """Return the upper codes of the window at `start`, the same for all rows or each its own: (N, L) → (N, n).
+        """Return the upper codes of the window at `start` (one for all rows, or one per row): (N, L) → (N, n).
 
-        n is n_ctx // rate. Where the song is shorter than a window the last upper code is repeated.
+        n is n_ctx // rate. If the song is shorter than a window, the last upper code is repeated.
         """
-        import torch  # slow to import, and plans of windows are used without it
+        import torch  # slow to import, and window plans are used without it
 
         first = torch.as_tensor(start, device=codes.device).reshape(-1, 1) // self.rate
         places = first + torch.arange(self.n_ctx // self.rate, device=codes.device)

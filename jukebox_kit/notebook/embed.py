@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def _embedded(item: PageItem, root: Path) -> PageItem:
 
 
 def _sound(sound: Sound, root: Path) -> Sound:
-    audio, sr = soundfile.read(root / sound.audio, dtype="float32")
+    audio, sr = soundfile.read(os.fsencode(root / sound.audio), dtype="float32")
     picture = None if sound.picture is None else _png(root / sound.picture)
     return replace(sound, audio=_uri("audio/flac", audio_bytes(audio, sr, "flac")), picture=picture)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from jukebox_kit._files import printable
 from jukebox_kit.errors import AudioError
 
 Audio = NDArray[np.float32]
@@ -43,7 +45,7 @@ def read_recording(path: Path, sr: int, seconds: float | None = None) -> Audio:
 
 def _decode(path: Path, seconds: float | None) -> tuple[Audio, int]:
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             frames = -1 if seconds is None else int(seconds * file.samplerate)
             data: Audio = file.read(frames, dtype="float32", always_2d=True)
             return data.mean(1), int(file.samplerate)
@@ -70,7 +72,7 @@ def _decode_by_librosa(path: Path, seconds: float | None) -> tuple[Audio, int]:
 def audio_samples(path: Path) -> int:
     """Return how many samples a file holds, 0 where there is none or it cannot be read."""
     try:
-        return int(soundfile.info(path).frames)
+        return int(soundfile.info(os.fsencode(path)).frames)
     except (soundfile.LibsndfileError, RuntimeError, OSError):
         return 0
 
@@ -106,9 +108,11 @@ def _encode(
 ) -> None:
     clipped = np.clip(np.asarray(audio), -1.0, 1.0)
     channels = 1 if clipped.ndim == 1 else clipped.shape[1]
-    with soundfile.SoundFile(target, "w", sr, channels, subtype, format=format) as file:
+    with soundfile.SoundFile(
+        os.fsencode(target) if isinstance(target, Path) else target, "w", sr, channels, subtype, format=format
+    ) as file:
         for name, words in (tags or {}).items():
-            setattr(file, name, words)
+            setattr(file, name, printable(words))
         for first in range(0, len(clipped), PIECE):
             file.write(clipped[first : first + PIECE])
 

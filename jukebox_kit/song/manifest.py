@@ -61,7 +61,8 @@ class Manifest:
         """Return the content of song.json."""
         values: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(self)}
         values["history"] = [event.to_json() for event in self.history]
-        return (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode()
+        text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+        return text.encode("utf-8", "backslashreplace")  # what is not text in a file name is escaped, as JSON reads it
 
     @classmethod
     def from_json(cls, content: bytes, folder: str) -> Manifest:

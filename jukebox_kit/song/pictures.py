@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from jukebox_kit._files import printable
 from jukebox_kit.song.audio import Audio
 
 Pixels = NDArray[np.uint8]  # (rows, columns, 3)
@@ -43,7 +44,7 @@ def spectrogram_png(levels: dict[int, Audio], sr: int, title: str) -> bytes:
         axis.imshow(decibels, cmap="magma", vmin=-120, vmax=-30, origin="lower", aspect="auto", extent=extent)
         axis.set_ylabel(f"level {level}\nHz")
     axes[-1].set_xlabel("seconds")
-    figure.suptitle(title)
+    figure.suptitle(_literal(title))
     return _saved(figure)
 
 
@@ -148,7 +149,7 @@ def _first_words(line: str, limit: int = 24) -> str:
 
 
 def _literal(text: str) -> str:
-    return text.replace("$", r"\$")  # matplotlib would read mathematics between two of them
+    return printable(text).replace("$", r"\$")  # matplotlib would read mathematics between two of them
 
 
 def _saved(figure: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import soundfile
@@ -97,5 +98,5 @@ def _write_spectrogram(state: SongState, item: int) -> None:
 
 
 def _read(state: SongState, level: int, item: int) -> Audio:
-    audio: Audio = soundfile.read(state.root / audio_name(level, item), dtype="float32")[0]
+    audio: Audio = soundfile.read(os.fsencode(state.root / audio_name(level, item)), dtype="float32")[0]
     return audio

@@ -19,6 +19,7 @@ from jukebox_kit.engine import (
     free_memory,
     level_bytes,
     plan_level,
+    supported_device,
     weights_bytes,
 )
 from jukebox_kit.errors import RequestError
@@ -92,10 +93,10 @@ def plan_memory(
     free: bytes, by default `free_memory` of the device, before any component is loaded. weights: the precision, by
     default the first that fits: on a GPU of float16, int8; on the CPU of float32, float16, int8. batch: maximum batch
     size, by default up to 16 if they fit. levels: those to be sampled. chunks: as in `Request`; each counts as an item.
-    Raises RequestError for a length or number that cannot be.
+    RequestError for a length or number that is not possible, and for a device that is not supported.
     """
     items, batch = checked("items", items, int), checked("batch", batch, int | None)
-    samples = song_samples(definition, checked("seconds", seconds, float))
+    samples, device = song_samples(definition, checked("seconds", seconds, float)), supported_device(device)
     if items < 1 or (batch is not None and batch < 1):
         raise RequestError(f"items and batch must be at least 1, not {items if items < 1 else batch}.")
     available = free_memory(device) if free is None else free

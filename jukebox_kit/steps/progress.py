@@ -98,8 +98,8 @@ class RunSettings:
     stop: called at every token; once it returns True, everything is saved and StoppedError is raised.
 
     Where a function is also passed a loaded model, the model's own device, precision and engine are used.
-    RequestError for a field of another type and for numbers that make no sense; whether this machine has the device,
-    precision and engine is checked when a model is loaded.
+    RequestError for a field of another type, for numbers that make no sense and for a device that is not supported;
+    whether this machine has the device, precision and engine is checked when a model is loaded.
     """
 
     device: str | None = None
@@ -127,6 +127,10 @@ class RunSettings:
                 raise RequestError(f"{name} must be 0 or more seconds, not {getattr(self, name):g}.", field=name)
         if self.batch_size < 1:
             raise RequestError(f"batch_size must be at least 1, not {self.batch_size}.", field="batch_size")
+        if self.device is not None:
+            from jukebox_kit.engine import supported_device  # imports torch
+
+            supported_device(self.device)
 
 
 def check_stop(root: Path, run: RunSettings) -> None:

@@ -37,10 +37,10 @@ from jukebox_kit.steps.shards import ShardWriter, held_shard, merge_shards
 log = logging.getLogger(__name__)
 
 
-def run_facts(model: Model, batch: int, own: bool) -> dict[str, Any]:
+def run_facts(model: Model, batch: int, optimised: bool) -> dict[str, Any]:
     """Return what the bits of sampled tokens depend on besides the song and its checkpoints.
 
-    own: whether this package's kernels and compiled code are used, which depends on the device.
+    optimised: whether this package's kernels and compiled code are used, which depends on the device.
     """
     on_gpu = model.device.type == "cuda"
     device = torch.cuda.get_device_name(model.device) if on_gpu else torch.backends.cpu.get_cpu_capability()
@@ -50,7 +50,8 @@ def run_facts(model: Model, batch: int, own: bool) -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": 0 if on_gpu else torch.get_num_threads(),
         "batch": batch,
-        "engine": model.placement.engine + ("" if own or not model.placement.own else " by torch's operations"),
+        "engine": model.placement.engine
+        + ("" if optimised or not model.placement.optimised else " by torch's operations"),
     }
 
 
@@ -205,7 +206,7 @@ def _sampled(writer: LevelWriter, rows: tuple[int, ...], upper_codes: torch.Tens
     try:
         with threads_for(prior.config):
             loop = job_loop(prior, job, tokens.device)
-            writer.note_run(run_facts(writer.model, writer.run.batch_size, loop.decoder.own))
+            writer.note_run(run_facts(writer.model, writer.run.batch_size, loop.decoder.optimised))
             mismatches = sample_level(prior, job, tokens, writer.report_token, loop)
     except (torch.OutOfMemoryError, MemoryError) as error:
         log.warning("out of memory with a batch size of %d", len(rows))

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from jukebox_kit.model import CodesConditioner, Labels, PlainLinear, PositionTable, Prior, label_rows
 from jukebox_kit.training.corpus import Report
+from jukebox_kit.training.objective import prior_loss
 from jukebox_kit.training.recipe import PriorRecipe
-from jukebox_kit.training.schedule import Schedule
+from jukebox_kit.training.schedule import LearningRate, Optimiser
 
 
 class CodeCorpus:
@@ -50,17 +51,16 @@ def train_prior(
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     initialise(prior)
-    schedule = Schedule(prior.parameters(), recipe.learning_rate, recipe.warm_up, recipe.steps, recipe.weight_decay)
-    share = prior.prefix_length / (prior.prefix_length + prior.config.n_ctx)
+    rate = LearningRate.falling(recipe.learning_rate, recipe.warm_up, recipe.steps)
+    optimiser = Optimiser(prior.parameters(), rate, recipe.weight_decay)
     log: list[dict[str, float]] = []
     for step in range(recipe.steps):
-        music, lyric = prior.losses(*corpus.random_batch(recipe.batch, generator))
-        # Each loss counts by its share of the positions, the lyrics' less than that.
-        schedule.step(((1 - share) * music + recipe.lyric_loss * share * lyric) * math.log(2))
+        loss = prior_loss(prior, *corpus.random_batch(recipe.batch, generator), recipe.lyric_loss)
+        optimiser.step(loss.total * math.log(2))
         if step % 50 == 0 or step == recipe.steps - 1:
             measured = {
                 "step": float(step),
-                "bits": float(music.detach()),
+                "bits": float(loss.music.detach()),
                 "held_out_bits": measure(prior, held_out),
             }
             log.append(measured)

@@ -9,6 +9,7 @@ from jukebox_kit.errors import ConfigurationError, RequestError
 from jukebox_kit.model import from_mapping
 from jukebox_kit.model.weights import PARTS, ModelDefinition, load_definition, read_yaml
 from jukebox_kit.training.synth import ARTISTS, GENRES
+from jukebox_kit.training.vqvae_loss import ReconstructionWeights
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class VQVAERecipe:
     spectral: float = 1.0
     codebook_average: float = 0.99
     revive_below: float = 0.04  # of a code's fair share of the batch
+
+    @property
+    def reconstruction(self) -> ReconstructionWeights:
+        """The weights of the reconstruction's errors; `spectral` is that of the mean over three resolutions."""
+        return ReconstructionWeights(linf=self.linf, linf_samples=self.linf_samples, multispectral=self.spectral)
 
 
 @dataclass(frozen=True)

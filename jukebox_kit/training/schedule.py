@@ -1,35 +1,80 @@
-"""Adam with warm-up, a learning rate that falls to zero by the last step, and clipped gradients."""
+"""The learning rate of each step, and an optimiser that follows it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from jukebox_kit.errors import ConfigurationError
 
-class Schedule:
-    """One optimiser over a fixed number of steps."""
+SHAPES = ("constant", "linear", "cosine", "steps")
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """The learning rate over the steps of a run, which is 0 at step 0, as in the release.
+
+    peak: the highest rate.
+    warm_up: the number of steps over which it rises.
+    shape: how it falls: `constant` not at all, `linear` or `cosine` to 0, `steps` by `gamma` every `decay_steps`.
+    decay_start: the step at which a linear or cosine decay begins.
+    decay_steps: the length of that decay in steps, or the number of steps between two falls.
+    """
+
+    peak: float
+    warm_up: int = 100
+    shape: str = "constant"
+    decay_start: int = 0
+    decay_steps: int = 1
+    gamma: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.shape not in SHAPES:
+            raise ConfigurationError(f"shape must be one of {', '.join(SHAPES)}, not {self.shape!r}.", field="shape")
+        if self.warm_up < 1 or self.decay_steps < 1:
+            raise ConfigurationError("warm_up and decay_steps must be at least 1.")
+
+    @classmethod
+    def falling(cls, peak: float, warm_up: int, steps: int) -> LearningRate:
+        """Return a rate that rises over `warm_up` steps and then falls linearly to 0 at the end of `steps`."""
+        return cls(peak, warm_up, "linear", warm_up, max(1, steps - warm_up))
+
+    def at(self, step: int) -> float:
+        """Return the rate of a step, counted from 0."""
+        rise = min(1.0, step / self.warm_up)
+        if self.shape == "steps":
+            return self.peak * self.gamma ** (step // self.decay_steps) * rise
+        fallen = min(1.0, max(0, step - self.decay_start) / self.decay_steps)
+        if self.shape == "linear":
+            return self.peak * rise * (1 - fallen)
+        return self.peak * rise * ((1 + math.cos(math.pi * fallen)) / 2 if self.shape == "cosine" else 1.0)
+
+
+class Optimiser:
+    """AdamW with clipped gradients and a scheduled learning rate."""
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], peak: float, warm_up: int, steps: int, weight_decay: float
+        self,
+        parameters: Iterable[nn.Parameter],
+        rate: LearningRate,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+        clip: float = 1.0,
     ) -> None:
-        self.parameters = list(parameters)
-        self.peak, self.warm_up, self.steps, self.taken = peak, warm_up, steps, 0
-        self.optimiser = torch.optim.AdamW(self.parameters, peak, (0.9, 0.999), weight_decay=weight_decay)
+        self.parameters, self.rate, self.clip, self.taken = list(parameters), rate, clip, 0
+        self.adam = torch.optim.AdamW(self.parameters, rate.peak, betas, weight_decay=weight_decay)
 
-    def rate(self) -> float:
-        """Return this step's learning rate: up over `warm_up` steps, then straight down to 0."""
-        rise = (self.taken + 1) / max(1, self.warm_up)
-        fall = (self.steps - self.taken) / max(1, self.steps - self.warm_up)
-        return self.peak * min(1.0, rise, fall)
-
-    def step(self, loss: Tensor) -> None:
-        """Move the parameters against the gradient of `loss`, its norm clipped to 1."""
-        self.optimiser.zero_grad()
+    def step(self, loss: Tensor) -> float:
+        """Step against the gradient of `loss`; return the norm of the gradient before clipping."""
+        self.adam.zero_grad()
         torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate()
-        self.optimiser.step()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        for group in self.adam.param_groups:
+            group["lr"] = self.rate.at(self.taken)
+        self.adam.step()
         self.taken += 1
+        return float(norm)

@@ -138,7 +138,7 @@ def test_noise_is_bit_for_bit_that_of_the_table(
 def test_a_decoder_gets_kernels_that_agree(few: ModuleType, songs: int) -> None:
     decoder = CachedDecoder(turned("upsampler", torch.float16), songs)
     assert fuse(decoder)
-    assert decoder.operations.own
+    assert decoder.operations.optimised
     assert not any(tensor.any() for tensor in (decoder.last, decoder.position, *(c.kv for c in decoder.caches)))
 
 
@@ -163,7 +163,7 @@ def test_kernels_that_fail_or_differ_are_not_used(
         assert not fuse(decoder)
     assert told in caplog.text
     assert "using plain operations instead" in caplog.text
-    assert not decoder.operations.own
+    assert not decoder.operations.optimised
 
 
 def test_a_layer_is_five_kernels_and_nothing_else(fused: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
-"""What keeping weights in fewer bits costs: bits a token of music, by the kind of weights and the way to compute.
+"""What lower precision costs: the cross-entropy of music in bits per token, by precision and engine.
 
-The music is what the demo model's songs are made of, songs that its training never heard, encoded by the model's own
-VQ-VAE. Tokens are fed one by one through the steps that sampling takes, several songs at once: Int8Map rounds what goes
-in over the range of all of them together, so that a forward over whole windows would round more coarsely.
+The music is synthesised like the demo model's training songs, but from seeds that training never used, and encoded by
+the model's VQ-VAE. Tokens are fed one by one through the steps of sampling, in batches: int8 layers round their inputs
+over the range of the whole batch, so a forward pass over whole windows would round more coarsely.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from jukebox_kit.model.weights import blank_prior
 from jukebox_kit.steps import precisions
 from jukebox_kit.training import CodeCorpus, Windows, encode_windows, synthesise_windows
 
-SEED = 2  # of songs: not those that the demo model was trained with
+SEED = 2  # of songs that the demo model was not trained on
 
-FORMS = ("fast", "cached")  # engines that differ in how maps are multiplied, the order kept
+FORMS = ("fast", "cached")  # engines that multiply differently
 
 
 @dataclass(frozen=True)
 class BitsRow:
-    """A level's mean cross-entropy over its first windows, in bits a token over the music's codes.
+    """A level's mean cross-entropy over its first windows, in bits per token.
 
-    more: than with the first kind of weights and way to compute, positive where it costs.
+    more: the difference from the first precision and engine, positive if it is worse.
     """
 
     level: int
@@ -53,18 +53,20 @@ def bits_by_weights(
     levels: tuple[int, ...] = DOWNWARD,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[BitsRow]:
-    """Return the bits a token of each level, kind of weights and engine, on windows of so many songs.
+    """Return the bits per token of each level, precision and engine, on the first windows of `songs` songs.
 
-    weights: by default all that the device computes with; what they are compared with is the first of them with the
-    first engine. engines: of FORMS. Raises RequestError for no songs, or for other engines.
+    weights: precisions, by default all that the device supports. All are compared with the first one and the first
+        engine.
+    engines: some of FORMS.
+    Raises RequestError if `songs` is below 1, or for other engines.
     """
     if songs < 1:
         raise RequestError(f"songs must be at least 1, not {songs}; 8 is a good start.")
     if not engines or not set(engines) <= set(FORMS):
-        raise RequestError(f"engines that multiply in their own ways are {' and '.join(FORMS)}, not {engines}.")
+        raise RequestError(f"the engines to compare are {' and '.join(FORMS)}, not {engines}.")
     first = Model.load(model, device)
     windows = synthesise_windows(first.definition, songs, SEED)
-    if first.definition.name != "demo":  # others know other names
+    if first.definition.name != "demo":  # other models have other names
         unknown = [replace(labels, artist=0, genres=(0,)) for labels in windows.labels]
         windows = replace(windows, labels=unknown)
     asked = [(kind, engine) for kind in weights or precisions(first.device) for engine in engines]
@@ -72,7 +74,7 @@ def bits_by_weights(
     found: list[BitsRow] = []
     for level in levels:
         for kind, engine in asked:
-            say(f"level {level}: {kind} weights, engine {engine}")
+            say(f"level {level}: {kind}, engine {engine}")
             bits, tokens = _bits(Model.load(model, device, kind, engine), level, corpora[level])
             base = found[-(len(found) % len(asked))].bits if len(found) % len(asked) else bits
             found.append(BitsRow(level, kind, engine, tokens, bits, bits - base))
@@ -80,13 +82,13 @@ def bits_by_weights(
 
 
 def bits_as_json(rows: Iterable[BitsRow]) -> list[dict[str, Any]]:
-    """Return the rows for programs."""
+    """Return the rows as plain values."""
     return [asdict(row) for row in rows]
 
 
 def bits_as_text(rows: Iterable[BitsRow]) -> str:
-    """Return the rows as a table for a person."""
-    heads = ("part", "weights", "engine", "tokens", "bits a token", "more")
+    """Return the rows as a table."""
+    heads = ("part", "weights", "engine", "tokens", "bits per token", "more")
     cells = [
         (f"level_{row.level}", row.weights, row.engine, f"{row.tokens:,}", f"{row.bits:.4f}", f"{row.more:+.4f}")
         for row in rows
@@ -95,7 +97,7 @@ def bits_as_text(rows: Iterable[BitsRow]) -> str:
 
 
 def bits_corpus(model: Model, windows: Windows, level: int) -> CodeCorpus:
-    """Return the codes of windows at a level, and at the level above it."""
+    """Return the codes of the first windows at a level, and those of the level above."""
     heard = replace(windows, audio=windows.audio.to(model.device))
     codes = encode_windows(model.vqvae, heard, level)
     top = level == len(model.definition.priors) - 1
@@ -105,7 +107,7 @@ def bits_corpus(model: Model, windows: Windows, level: int) -> CodeCorpus:
 
 @torch.no_grad()
 def _bits(model: Model, level: int, corpus: CodeCorpus) -> tuple[float, int]:
-    """Return the mean bits a token of the first window of each song, and how many tokens they have."""
+    """Return the mean bits per token of the first window of each song, and the number of tokens."""
     prior, songs = model.prior(level), len(corpus.codes)
     codes, y, upper_codes = corpus.batch(list(range(songs)), [0] * songs)
     decoder = CachedDecoder(prior, songs)

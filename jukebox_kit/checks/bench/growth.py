@@ -1,4 +1,4 @@
-"""That cost does not grow: neither within a window nor with the length of a song, and memory no more than time."""
+"""Shows whether cost grows within a window, or time and memory per second with the length of a song."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FACTORS = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class WindowEnds:
-    """Milliseconds a step over the first and over the last `tokens` of one window."""
+    """Milliseconds per step over the first and over the last `tokens` of one window."""
 
     part: str
     tokens: int
@@ -39,9 +39,9 @@ class WindowEnds:
 
 @dataclass(frozen=True)
 class Length:
-    """A song of `song_seconds`: the seconds that its three levels and the decoding took.
+    """A song of `song_seconds`: the seconds that its three levels and decoding took.
 
-    memory_bytes: the most that this process held meanwhile, None where the system does not tell.
+    memory_bytes: peak memory of this process meanwhile; None if the system does not report it.
     """
 
     song_seconds: float
@@ -56,18 +56,18 @@ class Length:
 
 @dataclass(frozen=True)
 class Growth:
-    """Both findings; lengths: the shortest song first."""
+    """Both measurements; lengths: the shortest song first."""
 
     window: WindowEnds
     lengths: tuple[Length, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it as plain values."""
+        """Return everything as plain values."""
         longest = self.lengths[-1].per_second / self.lengths[0].per_second
         return {**asdict(self), "window_ratio": self.window.ratio, "length_ratio": longest}
 
     def as_text(self) -> str:
-        """Return all of it for a person."""
+        """Return everything as text."""
         one, shortest = self.window, self.lengths[0]
         rows = [
             (
@@ -84,19 +84,19 @@ class Growth:
                 f"{one.part}, one window: the first {one.tokens} tokens {one.first_ms:.3f} ms each, "
                 f"the last {one.last_ms:.3f} ms; last over first {one.ratio:.3f}",
                 "",
-                *table(("song s", "work s", "work s per s", "over the shortest", "peak MiB"), rows),
+                *table(("song s", "work s", "s per s of audio", "relative to the shortest", "peak MiB"), rows),
             ]
         )
 
 
 def window_ends(subject: Subject, placement: Placement, tokens: int = 500) -> WindowEnds:
-    """Return what a step takes at both ends of a window, two loops over the same weights taking turns.
+    """Return the time of a step at both ends of a window, measured alternately by two loops over the same weights.
 
-    RequestError where the window has less than twice as many tokens.
+    Raises RequestError if the window has fewer than twice as many tokens.
     """
     turns, n_ctx = max(1, tokens // (TURN + LEAD)), subject.config.n_ctx
     if 2 * tokens > n_ctx:
-        raise RequestError(f"{subject.name} has a window of {n_ctx} tokens, which has no {tokens} at either end.")
+        raise RequestError(f"{subject.name} has a window of {n_ctx} tokens; choose at most {n_ctx // 2}.")
     with threads_for(subject.config):
         prior = build(subject, placement)
         ends = [Ours(prior, placement, CHOICE) for _ in range(2)]
@@ -107,8 +107,8 @@ def window_ends(subject: Subject, placement: Placement, tokens: int = 500) -> Wi
 
 
 def lengths(model: Model, shortest: float, say: Callable[[str], None]) -> tuple[Length, ...]:
-    """Return what whole songs of one to eight times `shortest` seconds take: three levels, and decoding the last."""
-    _song(model, shortest, lambda _: None)  # loads, and compiles where nothing is kept from before
+    """Return what whole songs of one to eight times `shortest` seconds take: three levels, and decoding level 0."""
+    _song(model, shortest, lambda _: None)  # loads the model, and compiles what is not cached yet
     return tuple(_song(model, shortest * factor, say) for factor in FACTORS)
 
 

@@ -1,4 +1,4 @@
-"""What a device can do, and what is asked of it: copy bandwidth, peak memory, kernels."""
+"""Measures a device: copy bandwidth, peak memory, kernel launches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-BUFFER = {"cpu": 2**29, "cuda": 2**31}  # bytes of what is copied: many times any cache
+BUFFER = {"cpu": 2**29, "cuda": 2**31}  # bytes of the copied buffer: many times any cache
 
 COPIES = 9
 
@@ -20,16 +20,16 @@ OWN = Path("/proc/self")
 
 
 def now(device: torch.device) -> float:
-    """Return the time in seconds once the device has done what it was given."""
+    """Return the time in seconds after waiting for the device to finish."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 def copy_bandwidth(device: torch.device, size: int | None = None) -> float:
-    """Return the bytes a second, read and written together, at which a device copies a large buffer.
+    """Return the bytes per second, read plus written, at which a device copies a large buffer.
 
-    The median of several copies, with as many threads as torch has now. size: bytes of the buffer.
+    The median of several copies, with torch's current number of threads. size: bytes of the buffer.
     """
     source = torch.ones((BUFFER[device.type] if size is None else size) // 4, device=device)
     target = torch.zeros_like(source)
@@ -42,21 +42,21 @@ def copy_bandwidth(device: torch.device, size: int | None = None) -> float:
 
 
 class Memory:
-    """The memory of this process on a device: on a GPU what tensors take, on the CPU what is resident, in bytes."""
+    """The memory of this process on a device, in bytes: on a GPU that of tensors, on the CPU resident memory."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
     def held(self) -> int | None:
-        """Return what is held now; None where the system does not tell."""
+        """Return the memory in use now; None if the system does not report it."""
         if self.device.type == "cuda":
             return torch.cuda.memory_allocated(self.device)
-        with suppress(AttributeError, OSError):  # other C libraries than glibc have none
-            ctypes.CDLL(None).malloc_trim(0)  # what is free would else count as held
+        with suppress(AttributeError, OSError):  # only glibc has it
+            ctypes.CDLL(None).malloc_trim(0)  # otherwise freed memory would count as in use
         return _status("VmRSS")
 
     def forget(self) -> bool:
-        """Take the peak from here on; False where the system cannot."""
+        """Start measuring a new peak; False if the system cannot."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             return True
@@ -67,12 +67,12 @@ class Memory:
         return True
 
     def peak(self) -> int | None:
-        """Return the most that was held since `forget`; None where the system does not tell."""
+        """Return the peak since `forget`; None if the system does not report it."""
         return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else _status("VmHWM")
 
 
 def kernels(run: Callable[[int], float], steps: int) -> float:
-    """Return how many kernels of a GPU a step takes, copies and fills left out; `run` makes so many steps."""
+    """Return how many GPU kernels a step launches, without copies and fills; `run` makes `steps` steps."""
     activity = torch.profiler.ProfilerActivity.CUDA
     with torch.profiler.profile(activities=[activity]) as profiled:
         run(steps)

@@ -1,4 +1,4 @@
-"""Timing: contenders take turns, round by round, so that whatever else keeps the machine busy slows all of them."""
+"""Timing: contenders take turns, round by round, so that background load slows all of them alike."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from jukebox_kit.checks.bench.shapes import conditioning
 from jukebox_kit.engine import UNMADE, Placement, Rows, SamplingParams, make_loop
 from jukebox_kit.model import Prior
 
-LEAD = 2  # steps of each turn before the clock starts: the caches hold the one's before
+LEAD = 2  # steps of each turn before the clock starts: the CPU's caches still contain the previous contender's data
 
 
 class Contender(Protocol):
-    """Whatever makes tokens, or does a part of the work for them."""
+    """Something that samples tokens, or does some of the work of sampling."""
 
     def begin(self, songs: int, at: int) -> None:
         """Move to a position of a window, for a batch of this size."""
         ...
 
     def run(self, steps: int) -> float:
-        """Return the seconds that the next steps take, each of which makes a token of each item."""
+        """Return the seconds that the next steps take; each samples one token of every item."""
         ...
 
 
 def interleaved(contenders: Sequence[Contender], rounds: int, steps: int) -> list[float]:
-    """Return the median seconds a step of each contender, over rounds in which each takes its turn of so many steps."""
+    """Return each contender's median seconds per step, over rounds in which each runs `steps` steps in turn."""
     times = [list[float]() for _ in contenders]
     for _ in range(rounds):
         for contender, own in zip(contenders, times, strict=True):
@@ -39,18 +39,18 @@ def interleaved(contenders: Sequence[Contender], rounds: int, steps: int) -> lis
 
 
 def steps_taken(rounds: int, steps: int) -> int:
-    """Return how far `interleaved` and one turn to warm up go from the position that they begin at."""
+    """Return how many positions `interleaved` and one warm-up turn advance."""
     return (rounds + 1) * (LEAD + steps)
 
 
 class Ours:
-    """The loop that samples songs: decoding, noise, choice. `prefill_seconds`: what its window's beginning took."""
+    """The loop that samples songs: decoding, noise, choice. `prefill_seconds`: the time of the last prefill."""
 
     def __init__(self, prior: Prior, placement: Placement, choice: SamplingParams) -> None:
         self.prior, self.placement, self.choice = prior, placement, choice
 
     def begin(self, songs: int, at: int) -> None:
-        """See Contender. What stands before is random codes, read as the beginning of any window is."""
+        """See Contender. The window is prefilled with random codes."""
         prior, device = self.prior, self.placement.device
         self.loop = make_loop(prior, Rows.of(torch.arange(songs, device=device)), 0, self.choice, self.placement)
         codes = torch.randint(prior.bins, (songs, at), generator=torch.Generator().manual_seed(0)).to(device)
@@ -63,7 +63,7 @@ class Ours:
         self.noise_left = 0
 
     def run(self, steps: int) -> float:
-        """See Contender. Noise is made for many steps at once; each step is charged its share."""
+        """See Contender. Noise is computed for many steps in one call; each step is charged its share."""
         device, seconds = self.placement.device, 0.0
         while steps:
             if not self.noise_left:

@@ -1,9 +1,9 @@
-"""Another Jukebox, timed in a process of its own: `python peer_worker.py NAME PART`, PART being JSON.
+"""Another implementation of Jukebox, timed in its own process: `python peer_worker.py NAME PART`, PART being JSON.
 
-It runs by itself, in any interpreter that has the peer; nothing of jukebox_kit is imported. The peer's own sampling
-method is run as its users run it, and held at the beginning of a step until steps are asked for: a line of JSON such as
-{"songs": 1, "at": 4096, "steps": 20} on stdin is answered by {"seconds": 1.25} on stdout. The first line on stdout says
-who answers, or why nobody can.
+It runs in any interpreter that has the peer, without importing jukebox_kit. The peer's own sampling method runs as its
+users call it, and is paused at the beginning of a step until steps are requested: a line of JSON such as {"songs": 1,
+"at": 4096, "steps": 20} on stdin is answered by {"seconds": 1.25} on stdout. The first line on stdout describes the
+peer, or says why it cannot run.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ PATTERNS = {  # transformers' names for the release's orders of attention
 
 
 class AnotherError(Exception):
-    """Steps elsewhere are asked for, or no more: the sampling that is held ends."""
+    """Ends the paused sampling, because steps at another position are requested, or none."""
 
 
 class Gate:
-    """Stands before every call of a peer's transformer, which is one a step, and lets through what is asked for."""
+    """Intercepts every call of the peer's transformer, one per step, and lets requested steps through."""
 
     def __init__(self, asked: TextIO, answers: TextIO, clock: Callable[[], float]) -> None:
         self.asked, self.answers, self.clock = asked, answers, clock
@@ -42,16 +42,16 @@ class Gate:
         self.started: float | None = None
 
     def read(self) -> dict[str, int] | None:
-        """Return the next request, None where there is none to come."""
+        """Return the next request, or None at the end."""
         line = self.asked.readline()
         return json.loads(line) if line.strip() else None
 
     def begin(self, uncounted: int) -> None:
-        """Expect sampling to begin, with so many calls of the transformer before its first step."""
+        """Expect sampling to begin, with `uncounted` calls of the transformer before its first step."""
         self.uncounted, self.left, self.started = uncounted, 0, None
 
     def __call__(self, *_: object) -> None:
-        """Let a call through, after the answer for the steps before it and the next request, where it is their turn."""
+        """Let a call through, first answering a finished request and reading the next one if it is time."""
         if self.uncounted:
             self.uncounted -= 1
             return
@@ -109,7 +109,7 @@ def transformers_part(part: dict[str, Any]) -> tuple[Any, Callable[..., object]]
 def jukebox_part(part: dict[str, Any]) -> tuple[Any, Callable[..., object]]:
     """Return the module of the 2020 code or of a package that keeps its engine, and how its sampling is called."""
     package = next(name for name in JUKEBOXES if importlib.util.find_spec(name))
-    if package == "jukebox":  # the 2020 code asks at every token which of several processes it is
+    if package == "jukebox":  # the 2020 code asks for its process rank at every token
         distributed: Any = importlib.import_module("torch.distributed")
         distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     autoregressive = importlib.import_module(f"{package}.prior.autoregressive")
@@ -130,7 +130,7 @@ def jukebox_part(part: dict[str, Any]) -> tuple[Any, Callable[..., object]]:
         y_cond=True,
         mask=True,
     ).cuda()
-    if part["merged"]:  # the 5b parts alone are kept in float16 by their sampler
+    if part["merged"]:  # the peer's sampler keeps only the 5b priors in float16
         ops = importlib.import_module(f"{package}.transformer.ops")
         model.apply(ops._convert_conv_weights_to_fp16)
 
@@ -144,16 +144,16 @@ def jukebox_part(part: dict[str, Any]) -> tuple[Any, Callable[..., object]]:
 
 
 def work(name: str, part: dict[str, Any], asked: TextIO, answers: TextIO) -> None:
-    """Build the peer's part, say who answers, and serve requests until there are no more."""
+    """Build the peer's prior, describe it, and serve requests until there are no more."""
     try:
         torch: Any = importlib.import_module("torch")
         torch.set_num_threads(part["threads"])
         model, sample = {"transformers": transformers_part, "jukebox": jukebox_part}[name](part)
-    except Exception as error:  # whatever an installed peer is not up to
+    except Exception as error:  # an installed peer can fail in any way
         say(answers, error=f"{type(error).__name__}: {error}")
         return
     for value in model.parameters():
-        if value.dim() > 1:  # some are made without values
+        if value.dim() > 1:  # some are allocated without values
             value.data.normal_(0, 0.02)
     model.eval()
     like = next(model.parameters())
@@ -183,14 +183,14 @@ def work(name: str, part: dict[str, Any], asked: TextIO, answers: TextIO) -> Non
 
 
 def kept_as(model: Any) -> str:
-    """Return the dtype that a peer's maps are kept in."""
+    """Return the dtype of a peer's linear layers."""
     value = next(value for name, value in model.named_parameters() if ".mlp.c_fc." in name)
     return str(value.dtype).removeprefix("torch.")
 
 
 def main() -> None:
-    """Serve on stdin and stdout; whatever a peer prints goes to stderr."""
-    sys.path.pop(0)  # this folder, whose modules are not meant for the peer
+    """Serve on stdin and stdout; anything that a peer prints goes to stderr."""
+    sys.path.pop(0)  # this folder, whose modules the peer must not import
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     work(sys.argv[1], json.loads(sys.argv[2]), sys.stdin, answers)

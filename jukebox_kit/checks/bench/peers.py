@@ -1,4 +1,4 @@
-"""Peers: other programs that sample the same shapes, each in its own process, asked for steps in turn with ours."""
+"""Peers: other implementations that sample the same shapes, each in its own process, in turns with ours."""
 
 from __future__ import annotations
 
@@ -31,34 +31,34 @@ PEERS = ("transformers", "jukebox")
 
 
 def peers_folder() -> Path:
-    """Return where peers are installed, apart from everything else."""
+    """Return the folder that peers are installed in, apart from everything else."""
     return OWN_CACHE.expanduser().parent / "peers"
 
 
 def check_peer(name: str, placement: Placement, subjects: tuple[Subject, ...], interpreter: Path | None) -> None:
-    """Raise RequestError where a peer cannot be compared with, before any work; nothing is installed for it."""
+    """Raise RequestError if comparing with a peer is impossible, before any work and without installing anything."""
     if name not in PEERS:
         raise RequestError(f"there is no peer {name}; choose {' or '.join(PEERS)}.")
     if interpreter is not None and not interpreter.is_file():
-        raise RequestError(f"there is no interpreter {interpreter}; give the path of a python that has {name}.")
+        raise RequestError(f"there is no interpreter {interpreter}; give the path of a Python that has {name}.")
     if name == "jukebox" and placement.on_cpu:
-        raise RequestError("jukebox computes on a GPU alone, and this is the CPU; leave it out, or use a GPU.")
+        raise RequestError("jukebox runs on a GPU only; use a GPU, or leave jukebox out.")
     if name == "jukebox" and interpreter is None and not any(importlib.util.find_spec(one) for one in JUKEBOXES):
         raise RequestError(
-            "there is no package jukebox or jukebox_infer here; pip install 'jukebox_kit[jukebox]', or give the "
-            "interpreter that has it with --peer-python."
+            "neither jukebox nor jukebox_infer is installed; pip install 'jukebox_kit[jukebox]', or give an "
+            "interpreter that has one with --peer-python."
         )
     for subject in subjects:
         if subject.config.attn_order not in PATTERNS:
             raise RequestError(
-                f"{name} knows no attention in the order of {subject.name}; compare other parts, or a --shape."
+                f"{name} does not support the attention order of {subject.name}; compare another level, or a --shape."
             )
 
 
 def peer_command(name: str, interpreter: Path | None) -> tuple[list[str], dict[str, str]]:
-    """Return the command that runs a peer's worker, and its environment; what it needs is installed on first use.
+    """Return the command that runs a peer's worker, and its environment; the peer is installed on first use.
 
-    Raises RequestError where that fails.
+    Raises RequestError if that fails.
     """
     environment = {**os.environ, "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     command = [str(interpreter or sys.executable), str(WORKER), name]
@@ -69,7 +69,7 @@ def peer_command(name: str, interpreter: Path | None) -> tuple[list[str], dict[s
 
 
 class Peer:
-    """A peer's process for one part; a Contender. `about`: what answers, as it says itself."""
+    """A peer's process for one prior; a Contender. `about`: how the peer describes itself."""
 
     def __init__(self, name: str, subject: Subject, placement: Placement, threads: int, interpreter: Path | None):
         count = "" if not placement.on_cpu else f", {threads} thread{'s' * (threads > 1)}"
@@ -104,7 +104,7 @@ class Peer:
         self._at = {"songs": songs, "at": at}
 
     def run(self, steps: int) -> float:
-        """See Contender. Its window's beginning is read the first time, before its clock starts."""
+        """See Contender. The window is prefilled the first time, before the clock starts."""
         assert self._process.stdin
         try:
             self._process.stdin.write(json.dumps({**self._at, "steps": steps}) + "\n")
@@ -126,12 +126,12 @@ class Peer:
     def _why(self) -> str:
         self._process.wait()
         self._errors.seek(0)
-        last = next((line for line in reversed(self._errors.read().splitlines()) if line.strip()), "it said nothing")
-        return f"{self.name} ended while it ran {self.subject.name}: {last.strip()}"
+        last = next((line for line in reversed(self._errors.read().splitlines()) if line.strip()), "no message")
+        return f"{self.name} ended while running {self.subject.name}: {last.strip()}"
 
     def _end(self) -> None:
         for pipe in filter(None, (self._process.stdin, self._process.stdout)):
-            with suppress(BrokenPipeError):  # it has ended by itself
+            with suppress(BrokenPipeError):  # it has ended already
                 pipe.close()
         try:
             self._process.wait(10)
@@ -162,7 +162,7 @@ def _described(subject: Subject, placement: Placement, threads: int) -> dict[str
 
 
 def _installed(package: str, folder: Path) -> Path:
-    """Return a folder with a package and what it needs, numpy in the version that runs here; torch is this one's."""
+    """Return a folder with a package and its dependencies, numpy in this version; torch comes from this environment."""
     if folder.is_dir():
         return folder
     log.info("installing %s in %s", package, folder)
@@ -174,10 +174,10 @@ def _installed(package: str, folder: Path) -> Path:
             [*command, package, f"numpy=={np.__version__}"], capture_output=True, text=True, check=False
         )
         if done.returncode:
-            last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "pip said nothing")
+            last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no message from pip")
             raise RequestError(
-                f"{package} could not be installed in {folder} ({last.strip()}); install it in an environment of its "
-                f"own, and give that one's interpreter with --peer-python."
+                f"{package} could not be installed in {folder} ({last.strip()}); install it in a separate environment "
+                f"and give that environment's interpreter with --peer-python."
             )
         fresh.rename(folder)
     return folder

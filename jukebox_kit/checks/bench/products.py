@@ -1,4 +1,4 @@
-"""Loops that do the matrix products of a step and nothing else: what decoding could reach at best."""
+"""Loops that run only the matrix products of a step: an upper bound for the speed of decoding."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from jukebox_kit.checks.bench.hardware import now
 from jukebox_kit.engine import Placement
 from jukebox_kit.model import Prior
 
-DISTINCT = 2**30  # bytes of plain weights, after which they are used again: far more than any cache holds
+DISTINCT = 2**30  # bytes of plain weights, after which layers reuse them: far more than any cache
 
 
 @dataclass(frozen=True)
 class Product:
-    """One map of a step: (N, n_in) in the dtype `computes` → (N, n_out)."""
+    """One linear layer of a step: (N, n_in) in the dtype `computes` → (N, n_out)."""
 
     do: Callable[[Tensor], Tensor]
     n_in: int
@@ -27,7 +27,7 @@ class Product:
 
 
 def products_of(prior: Prior) -> list[Product]:
-    """Return the maps of a step, each in the form that it is kept in, in the order of the layers, the output last."""
+    """Return the linear layers of a step in the layouts that sampling uses, in order, the output layer last."""
     found: list[Product] = []
     for layer in prior.prior.transformer.layers:
         for one in (layer.attn.c_attn, layer.attn.c_proj, layer.mlp.c_fc, layer.mlp.c_proj):
@@ -37,7 +37,7 @@ def products_of(prior: Prior) -> list[Product]:
 
 
 class Products:
-    """Calls each map of a part on a fixed input. As one CUDA graph where decoding is one."""
+    """Calls each linear layer of a prior on a fixed input; as one CUDA graph if decoding is one."""
 
     def __init__(self, products: list[Product], placement: Placement) -> None:
         self.products, self.placement = products, placement
@@ -69,7 +69,7 @@ class Products:
     def _captured(self) -> Callable[[], None]:
         side = torch.cuda.Stream(self.placement.device)  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # libraries make what they need before the capture
+        with torch.cuda.stream(side):  # libraries allocate workspaces before the capture
             self._step()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
@@ -79,9 +79,9 @@ class Products:
 
 
 def plain_products(products: list[Product], placement: Placement) -> list[Product]:
-    """Return torch.addmm of the same sizes on weights (in, out) as the release stores them, in no form of ours.
+    """Return torch.addmm calls of the same sizes on weights (in, out), as the release stores them.
 
-    In float32 on the CPU and float16 on a GPU. Where they are many, some layers share theirs.
+    In float32 on the CPU and float16 on a GPU. Layers share weights if there are many.
     """
     dtype = torch.float32 if placement.on_cpu else torch.float16
     kept: dict[tuple[int, int], deque[Tensor]] = {}
@@ -92,7 +92,7 @@ def plain_products(products: list[Product], placement: Placement) -> list[Produc
             own.append(torch.randn(one.n_in, one.n_out, device=placement.device).to(dtype))
             room -= own[-1].nbytes
         else:
-            own.rotate(-1)  # the one used longest ago
+            own.rotate(-1)  # the least recently used one
         found.append(Product(_addmm(own[-1]), one.n_in, one.n_out, dtype))
     return found
 

@@ -1,4 +1,4 @@
-"""What was measured, as rows for programs and as a table for a person."""
+"""The measurements, as plain values and as tables."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ GB, MIB = 1e9, 2**20
 
 @dataclass(frozen=True)
 class Row:
-    """One contender at one part, batch size and position.
+    """One contender with one prior, batch size and position.
 
-    who: `ours`, `products` (its own maps and nothing else), `addmm` (the same products by torch.addmm on plain
-    weights) or a peer; ms: milliseconds a step, which makes a token of each item. step_bytes: what a step must read,
-    see `shapes.step_bytes`; floor_percent: the share of the step's time that copying as many bytes takes. Then, for
-    ours alone, tokens a second in percent of those of the two loops of products, and over those of each peer; kernels
-    a step, None on a CPU; memory_bytes: its weights and what it held at most beside them, None where the system does
-    not tell; prefill_seconds: reading the window's beginning.
+    who: `ours`, `products` (our linear layers only), `addmm` (the same products by torch.addmm on plain weights), or a
+        peer.
+    ms: milliseconds per step, which samples one token of every item.
+    step_bytes: the bytes that a step must read, see `shapes.step_bytes`.
+    floor_percent: the share of the step's time that copying as many bytes takes.
+    The rest is for ours only: tokens per second in percent of each loop of products, and relative to each peer; kernels
+    per step, None on a CPU; memory_bytes, its weights plus its peak beyond them, None if the system does not report it;
+    prefill_seconds, the time of the prefill.
     """
 
     part: str
@@ -43,10 +45,11 @@ class Row:
 
 @dataclass(frozen=True)
 class SongRow:
-    """What songs of so many seconds take, as `estimates.estimate` has it.
+    """The estimated time of songs of `song_seconds`, see `estimates.estimate`.
 
-    levels: by name, seconds of work per second of audio of each of the `batch` items made at once; seconds: of work,
-    for all of them; reason: why there is nothing to say, where memory does not suffice.
+    levels: by name, seconds of work per second of audio of each of the `batch` items sampled together.
+    seconds: of work, for all of them.
+    reason: why there is no estimate, if memory does not suffice.
     """
 
     model: str
@@ -60,7 +63,7 @@ class SongRow:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that one call measured. machine: facts by name; copy_bandwidth: bytes read and written a second."""
+    """Everything that one call measured. machine: facts by name; copy_bandwidth: bytes read plus written per second."""
 
     machine: Mapping[str, str]
     copy_bandwidth: float
@@ -69,13 +72,13 @@ class Report:
     songs: Sequence[SongRow]
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it as plain values."""
+        """Return everything as plain values."""
         return asdict(self)
 
     def as_text(self) -> str:
-        """Return all of it for a person."""
+        """Return everything as text."""
         lines = [f"{name}: {value}" for name, value in self.machine.items()]
-        lines.append(f"copy bandwidth: {self.copy_bandwidth / GB:.1f} GB/s, read and written; the floor is at that")
+        lines.append(f"copy bandwidth: {self.copy_bandwidth / GB:.1f} GB/s, read plus written, which sets the floor")
         for name, about in self.peers.items():
             lines.append(f"{name}: {', '.join(f'{key} {value}' for key, value in about.items())}")
         for part in dict.fromkeys(row.part for row in self.rows):
@@ -95,7 +98,7 @@ HEADS = (
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a table, columns to the right; a column without any cell is left out."""
+    """Return the lines of a table, columns aligned right; empty columns are left out."""
     columns = [column for column in zip(heads, *rows, strict=True) if any(column[1:])]
     widths = [max(map(len, column)) for column in columns]
     lines = zip(*columns, strict=True)
@@ -125,15 +128,15 @@ def _cells(row: Row, peers: Sequence[str]) -> list[str]:
 
 
 def _song(row: SongRow) -> str:
-    what = f"{row.model}, {row.batch} of {row.song_seconds:g} s at once, {row.weights}"
+    what = f"{row.model}, {row.song_seconds:g} s, batch size {row.batch}, {row.weights}"
     if row.reason:
         return f"{what}: {row.reason}"
     levels = ", ".join(f"{name} {value:.2f}" for name, value in row.levels.items())
-    return f"{what}: {row.seconds:.0f} s in all; seconds of work per second of audio: {levels}"
+    return f"{what}: {row.seconds:.0f} s in total; seconds of work per second of audio: {levels}"
 
 
 def as_text(found: SongEstimate) -> str:
-    """Return an estimate as a table, memory beneath it, and its sentence."""
+    """Return an estimate as a table, with memory below it, and its summary."""
     heads = ("level", "tokens", "at once", "ms/step", "seconds")
     rows = [
         (str(one.level), f"{one.tokens:,}", str(one.batch), f"{one.ms_per_token:.3f}", f"{one.seconds:.1f}")

@@ -1,4 +1,4 @@
-"""The benchmark: every part, number of items and position, all contenders in turn, in one call."""
+"""The benchmark: every prior, batch size and position, with all contenders taking turns, in one call."""
 
 from __future__ import annotations
 
@@ -31,11 +31,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Bench:
-    """What is to be measured.
+    """What to measure.
 
-    placements: one for each form of weights, on one device. batches: batch sizes. ats: positions of the window to
-    begin at; None for an empty window and a half-full one. rounds, in each of which each contender makes `steps`
-    steps. against: names of peers; interpreter: a python that has them. Raises RequestError for what cannot be.
+    placements: one for each precision, on one device.
+    batches: batch sizes.
+    ats: positions of the window to begin at; None for an empty window and a half-full one.
+    rounds: in each, every contender runs `steps` steps.
+    against: names of peers.
+    interpreter: a Python that has them.
+    Raises RequestError for impossible values.
     """
 
     subjects: tuple[Subject, ...]
@@ -50,7 +54,7 @@ class Bench:
     def __post_init__(self) -> None:
         for name in ("subjects", "placements", "batches"):
             if not getattr(self, name):
-                raise RequestError(f"there are no {name} to measure; name one at least.")
+                raise RequestError(f"there are no {name} to measure; give at least one.")
         low = min(*self.batches, self.rounds, self.steps)
         if low < 1:
             raise RequestError(f"batch, rounds and tokens must be at least 1, not {low}.")
@@ -59,19 +63,19 @@ class Bench:
             for at in self.positions(subject):
                 if at < 0 or at + further > subject.config.n_ctx:
                     raise RequestError(
-                        f"{subject.name} has a window of {subject.config.n_ctx} tokens, in which {further} from "
-                        f"{at} on do not lie; take another position, or fewer rounds or tokens."
+                        f"{subject.name} has a window of {subject.config.n_ctx} tokens, too short for {further} from "
+                        f"position {at}; choose another position, or fewer rounds or tokens."
                     )
         for name in self.against:
             check_peer(name, self.placements[0], self.subjects, self.interpreter)
 
     def positions(self, subject: Subject) -> tuple[int, ...]:
-        """Return the positions that a part is measured from."""
+        """Return the positions that a prior is measured from."""
         return (0, subject.config.n_ctx // 2) if self.ats is None else self.ats
 
 
 def run_bench(bench: Bench, say: Say) -> Report:
-    """Measure, and say on the way what is being measured."""
+    """Measure, and log what is being measured."""
     device = bench.placements[0].device
     say("measuring the copy bandwidth")
     bandwidth = copy_bandwidth(device)
@@ -84,13 +88,13 @@ def run_bench(bench: Bench, say: Say) -> Report:
             peers = [
                 opened.enter_context(Peer(name, subject, bench.placements[0], count, bench.interpreter))
                 for name in bench.against
-                for count in sorted(counts, reverse=True)  # as its users have, and as few as we choose
+                for count in sorted(counts, reverse=True)  # with its default number of threads, and with ours
             ]
             about |= {peer.name: peer.about for peer in peers}
             stand = _Stand(subject, bench, peers, bandwidth)
             for batch in bench.batches:
                 for at in bench.positions(subject):
-                    say(f"{subject.name}: {batch} at once from token {at}")
+                    say(f"{subject.name}: batch size {batch}, from token {at}")
                     found = stand.measure(batch, at)
                     say(", ".join(f"{row.who} {row.weights} {row.tokens_per_second:,.1f} tokens/s" for row in found))
                     rows += found
@@ -98,7 +102,7 @@ def run_bench(bench: Bench, say: Say) -> Report:
 
 
 def songs(definition: ModelDefinition, placement: Placement, batches: tuple[int, ...], seconds: float) -> list[SongRow]:
-    """Return what songs of a model take, `batch` of them at once, prefill of their windows and decoding included."""
+    """Return the estimated time of songs of a model at each batch size, including prefill and decoding."""
     measured, found = Measured(), list[SongRow]()
     for batch in batches:
         one = estimate(definition, seconds, batch, placement, batch, measured)
@@ -108,10 +112,10 @@ def songs(definition: ModelDefinition, placement: Placement, batches: tuple[int,
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """Return what the numbers depend on beside the code."""
+    """Return what the numbers depend on besides the code."""
     if device.type == "cuda":
         return {"device": torch.cuda.get_device_name(device), "torch": torch.__version__}
-    threads = f"{torch.get_num_threads()}; ours take one where maps are so small that a second only costs time"
+    threads = f"{torch.get_num_threads()}; ours uses one if linear layers are too small for more"
     return {
         "device": f"{platform.machine()} CPU, {torch.backends.cpu.get_cpu_capability()}",
         "torch": torch.__version__,
@@ -120,7 +124,7 @@ def machine(device: torch.device) -> dict[str, str]:
 
 
 class _Stand:
-    """All contenders of one part, built once."""
+    """All contenders for one prior, built once."""
 
     def __init__(self, subject: Subject, bench: Bench, peers: list[Peer], bandwidth: float) -> None:
         self.subject, self.bench, self.peers, self.bandwidth = subject, bench, peers, bandwidth
@@ -136,7 +140,7 @@ class _Stand:
         self.addmm = Products(plain_products(maps[0], bench.placements[0]), bench.placements[0])
 
     def measure(self, batch: int, at: int) -> list[Row]:
-        """Return the rows of one number of items and one position: ours, products, plain products, peers."""
+        """Return the rows of one batch size and position: ours, products, plain products, peers."""
         rounds, steps = self.bench.rounds, self.bench.steps
         ours = [Ours(*both, CHOICE) for both in zip(self.priors, self.bench.placements, strict=True)]
         held = [self._warmed(one, batch, at) for one in ours]
@@ -159,14 +163,14 @@ class _Stand:
         return rows
 
     def _warmed(self, one: Ours, batch: int, at: int) -> int | None:
-        """Begin and warm up; returns what was held at most meanwhile beside what was held before."""
+        """Begin and warm up; returns the peak memory meanwhile, minus the memory in use before."""
         before, fresh = self.memory.held(), self.memory.forget()
         one.begin(batch, at)
         one.run(LEAD + self.bench.steps)
         return _between(before, self.memory.peak()) if fresh else None
 
     def _whole(self, row: Row, one: Ours, rows: list[Row]) -> Row:
-        """Return our row with what others say of it."""
+        """Return our row, with its ratios to the others."""
         middle = row.at + steps_taken(self.bench.rounds, self.bench.steps) // 2
         size, seconds = step_bytes(one.prior, one.placement, row.batch, middle), row.ms / 1000
 

@@ -1,4 +1,4 @@
-"""What is measured: a part of a model or a free shape, built with recipe weights, and the bytes that a step reads."""
+"""The priors to measure: of a model, or of any shape, built with recipe weights; and the bytes that a step reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LAYER = re.compile(r"_attn_mods\.\d+")
 
 @dataclass(frozen=True)
 class Subject:
-    """A part to measure, by the name that it is shown with."""
+    """A prior to measure, and its display name."""
 
     name: str
     config: PriorConfig
@@ -27,7 +27,7 @@ class Subject:
 
     @property
     def prefix(self) -> int:
-        """Lyric positions that come before the music in the same sequence."""
+        """The number of lyric positions before the music in the same sequence."""
         return self.config.positions - self.config.n_ctx
 
 
@@ -37,7 +37,7 @@ def model_part(definition: ModelDefinition, level: int) -> Subject:
 
 
 def differing_levels(definition: ModelDefinition) -> tuple[int, ...]:
-    """Return the levels whose parts cost different time a token, the top first: both upsamplers may be of one shape."""
+    """Return the levels whose priors differ in shape, the top first; both upsamplers may have the same."""
 
     def cost(level: int) -> tuple[object, ...]:
         one = definition.priors[level]
@@ -47,7 +47,7 @@ def differing_levels(definition: ModelDefinition) -> tuple[int, ...]:
 
 
 def free_shape(text: str) -> Subject:
-    """Return the release's upsampler of another width and depth, WIDTHxDEPTH; RequestError for any other text."""
+    """Return the release's upsampler with another width and depth, WIDTHxDEPTH; RequestError for any other text."""
     found = re.fullmatch(r"(\d+)x(\d+)", text.strip())
     released = load_definition("5b")
     try:
@@ -58,16 +58,16 @@ def free_shape(text: str) -> Subject:
 
 
 def build(subject: Subject, placement: Placement) -> Prior:
-    """Return a part whose transformer is on a device with weights by the recipe, as sampling would keep them.
+    """Return a prior whose transformer is on a device, with recipe weights in the layouts that sampling uses.
 
-    Every layer has the first one's weights: they cost the same to read, and are made in a fraction of the time. The
-    upsampler's conditioner and the lyric encoder, which run once a window, stay without memory.
+    All layers have the weights of the first one: reading them costs the same, computing them a fraction of the time.
+    The conditioner and the lyric encoder, which run once per window, stay on the meta device.
     """
     with without_weights():
         prior = Prior(subject.config, subject.vqvae)
     part = prior.prior
     recipe = cache(_recipe)
-    for name, holder, attribute, plain in linears(part):  # one by one, so that no part is there twice
+    for name, holder, attribute, plain in linears(part):  # one by one, so that no component is in memory twice
         for own, value in list(plain.named_parameters()):
             values = recipe(LAYER.sub("_attn_mods.0", f"prior.{name}.{own}"), value.shape)
             placed = values.to(placement.device, placement.dtype, copy=True)
@@ -80,7 +80,7 @@ def build(subject: Subject, placement: Placement) -> Prior:
 
 
 def conditioning(prior: Prior, songs: int, device: torch.device) -> Conditioning:
-    """Return what a window may be conditioned on: small numbers, which cost what real ones do."""
+    """Return a window's conditioning: small numbers, which cost as much as real ones."""
     width, lyrics = prior.config.prior_width, prior.config.n_tokens
     return Conditioning(
         torch.full((songs, prior.config.positions, width), 0.01, device=device),
@@ -91,7 +91,7 @@ def conditioning(prior: Prior, songs: int, device: torch.device) -> Conditioning
 
 
 def seen_keys(prior: Prior, at: int) -> int:
-    """Return how many keys the layers see together at the music's position `at`, one item's."""
+    """Return the total number of keys that the layers attend to at music position `at`, for one item."""
     shape = prior.prior.transformer.shape
     layouts, position = Layouts(shape, torch.device("cpu")).by_pattern, prior.prefix_length + at
     seen = {Pattern.ENCODER: prior.config.n_tokens}
@@ -101,13 +101,10 @@ def seen_keys(prior: Prior, at: int) -> int:
 
 
 def step_bytes(prior: Prior, placement: Placement, songs: int, at: int) -> int:
-    """Return the bytes that a step must read.
-
-    The layers' weights in their precision, the output layer, and the cached keys and values that the position sees.
-    """
+    """Return the bytes that a step must read: weights, the output layer, and the visible cached keys and values."""
     shape = prior.prior.transformer.shape
     a_weight = {"float32": 4, "float16": 2, "int8": 1}[placement.weights]
-    beside = placement.dtype.itemsize + (4 if placement.weights == "int8" else 0)  # a bias, and a scale where there is
+    beside = placement.dtype.itemsize + (4 if placement.weights == "int8" else 0)  # a bias, and a scale if there is one
     total = 0
     for layer in prior.prior.transformer.layers:
         maps = (layer.attn.c_attn, layer.attn.c_proj, layer.mlp.c_fc, layer.mlp.c_proj)
@@ -122,7 +119,7 @@ def _recipe(name: str, shape: torch.Size) -> Tensor:
 
 
 def _fill_rest(part: AutoregressiveTransformer, tied: bool, device: torch.device) -> None:
-    """Fill what is no map: norms, tables, the output layer; float32."""
+    """Fill everything but the linear layers: norms, tables, the output layer; float32."""
     state = {name: value for name, value in part.state_dict().items() if value.is_meta}
     if tied:
         del state["x_out.weight"]

@@ -57,9 +57,9 @@ def scale_share(audio: AnyAudio, sample_rate: int, pitch_classes: Sequence[int],
 
 
 def tempo_bpm(audio: AnyAudio, sample_rate: int) -> float:
-    """Return the tempo in beats per minute, between 60 and 170, or nan when nothing in the audio recurs.
+    """Return the tempo in beats per minute, between 60 and 170, or nan if nothing in the audio repeats.
 
-    Where a tempo and its double explain the onsets about equally well, the faster is taken. Raises ValueError
+    If a tempo and its double explain the onsets about equally well, the faster one is returned. Raises ValueError
     for audio under three seconds.
     """
     tempos, scores = _tempo_scores(audio, sample_rate)
@@ -72,10 +72,10 @@ def tempo_bpm(audio: AnyAudio, sample_rate: int) -> float:
 
 
 def timbre_features(audio: AnyAudio, sample_rate: int) -> Numbers:
-    """Return (147,): how the spectrum matches itself shifted by 1 to 83 quarter tones, then a band profile.
+    """Return (147,): the spectrum's correlation with itself shifted by 1 to 83 quarter tones, then a band profile.
 
-    The first part tells which partials a note has whatever its pitch. The second is the mean and the spread
-    over time of the log energy in 32 bands from 100 Hz to 7 kHz.
+    The first component describes the partials of a note, independently of its pitch. The second is the mean and the
+    deviation over time of the log energy in 32 bands from 100 Hz to 7 kHz.
     """
     size = round(0.064 * sample_rate)
     power = _power_spectra(audio, size, size // 2, pad=4)
@@ -99,9 +99,9 @@ def genre_features(audio: AnyAudio, sample_rate: int) -> Numbers:
 
 
 def vowel_features(audio: AnyAudio, sample_rate: int, start: float) -> Numbers:
-    """Return (64,): log energies by band, 100 to 4000 Hz, of the held part of a syllable begun at `start`.
+    """Return (64,): log energies by band, 100 to 4000 Hz, of the sustained portion of a syllable.
 
-    `start` is in seconds. A syllable that begins past the end of the audio counts as silence.
+    start: its beginning in seconds. A syllable that begins after the end of the audio counts as silence.
     """
     first = max(round((start + _SYLLABLE_START) * sample_rate), 0)
     size = round((_SYLLABLE_END - _SYLLABLE_START) * sample_rate)
@@ -118,12 +118,12 @@ def vowel_features(audio: AnyAudio, sample_rate: int, start: float) -> Numbers:
 def log_spectral_distance(a: AnyAudio, b: AnyAudio, sample_rate: int, floor_db: float = -80.0) -> float:
     """Return the mean over frames of the RMS over bins of the difference of the log power spectra, in dB.
 
-    Frames last about 64 ms. Powers below `floor_db` of the strongest in either signal are raised to that floor, so a
-    low floor counts hiss where a clean signal is silent, a high one only what is loud.
+    Frames last about 64 ms. Powers below `floor_db` of the strongest in either signal are raised to that floor: a low
+    floor also counts hiss in silence, a high one only loud sounds.
     Raises ValueError for signals of different lengths.
     """
     if a.shape != b.shape:
-        raise ValueError(f"signals must be of one length, got {a.shape} and {b.shape}")
+        raise ValueError(f"signals must have the same length, got {a.shape} and {b.shape}")
     size = round(0.064 * sample_rate)
     first, second = _power_spectra(a, size, size // 4), _power_spectra(b, size, size // 4)
     floor = max(10.0 ** (floor_db / 10.0) * max(float(first.max()), float(second.max())), _TINY)
@@ -134,7 +134,7 @@ def log_spectral_distance(a: AnyAudio, b: AnyAudio, sample_rate: int, floor_db: 
 def classifier(features: Numbers, labels: Sequence[int], shrinkage: float = 0.1) -> Pipeline:
     """Return a linear discriminant fitted on (examples, features) and one label for each example.
 
-    `shrinkage` is how far the covariance within classes is drawn to the identity: 0 not at all, 1 wholly.
+    shrinkage: of the within-class covariance towards the identity, from 0 (none) to 1 (complete).
     """
     fitted: Pipeline = make_pipeline(StandardScaler(), LinearDiscriminantAnalysis("lsqr", shrinkage=shrinkage))
     return fitted.fit(features, np.asarray(labels, dtype=np.int64))
@@ -142,7 +142,7 @@ def classifier(features: Numbers, labels: Sequence[int], shrinkage: float = 0.1)
 
 @dataclass(frozen=True, eq=False)
 class Listener:
-    """Tells by ear who plays what; takes audio at `sample_rate`, best in clips as long as those fitted on."""
+    """Classifies audio at `sample_rate` by artist, genre and vowels; best for clips as long as the fitted ones."""
 
     sample_rate: int
     artists: Pipeline
@@ -157,11 +157,11 @@ class Listener:
         sample_rate: int = 16000,
         transform: Transform | None = None,
     ) -> Listener:
-        """Fit on one clip of every artist and genre for each seed, of which the result is a pure function.
+        """Fit on one clip of every artist and genre for each seed; the result is a pure function of the seeds.
 
-        `transform` takes a clip (samples,) and returns the clip to listen to, for instance what a codec makes
-        of it, with the same timing. Each is heard as it is, with noise, and dulled with noise. Raises
-        ValueError without seeds or for clips under three seconds.
+        transform: maps a clip (samples,) to the clip to listen to, with the same timing, such as a codec's output.
+        Each clip is used unchanged, with noise, and low-passed with noise. Raises ValueError without seeds, or for
+        clips under three seconds.
         """
         if not seeds:
             raise ValueError("need at least one seed to fit on")
@@ -200,7 +200,7 @@ class Listener:
     def vowels(self, audio: AnyAudio, times: Sequence[float], artist: int | None = None) -> list[int]:
         """Return, for the syllables that begin at `times` seconds, indices in `music.VOWELS`.
 
-        `artist` says which timbre accompanies the voice; without it `self.artist(audio)` decides.
+        artist: the accompanying timbre, by default the result of `self.artist(audio)`.
         """
         if not times:
             return []

@@ -1,6 +1,6 @@
-"""The demo model heard by numbers: whether it plays the scale, the tempo, the timbre and the words it is asked for.
+"""Measures the demo model: whether it plays the requested scale, tempo and timbre and sings the requested words.
 
-Everything is sampled from fixed seeds, so that anyone who runs it again hears the same songs.
+Everything is sampled from fixed seeds, so running it again gives the same songs.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ SHUFFLES = 100
 
 FLOORS_DB = (-40, -50, -60, -80)
 
-CLEAN_SEED = 1000  # songs that neither the model nor the listener has heard
+CLEAN_SEED = 1000  # songs that neither the model nor the listener was trained on
 
 Report = Callable[[str], None]
 
 
 @dataclass
 class Heard:
-    """What was heard of a set of songs: for each what was asked for and what it sounded like, and measures."""
+    """The measurements of a set of songs: for each, what was requested and what was recognised."""
 
     asked: list[tuple[int, int]] = field(default_factory=list)
     sounded: list[tuple[int, int]] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Heard:
     vowels: list[float] = field(default_factory=list)
 
     def listen(self, listener: Listener, audio: Audio, pair: tuple[int, int], song: SynthSong) -> None:
-        """Take a song into account; `song` is the synthesised one whose words it was asked to sing."""
+        """Add a song; `song` is the synthesised one whose words were requested."""
         style, sr = GENRES[pair[1]], listener.sample_rate
         self.asked.append(pair)
         self.sounded.append((listener.artist(audio), listener.genre(audio)))
@@ -76,11 +76,11 @@ class Heard:
 
 
 def listen(model: Model, seeds: Sequence[int], seconds: float = 8.0, report: Report = log.info) -> dict[str, object]:
-    """Sample every pair of artist and genre for each seed, and return what is heard at each level, by name."""
+    """Sample every pair of artist and genre for each seed, and return the measurements of each level, by name."""
     sr = model.definition.vqvae.sr
     report(f"fitting the listener on {len(LISTENER_SEEDS) * len(PAIRS)} synthesised clips, clean and decoded")
     plain = Listener.fit(LISTENER_SEEDS, seconds, sr)
-    # The codec colours what it decodes, so each level is heard by a listener that knows how it sounds.
+    # The codec colours the sound, so each level gets a listener that was fitted on its decoded clips.
     listeners = {k: Listener.fit(LISTENER_SEEDS, seconds, sr, partial(decoded, model, level=k)) for k in (0, 1, 2)}
     clean = [synthesise(CLEAN_SEED, artist, genre, seconds, sr) for artist, genre in PAIRS]
     found: dict[str, object] = {"clean": _heard(plain, [s.audio for s in clean], clean).summary()}
@@ -101,7 +101,7 @@ def listen(model: Model, seeds: Sequence[int], seconds: float = 8.0, report: Rep
 
 
 def decoded(model: Model, audio: Audio, level: int) -> Audio:
-    """Return what a level's codes of (samples,) decode to, whole tokens of the top level."""
+    """Encode (samples,), whole tokens of the top level, at one level and return the decoded audio."""
     hop = model.definition.vqvae.hops[-1]
     whole = torch.from_numpy(audio[: len(audio) // hop * hop])[None, :, None]
     decoded_audio: Audio = model.vqvae.decode(model.vqvae.encode(whole)[level], level)[0, :, 0].numpy()
@@ -120,7 +120,7 @@ def pair_labels(songs: Sequence[SynthSong], model: Model) -> list[Labels]:
 def sample_pairs(
     model: Model, songs: Sequence[SynthSong], seed: int, seconds: float, report: Report, given: Tensor | None = None
 ) -> dict[int, Tensor]:
-    """Sample all pairs as one batch, with the words of `songs`; `given` are level-2 codes to upsample instead.
+    """Sample all pairs as one batch, with the words of `songs`; given: level 2 codes to upsample instead.
 
     Returns the codes of each level, (pairs, tokens).
     """
@@ -142,9 +142,9 @@ def sample_pairs(
 
 
 def distances(model: Model, clean: Sequence[SynthSong], report: Report) -> dict[str, dict[str, float]]:
-    """Return the mean log-spectral distance to clean songs, in dB, of their codes decoded and of level 2 upsampled.
+    """Return the mean log-spectral distance in dB between clean songs and their decoded or upsampled codes.
 
-    Above several floors: synthesised songs are silent between their notes, where any codec's hiss counts most.
+    For several floors: synthesised songs are silent between their notes, where a codec's hiss counts most.
     """
     sr, seconds = model.definition.vqvae.sr, len(clean[0].audio) / model.definition.vqvae.sr
     top = torch.cat([model.vqvae.encode(_whole(song.audio))[2] for song in clean])
@@ -165,7 +165,7 @@ def distances(model: Model, clean: Sequence[SynthSong], report: Report) -> dict[
 
 @torch.no_grad()
 def lyric_bits(model: Model, clean: Sequence[SynthSong]) -> dict[str, float]:
-    """Return the top prior's bits a token on unheard songs with their own labels, other words, and other names."""
+    """Return the top prior's bits per token on new songs: with their labels, with other words, with other names."""
     top = model.top
     codes = torch.cat([model.vqvae.encode(_whole(song.audio))[2] for song in clean])[:, : top.config.n_ctx]
     labels = pair_labels(clean, model)

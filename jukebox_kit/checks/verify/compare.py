@@ -1,4 +1,4 @@
-"""Two engines on the same input: a model's real parts beside those of the jukebox package, or any two of ours."""
+"""Compares two engines on the same input: ours with the jukebox package, or any two of ours, with real weights."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from jukebox_kit.engine import ENGINES, UNMADE, Model, Rows, SamplingParams, mak
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import Labels, Prior, label_rows
 
-TOKENS = 512  # of a window that are sampled: a package takes a minute for them
+TOKENS = 512  # tokens to sample, which takes the jukebox package a minute
 
-AGREE = {"float32": 1.0, "float16": 0.99}  # share of the tokens that have to be the same
+AGREE = {"float32": 1.0, "float16": 0.99}  # share of the tokens that must agree
 
 OLD_NAMES = {"native": "fast"}
 
 
 @dataclass(frozen=True)
 class EngineOutput:
-    """What an engine makes of the input.
+    """An engine's results.
 
-    logits: (1, L, bins); tokens: (1, L) int64; mismatches: where it would have chosen others than those given.
+    logits: (1, L, bins).
+    tokens: (1, L) int64.
+    mismatches: positions at which it would have chosen another token than the given one.
     """
 
     logits: Tensor
@@ -33,10 +35,10 @@ class EngineOutput:
 
 
 def compare_engines(name: str, engines: str, device: str, weights: str) -> Iterator[Entry]:
-    """Yield entries for the second of two engines beside the first, component by component.
+    """Yield entries that compare the second of two engines with the first, component by component.
 
-    Logits over a window of random codes, and the tokens that the first samples, fed through the second. RequestError
-    for what are not two engines, or one that cannot run here.
+    Compared are the logits of a window of random codes, and the tokens that the first engine samples, replayed by the
+    second. Raises RequestError for anything but two engines, or an engine that cannot run here.
     """
     both = [OLD_NAMES.get(engine, engine) for engine in engines.split(",")]
     if len(both) != 2 or not set(both) <= set(ENGINES):
@@ -80,7 +82,7 @@ def _output(model: Model, level: int, tokens: Tensor | None) -> EngineOutput:
 def _sampled(
     model: Model, prior: Prior, y: Tensor, upper_codes: Tensor | None, tokens: Tensor | None
 ) -> tuple[Tensor, tuple[int, ...]]:
-    """Return a window's first tokens, those given where some are, and where others would have been chosen."""
+    """Return a window's first tokens (`given` if there are any), and the positions where others would be chosen."""
     count = min(TOKENS, prior.config.n_ctx)
     made = torch.full((1, count), UNMADE, device=model.device) if tokens is None else tokens.to(model.device)
     with torch.no_grad():

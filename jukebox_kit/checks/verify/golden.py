@@ -1,4 +1,4 @@
-"""A folder of recorded numbers: `golden.json` (hyperparameters and scalars) and `golden.safetensors` (tensors)."""
+"""A folder of recorded numbers: NAME.json (hyperparameters and scalars) and NAME.safetensors (tensors)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Part = TypeVar("Part", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Golden:
-    """The folder, read; and where and how its parts are to run."""
+    """The contents of the folder, and the device and precision to run its components with."""
 
     folder: Path
     scalars: dict[str, Any]
@@ -31,50 +31,50 @@ class Golden:
     placement: Placement
 
     @classmethod
-    def read(cls, folder: Path, placement: Placement) -> Golden:
-        """Read a folder; RequestError where it is not of this form."""
+    def read(cls, folder: Path, placement: Placement, name: str = "golden") -> Golden:
+        """Read a folder; RequestError if it is incomplete. name: of its two files."""
         try:
-            scalars = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
-            tensors = load_file(folder / "golden.safetensors")
+            scalars = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            tensors = load_file(folder / f"{name}.safetensors")
             scalars["parts"]["vqvae"]
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise RequestError(
-                f"{folder} needs a whole golden.json, with the vqvae among its parts, and golden.safetensors ({error})."
+                f"{folder} must have {name}.safetensors and a {name}.json that lists its parts ({error})."
             ) from None
         return cls(folder, scalars, tensors, placement)
 
     @property
     def device(self) -> torch.device:
-        """Where its parts run."""
+        """The device that the components run on."""
         return self.placement.device
 
     @property
     def exact(self) -> bool:
-        """Whether codes must come out exactly: in float32 on the CPU. Elsewhere logits alone are compared."""
+        """Whether codes must match exactly, as in float32 on the CPU; elsewhere only logits are compared."""
         return self.placement.weights == "float32" and self.placement.on_cpu
 
     @property
     def tolerance(self) -> float:
-        """Largest difference over largest magnitude that logits may have."""
+        """The tolerance of logits: largest difference over largest magnitude."""
         weights = self.placement.weights
         return TOLERANCES[weights] if weights != "float32" or self.exact else TF32_TOLERANCE
 
     @property
     def seed(self) -> int:
-        """The noise's seed."""
+        """The seed of the noise."""
         return int(self.scalars["seed"])
 
     @property
     def vqvae_config(self) -> VQVAEConfig:
         """The VQ-VAE's hyperparameters."""
-        return from_mapping(VQVAEConfig, self.scalars["parts"]["vqvae"], "golden.json: vqvae")
+        return from_mapping(VQVAEConfig, self.scalars["parts"]["vqvae"], f"{self.folder}: vqvae")
 
     def prior_names(self) -> list[str]:
-        """Return the names of all parts but the VQ-VAE."""
+        """Return the names of all components but the VQ-VAE."""
         return [name for name in self.scalars["parts"] if name != "vqvae"]
 
     def checkpoint(self, part: str) -> Path:
-        """Return where a part's weights would be as a file."""
+        """Return the path of a component's weights, if they are in a file."""
         return self.folder / "checkpoints" / f"{part}.pth.tar"
 
     def vqvae(self, from_file: bool = False) -> VQVAE:
@@ -85,13 +85,13 @@ class Golden:
 
     def prior(self, name: str, from_file: bool = False) -> Prior:
         """Return a prior with recipe weights, or those of its file."""
-        config = from_mapping(PriorConfig, self.scalars["parts"][name], f"golden.json: {name}")
+        config = from_mapping(PriorConfig, self.scalars["parts"][name], f"{self.folder}: {name}")
         with torch.device("meta"):
             part = Prior(config, self.vqvae_config)
         return self._filled(part, name, from_file)
 
     def level_part(self, level: int) -> str:
-        """Return the name of the part of a lower level."""
+        """Return the name of a lower level's component."""
         return next(n for n in self.prior_names() if self.scalars["parts"][n]["level"] == level)
 
     def tensor(self, name: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""Replaying each part alone: the VQ-VAE, the noise, and the priors' conditioning, logits, alignment and windows."""
+"""Replays each component alone: the VQ-VAE, the noise, and the priors' conditioning, logits, alignment and windows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BIG_PLACES = [(1, 3, 0), (1, 3, 65537)]
 
 
 def check_noise(golden: Golden) -> Iterator[Entry]:
-    """Compare the uniforms of the seed at some levels, items and positions."""
+    """Compare the seed's uniforms at some levels, items and positions."""
     some = list(itertools.product(NOISE_LEVELS, NOISE_ITEMS, NOISE_POSITIONS))
     for name, seed, places in (("noise.uniforms", "seed", some), ("noise.uniforms_big_seed", "big_seed", BIG_PLACES)):
         if name in golden.tensors:
@@ -41,7 +41,7 @@ def _uniforms(golden: Golden, seed: int, level: int, item: int, position: int) -
 
 
 def check_vqvae(golden: Golden, from_file: bool) -> Iterator[Entry]:
-    """Compare codes and decoded audio, whole and in pieces."""
+    """Compare codes and decoded audio, in one call and in stretches."""
     vqvae, prefix = golden.vqvae(from_file), "file.vqvae" if from_file else "vqvae"
     config: VQVAEConfig = vqvae.config
     codes = vqvae.encode(golden.tensor("vqvae.x"))
@@ -86,7 +86,7 @@ def check_prior(golden: Golden, name: str, from_file: bool) -> Iterator[Entry]:
 
 
 def teacher_forced(decoder: Decoder, given: Conditioning, codes: Tensor) -> Tensor:
-    """Return the music logits of every position by a decoder's steps through known codes, (N, L, bins)."""
+    """Return the music logits of every position, from a decoder's steps over known codes, (N, L, bins)."""
     decoder.prefill(given, codes[:, :0])
     found: list[Tensor] = []
     for position in range(codes.shape[1]):

@@ -1,4 +1,4 @@
-"""The released weights' own numbers, as another project published them."""
+"""Compares the released weights with numbers that another project published."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from jukebox_kit.engine import Model
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import Labels, label_rows
 
-ABSOLUTE = 1e-4  # the numbers are printed with four decimals
+ABSOLUTE = 1e-4  # the numbers were published with four decimals
 
 
 def verify_model(name: str, device: str) -> Iterator[Entry]:
     """Yield the entries for a model whose files are on this machine: the VQ-VAE, and the top prior's labels.
 
-    RequestError for a model that nothing is published for, CheckpointError where files are missing.
+    Raises RequestError for a model without published numbers, CheckpointError if files are missing.
     """
     if name != "1b_lyrics":
-        raise RequestError(f"nothing is published for {name}; numbers are known for 1b_lyrics.")
+        raise RequestError(f"no numbers were published for {name}; choose 1b_lyrics.")
     known = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
     model = Model.load(name, device, "float32")
     model.check_files()
@@ -39,7 +39,7 @@ def verify_model(name: str, device: str) -> Iterator[Entry]:
     labels = Labels(artist.ids[0], genre.ids, (), known["total_length"])
     y = label_rows([labels], config, prior.hop, 0, model.device)
     high = float(config.max_duration or 0) * model.definition.vqvae.sr
-    prior.y_emb.ranges = ((0.0, high), *prior.y_emb.ranges[1:])  # the published run counted from no shortest length
+    prior.y_emb.ranges = ((0.0, high), *prior.y_emb.ranges[1:])  # the published run used no minimum duration
     yield _near("top.y_cond", prior.y_emb.names(y)[0, 0], known["y_cond"])
     yield _near("top.time_cond", prior.y_emb.times(y)[0, 0], known["time_cond"])
 

@@ -1,4 +1,4 @@
-"""All entries of a folder of recorded numbers, in order."""
+"""Replays a folder of recorded numbers."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ from jukebox_kit.checks.verify.entries import TOLERANCES, Entry
 from jukebox_kit.checks.verify.golden import Golden
 from jukebox_kit.checks.verify.parts import check_noise, check_prior, check_vqvae
 from jukebox_kit.checks.verify.songs import check_labels, check_song, check_windows
+from jukebox_kit.checks.verify.training import training_entries
 from jukebox_kit.engine import Placement
 from jukebox_kit.errors import RequestError
 
+TRAINING = "training.json"  # in folders of recorded training steps, which are replayed by plain forward passes
+
 
 def verify_folder(folder: Path, ids: Path | None, device: str, dtype: str, engine: str) -> Iterator[Entry]:
-    """Yield every entry of a folder of recorded numbers; RequestError where options or folder cannot be used."""
+    """Yield every entry of a folder of recorded numbers; RequestError if the options or the folder are unusable."""
     if dtype not in TOLERANCES:
-        raise RequestError(f"recorded numbers are compared in {' or '.join(TOLERANCES)}, not in {dtype}.")
-    golden = Golden.read(folder, Placement.of(device, dtype, engine))
+        raise RequestError(f"recorded numbers can be compared in {' or '.join(TOLERANCES)}, not in {dtype}.")
+    training = (folder / TRAINING).is_file()
+    name, engine = ("training", "plain") if training and engine != "jukebox" else ("golden", engine)
+    golden = Golden.read(folder, Placement.of(device, dtype, engine), name)
     try:
-        yield from _entries(golden, folder, ids)
+        yield from training_entries(golden, ids) if training else _entries(golden, folder, ids)
     except KeyError as error:
-        raise RequestError(f"{folder} lacks {error}, which a folder of recorded numbers has.") from None
+        raise RequestError(f"{folder} is not a complete folder of recorded numbers: {error} is missing.") from None
 
 
 def _entries(golden: Golden, folder: Path, ids: Path | None) -> Iterator[Entry]:

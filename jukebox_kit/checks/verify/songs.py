@@ -1,4 +1,4 @@
-"""Replaying whole songs of several windows, and the tables of windows and labels."""
+"""Replays whole songs of several windows, and the tables of windows and labels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from jukebox_kit.model import (
 
 
 def check_song(golden: Golden, name: str) -> Iterator[Entry]:
-    """Sample a recorded song's levels anew and compare codes, label rows and the lowest level's audio."""
+    """Sample a recorded song's levels again, and compare codes, label rows and the audio of level 0."""
     song, codes = golden.scalars["songs"][name], None
     vqvae = golden.vqvae()
     for level in sorted(song["levels"], reverse=True):
@@ -50,7 +50,7 @@ def check_song(golden: Golden, name: str) -> Iterator[Entry]:
 
 
 def song_labels(song: dict[str, Any], config: PriorConfig) -> list[Labels]:
-    """Return each item's labels of a recorded song, as a prior reads them."""
+    """Return the labels of each item of a recorded song, as a prior reads them."""
     return [
         Labels(
             song["artist_ids"][i],
@@ -64,7 +64,7 @@ def song_labels(song: dict[str, Any], config: PriorConfig) -> list[Labels]:
 
 
 def check_windows(folder: Path) -> Iterator[Entry]:
-    """Compare the starts of windows, and which lyrics a window sees."""
+    """Compare the starts of windows, and the lyrics of each window."""
     table = json.loads((folder / "windows.json").read_text(encoding="utf-8"))
     for total, n_ctx, hop, starts in table["window_starts"]:
         yield equal(f"windows.starts.{total}.{n_ctx}.{hop}", window_starts(total, n_ctx, hop), starts)
@@ -78,7 +78,7 @@ def check_windows(folder: Path) -> Iterator[Entry]:
 
 
 def check_labels(folder: Path, ids: Path) -> Iterator[Entry]:
-    """Compare artists, genres and lyrics in words with recorded label rows, by the release's own tables."""
+    """Compare artists, genres and lyrics as text with recorded label rows, using the release's own tables."""
     rows = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
     sets = {row["label_set"] for row in rows}
     tables = {s: Tables.read(s, ids / f"{s}_artist_ids.txt", ids / f"{s}_genre_ids.txt") for s in sets}

@@ -1,1 +1,1 @@
-"""What makes a step fast on a CPU."""
+"""Fast decoding steps on a CPU."""

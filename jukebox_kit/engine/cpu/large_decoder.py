@@ -1,8 +1,7 @@
-"""The decoder of large parts on a CPU: torch multiplies, and what lies between its products is compiled code.
+"""The decoder of large priors on a CPU: matrix products by torch, everything between them by compiled functions.
 
-A layer's norms, attention, activation and sums are a dozen operations of torch's, each of which takes longer to be
-called than to be done; its attention takes several times as long for one query. Shapes: N songs, W width, S attention
-state.
+A layer's norms, attention, activation and sums are a dozen torch operations whose call overhead exceeds their work, and
+torch's attention takes several times as long for one query. Shapes: N songs, W width, S attention state.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from jukebox_kit.engine.caches import Cache
 from jukebox_kit.engine.decoder import CachedDecoder
 from jukebox_kit.model import Layer, LayerNorm, Prior
 
-FEW = 2  # threads of torch's that are no faster at attention than compiled code on one
+FEW = 2  # up to this many threads, torch's attention is not faster than a compiled function on one
 
-MANY = 2**19  # numbers of all songs' keys that more threads read faster
+MANY = 2**19  # values in the keys of all songs, above which more threads are faster
 
 Numbers = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class _Step:
-    """A layer as a step needs it: norms as arrays."""
+    """A layer as used in a step, with its norms as arrays."""
 
     layer: Layer
     cache: Cache
@@ -37,14 +36,14 @@ class _Step:
 
 
 class LargeDecoder(CachedDecoder):
-    """For parts with float32 in and out of their maps, whatever their weights are kept as, on a CPU."""
+    """For priors on a CPU whose linear layers take and return float32, in any precision of weights."""
 
-    own = True
+    optimised = True
 
     def __init__(self, prior: Prior, songs: int, depth: int | None = None) -> None:
-        """Make one, compiled where nothing is kept from before, in some seconds; depth as in CachedDecoder."""
+        """Compile the functions on first use, which takes some seconds; depth as in CachedDecoder."""
         from jukebox_kit.engine.cpu import (
-            numba_step as compiled,  # the compiler is loaded where there is something for it
+            numba_step as compiled,  # the compiler is slow to import, so only if it is used
         )
 
         super().__init__(prior, songs, depth=depth)
@@ -65,13 +64,14 @@ class LargeDecoder(CachedDecoder):
     def next_logits(self) -> Tensor:
         """See Decoder."""
         self.layouts.move_to(self.position)
+        position = int(self.position)
         conditioning = self.conditioning.index_select(1, self.position)[:, 0]
         sums = self.last + self.model.pos_emb.pos_emb.index_select(0, self.position) + conditioning
         x, added, normed = _flat(sums), _flat(torch.zeros_like(sums)), _flat(self.normed)
         for step in self.steps:
             attn, mlp = step.layer.attn, step.layer.mlp
             self.compiled.add_norm(x, added, *step.ln_0, normed)
-            added = _flat(attn.c_proj(self._attend(step.cache, attn.c_attn(self.normed))))
+            added = _flat(attn.c_proj(self._attend(step.cache, attn.c_attn(self.normed), position)))
             self.compiled.add_norm(x, added, *step.ln_1, normed)
             hidden = mlp.c_fc(self.normed)
             self.compiled.gelu(_flat(hidden))
@@ -80,11 +80,9 @@ class LargeDecoder(CachedDecoder):
         self.position += 1
         return self.prior.output(sums, conditioning)[:, self.prior.shift :]
 
-    def _attend(self, cache: Cache, mapped: Tensor) -> Tensor:
+    def _attend(self, cache: Cache, mapped: Tensor, position: int) -> Tensor:
         """Return the attention output, as `Cache.attend` does."""
-        at = self.layouts.at
-        assert at is not None, "on a CPU the host knows the position"
-        place = (-1, 0, cache.kv.shape[3]) if cache.layout is None else cache.layout.places[at]
+        place = (-1, 0, cache.kv.shape[3]) if cache.layout is None else cache.layout.places[position]
         if torch.get_num_threads() > FEW and len(mapped) * place[2] * self.context.shape[1] > MANY:
             return cache.attend(mapped)
         sizes = len(mapped), cache.heads, self.context.shape[1], cache.kv.shape[3]
@@ -97,6 +95,6 @@ def _arrays(norm: LayerNorm) -> tuple[Numbers, Numbers]:
 
 
 def _flat(tensor: Tensor) -> Numbers:
-    """Return a contiguous tensor's numbers, shared."""
+    """Return a flat array that shares a contiguous tensor's memory."""
     numbers: Numbers = tensor.numpy().reshape(-1)
     return numbers

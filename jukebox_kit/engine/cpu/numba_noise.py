@@ -1,6 +1,6 @@
-"""The sampling noise and the choice of a token as compiled code, bit for bit those of `noise.py` and of torch.
+"""The sampling noise and the choice of a token as compiled functions, bit for bit equal to `noise.py` and torch.
 
-A small part's step takes about as long as torch takes to make the noise of a position and to choose by it.
+For a small prior, torch would take as long for a position's noise and choice as the step itself takes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jukebox_kit.engine.noise import KEY_STEPS, MASK, MULTIPLIERS, ROUNDS, Noise
 
 @compiled(strict=True)
 def log(x):
-    """Return the logarithm of a normal float64 > 0, by arithmetic alone, done many at once: 2 atanh((m - 1) / (m + 1)).
+    """Return the logarithm of a normal float64 > 0, by vectorisable arithmetic alone: 2 atanh((m - 1) / (m + 1)).
 
     m is x without its power of two, from √½ to √2.
     """
@@ -45,7 +45,8 @@ def log(x):
 
 SQRT_HALF = int64(0x3FE6A09E667F3BCD)  # the bits of √½
 
-LN2_HIGH, LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10  # the first times an exponent is exact
+# ln 2 in two parts; the product of the first with any exponent is exact
+LN2_HIGH, LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
 
 MULTIPLIER_0, MULTIPLIER_1 = (uint64(word) for word in MULTIPLIERS)
 
@@ -56,10 +57,11 @@ LOW = uint64(MASK)
 
 @compiled(strict=True)
 def gumbel_into(values, words, facts, items, begins, position):
-    """Write the noise of `position` and those after it to `values` (N, positions, bins) float32.
+    """Write the noise of `position` and the following positions to `values` (N, positions, bins) float32.
 
-    words: (≥ bins + 3,) uint32, to work in; facts: the seed's low and high word, the level, (3,) uint64; items and
-    begins (N,) int64.
+    words: (≥ bins + 3,) uint32, scratch space.
+    facts: the seed's low and high word and the level, (3,) uint64.
+    items, begins: (N,) int64.
     """
     songs, made, bins = values.shape
     for song in range(songs):
@@ -83,10 +85,13 @@ def gumbel_into(values, words, facts, items, begins, position):
 
 @compiled()
 def choose(logits, noise, index, temperature, codes, chosen, position, embeddings, last):
-    """Choose each song's token by Gumbel-max, the lowest on ties, and feed it, or what stands there already.
+    """Choose each song's token by Gumbel-max, the lowest on ties, and feed it, or the token that already exists.
 
-    logits (N, bins); noise (N, positions, bins), of which `index` (1,) is next; codes, chosen (N, n_ctx), which hold -1
-    where no token is; embeddings (bins, W); last (N, W).
+    logits: (N, bins).
+    noise: (N, positions, bins), of which position `index` (1,) is next.
+    codes, chosen: (N, n_ctx), -1 where there is no token.
+    embeddings: (bins, W).
+    last: (N, W), written.
     """
     songs, bins = logits.shape
     at, now = position[0], index[0]
@@ -105,10 +110,10 @@ def choose(logits, noise, index, temperature, codes, chosen, position, embedding
 
 
 class CompiledNoise(NoiseTable):
-    """The same table, filled by compiled code."""
+    """The same table, filled by a compiled function."""
 
     def __init__(self, seed: int, level: int, items: Tensor, bins: int, begins: Tensor) -> None:
-        """Make one, compiled where nothing is kept from before."""
+        """Compile the function on first use."""
         super().__init__(seed, level, items, bins, begins)
         words, facts = np.empty(bins + 3, np.uint32), np.array([seed & MASK, seed >> 32, level], np.uint64)
         self.arguments = words, facts, items.numpy(), begins.numpy()
@@ -124,7 +129,7 @@ class CompiledNoise(NoiseTable):
 def choosing_step(
     decoder: SmallDecoder, noise: NoiseTable, temperature: float, codes: Tensor, chosen: Tensor, position: Tensor
 ) -> Callable[[], None]:
-    """Return what does a step: next logits, choice at a temperature alone, and feeding; tensors as in TokenLoop."""
+    """Return a function that runs a step: logits, choice by temperature alone, and feeding; tensors as in TokenLoop."""
     arguments = (
         noise.values.numpy(),
         noise.index.numpy(),

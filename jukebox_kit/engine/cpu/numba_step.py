@@ -1,8 +1,8 @@
-"""A whole decoding step of a small part as compiled code: in a small one, torch's dispatch takes longer than the work.
+"""A whole decoding step of a small prior as a compiled function; torch's dispatch would take longer than the work.
 
-Every number is summed in the same order however many songs there are, so that a song's logits do not depend on the
-batch. Indices are unsigned, which spares the compiler to ask whether they count from the end. Shapes: N songs, W
-width, S attention state, H heads, D values a head, M values of the MLP.
+Sums run in the same order for any number of songs, so a song's logits do not depend on the batch. Indices are unsigned,
+which saves the compiler a check for negative ones. Shapes: N songs, W width, S attention state, H heads, D values per
+head, M values of the MLP.
 """
 
 from __future__ import annotations
@@ -15,24 +15,25 @@ import numba
 import numpy as np
 from numba import float32, uintp
 
-AT_ONCE = 512  # outputs whose sums stay in the first cache while weights pass by
+AT_ONCE = 512  # outputs whose sums stay in the L1 cache while weights are read
 
-NO_FRACTION = float32(1.5 * 2**23)  # added and taken off again, it rounds to a whole number
+NO_FRACTION = float32(1.5 * 2**23)  # adding and subtracting it rounds to a whole number
 
-LN2_HIGH, LN2_LOW = float32(0.693359375), float32(-2.12194440e-4)  # the first times a whole number is exact
+# ln 2 in two parts; the product of the first with a whole number is exact
+LN2_HIGH, LN2_LOW = float32(0.693359375), float32(-2.12194440e-4)
 
 
 def compiled(*fast: str, strict: bool = False) -> Callable[[Any], Any]:
-    """Compile a function when it is first called, and keep what comes of it where a folder can be written.
+    """Compile a function when it is first called, and cache the result if there is a writable folder.
 
-    fast: in what LLVM may depart from the operations as written, beside fusing a product and a sum; strict: not at all.
+    fast: fast-math flags that LLVM may use beside fused multiply-add; strict: none, not even that one.
     """
     fastmath = set() if strict else {"contract", *fast}
 
     def kept(function: Any) -> Any:
         try:
             return numba.njit(cache=True, fastmath=fastmath, error_model="numpy", nogil=True)(function)
-        except RuntimeError:  # neither the module's folder nor the user's cache can be written
+        except RuntimeError:  # neither the module's folder nor the user's cache is writable
             return numba.njit(fastmath=fastmath, error_model="numpy", nogil=True)(function)
 
     return kept
@@ -40,7 +41,7 @@ def compiled(*fast: str, strict: bool = False) -> Callable[[Any], Any]:
 
 @compiled()
 def exp(x):
-    """Return e to the power of a float32, by arithmetic alone, which is done on many at once."""
+    """Return e to the power of a float32, by vectorisable arithmetic alone."""
     x = x if x > float32(-87) else float32(-87)
     x = x if x < float32(88) else float32(88)
     twos = (x * float32(1.44269504) + NO_FRACTION) - NO_FRACTION
@@ -57,7 +58,7 @@ def exp(x):
 
 @compiled()
 def add_map(x, w, out, songs):
-    """Add x·w to `out`: (N, in), (in, out) → (N, out). Weights are read once for all songs."""
+    """Add x·w to `out`: (N, in), (in, out) → (N, out), reading weights once for all songs."""
     n_in, n_out = uintp(len(x)) // uintp(songs), uintp(len(out)) // uintp(songs)
     for begin in range(uintp(0), n_out, uintp(AT_ONCE)):
         end = begin + uintp(AT_ONCE) if begin + uintp(AT_ONCE) < n_out else n_out
@@ -67,9 +68,9 @@ def add_map(x, w, out, songs):
             w1, w2, w3, w4 = w0 + n_out, w0 + uintp(2) * n_out, w0 + uintp(3) * n_out, w0 + uintp(4) * n_out
             w5, w6, w7 = w4 + n_out, w4 + uintp(2) * n_out, w4 + uintp(3) * n_out
             for n in range(uintp(songs)):
-                row, own = n * n_out, n * n_in + i
-                x0, x1, x2, x3 = x[own], x[own + uintp(1)], x[own + uintp(2)], x[own + uintp(3)]
-                x4, x5, x6, x7 = x[own + uintp(4)], x[own + uintp(5)], x[own + uintp(6)], x[own + uintp(7)]
+                row, col = n * n_out, n * n_in + i
+                x0, x1, x2, x3 = x[col], x[col + uintp(1)], x[col + uintp(2)], x[col + uintp(3)]
+                x4, x5, x6, x7 = x[col + uintp(4)], x[col + uintp(5)], x[col + uintp(6)], x[col + uintp(7)]
                 for o in range(begin, end):
                     total = out[row + o] + x0 * w[w0 + o]
                     total += x1 * w[w1 + o]
@@ -87,11 +88,11 @@ def add_map(x, w, out, songs):
 
 @compiled("reassoc", "nsz")
 def normalise(x, gain, bias, out):
-    """Write the LayerNorm of each W values of x to `out`."""
+    """Write the LayerNorm of each row of W values of x to `out`."""
     width = uintp(len(gain))
     for begin in range(uintp(0), uintp(len(x)), width):
         mean, square = float32(0), float32(0)
-        for i in range(width):  # by index: over the values themselves it would be one at a time
+        for i in range(width):  # by index: a loop over the values would not be vectorised
             mean += x[begin + i]
         mean /= float32(width)
         for i in range(width):
@@ -103,7 +104,7 @@ def normalise(x, gain, bias, out):
 
 @compiled()
 def add_norm(x, added, gain, bias, out):
-    """Add to x, (N · W,), and write the LayerNorm of each W values of it to `out`."""
+    """Add to x, (N · W,), and write the LayerNorm of each of its rows of W values to `out`."""
     for i in range(len(x)):
         x[i] += added[i]
     normalise(x, gain, bias, out)
@@ -111,14 +112,14 @@ def add_norm(x, added, gain, bias, out):
 
 @compiled()
 def gelu(x):
-    """Put the quick-GELU in the place of each value of x, (L,)."""
+    """Replace each value of x, (L,), by its quick-GELU."""
     for i in range(len(x)):
         x[i] /= float32(1) + exp(float32(-1.702) * x[i])
 
 
 @compiled("reassoc", "nsz")
 def attend(q, k, v, scores, out):
-    """Write what a query (D,) finds among keys and values (L, D) to `out` (D,)."""
+    """Write the attention output of a query (D,) over keys and values (L, D) to `out` (D,)."""
     size = uintp(len(q))
     length = uintp(len(k)) // size
     scale, most, total = float32(1) / math.sqrt(float32(size)), float32(-math.inf), float32(0)
@@ -141,10 +142,13 @@ def attend(q, k, v, scores, out):
 
 @compiled("reassoc", "nsz")
 def attend_songs(mapped, kv, sizes, place, scores, out):
-    """Keep a position's keys and values of all songs, and write what their queries find to `out` (N · S,).
+    """Store a position's keys and values of all songs, and write the attention outputs to `out` (N · S,).
 
-    mapped: flat, each song's (3, S), or (S,) where it has its query alone. kv: flat, (N, 2, H, slots, D). sizes: N, H,
-    S, slots. place: the slot to write to, or -1, the first that is seen, and how many. scores: (slots,), to work in.
+    mapped: flat, each song's (3, S), or (S,) if it has a query only.
+    kv: flat, (N, 2, H, slots, D).
+    sizes: N, H, S, slots.
+    place: the slot to write to, or -1; the first visible slot; how many are visible.
+    scores: (slots,), scratch space.
     """
     songs, heads, state, slots = sizes
     slot, first, seen = place
@@ -165,7 +169,7 @@ def attend_songs(mapped, kv, sizes, place, scores, out):
 
 @compiled()
 def norm_mapped(x, weights, place, width, normed, out, songs):
-    """Write what the map of the normalised rows gives to `out`; returns where the next weights begin."""
+    """Write a linear layer of the normalised rows to `out`; returns the offset of the next weights."""
     bias, n_out = place + 2 * width, len(out) // songs
     normalise(x, weights[place : place + width], weights[place + width : bias], normed)
     for i in range(len(out)):
@@ -176,7 +180,7 @@ def norm_mapped(x, weights, place, width, normed, out, songs):
 
 @compiled()
 def mapped_added(h, weights, place, width, x, songs):
-    """Add what the map of h gives to x; returns where the next weights begin."""
+    """Add a linear layer of h to x; returns the offset of the next weights."""
     for i in range(len(x)):
         x[i] += weights[place + i % width]
     add_map(h, weights[place + width :], x, songs)
@@ -185,13 +189,15 @@ def mapped_added(h, weights, place, width, x, songs):
 
 @compiled()
 def step_logits(sizes, layers, places, weights, kv, last, table, conditioning, position, work, logits):
-    """Take a step: logits (N, bins), flat, of the token at `position` (1,), which is then the next one.
+    """Run a step: write the flat logits (N, bins) of the token at `position` (1,), and advance `position`.
 
-    sizes: N, W, H, S, M, whether conditioning is added to what the output layer reads. layers: (depth, 4), where a
-    layer's weights begin, where its keys and values begin, how many slots they have, which of the places are its own.
-    places: (patterns, positions, 3), the slot that is written to, or -1, the first that is seen, and how many. weights:
-    flat, a layer's in the order in which they are used, the output layer last. kv: flat, each layer's (N, 2, H, slots,
-    D). last (N, W), table (positions, W), conditioning (N, positions, W). work: (4, N · the most of W, 3·S, M, slots).
+    sizes: N, W, H, S, M, and whether conditioning is added to the input of the output layer.
+    layers: (depth, 4): the offsets of a layer's weights and of its keys and values, its slots, its pattern.
+    places: (patterns, positions, 3): the slot to write to, or -1; the first visible slot; how many are visible.
+    weights: flat, each layer's in the order of use, the output layer last.
+    kv: flat, each layer's (N, 2, H, slots, D).
+    last: (N, W). table: (positions, W). conditioning: (N, positions, W).
+    work: (4, N · max(W, 3·S, M, slots)), scratch space.
     """
     songs, width, heads, state, hidden, conditioned = sizes
     at = position[0]
@@ -201,8 +207,8 @@ def step_logits(sizes, layers, places, weights, kv, last, table, conditioning, p
         for i in range(width):
             x[n * width + i] = last[n, i] + table[at, i] + conditioning[n, at, i]
     for layer in range(len(layers)):
-        place, start, slots, own = layers[layer, 0], layers[layer, 1], layers[layer, 2], layers[layer, 3]
-        slot, first, seen = places[own, at, 0], places[own, at, 1], places[own, at, 2]
+        place, start, slots, pattern = layers[layer, 0], layers[layer, 1], layers[layer, 2], layers[layer, 3]
+        slot, first, seen = places[pattern, at, 0], places[pattern, at, 1], places[pattern, at, 2]
         each = state if slot < 0 else 3 * state
         mapped = work[2, : songs * each]
         place = norm_mapped(x, weights, place, width, normed, mapped, songs)

@@ -1,4 +1,4 @@
-"""The decoder of small parts on a CPU: keys, values and prefill as ever, and a step that is one call."""
+"""The decoder of small priors on a CPU: caches and prefill of CachedDecoder, and a step that is one compiled call."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from jukebox_kit.model import Layer, Linear, Pattern, PlainLinear, Prior
 
 
 def small(prior: Prior) -> bool:
-    """Return whether the maps of a part are all so small, and plain, that a SmallDecoder steps it faster."""
+    """Return whether all linear layers of a prior are plain and small enough for a SmallDecoder to be faster."""
     maps = [to for layer in prior.prior.transformer.layers for to in _maps(layer)]
     return all(isinstance(to, PlainLinear) and to.w.dtype == torch.float32 and to.w.numel() < LARGE for to in maps)
 
 
 class SmallDecoder(CachedDecoder):
-    """For parts that are `small`, on a CPU."""
+    """For priors that are `small`, on a CPU."""
 
-    own = True
+    optimised = True
 
     def __init__(self, prior: Prior, songs: int, depth: int | None = None) -> None:
-        """Make one, compiled where nothing is kept from before, in some seconds; depth as in CachedDecoder."""
+        """Compile the step on first use, which takes some seconds; depth as in CachedDecoder."""
         from jukebox_kit.engine.cpu.numba_step import (
-            step_logits,  # the compiler is loaded where there is something for it
+            step_logits,  # the compiler is slow to import, so only if it is used
         )
 
         super().__init__(prior, songs, depth=depth)
         shape = self.model.transformer.shape
         kept = torch.zeros(sum(cache.kv.numel() for cache in self.caches))
         patterns = sorted({layer.attn.pattern for layer in self.layers})
-        weights, layers, begin, own = list[Tensor](), list[list[int]](), 0, 0
+        weights, layers, begin, offset = list[Tensor](), list[list[int]](), 0, 0
         for layer, cache in zip(self.layers, self.caches, strict=True):
-            layers.append([own, begin, cache.kv.shape[3], patterns.index(layer.attn.pattern)])
+            layers.append([offset, begin, cache.kv.shape[3], patterns.index(layer.attn.pattern)])
             kv = kept[begin : begin + cache.kv.numel()].view(cache.kv.shape)
             begin, cache.kv = begin + cache.kv.numel(), kv
             weights += _weights(layer)
-            own = sum(value.numel() for value in weights)
+            offset = sum(value.numel() for value in weights)
         weights.append(self.model.x_out.weight.t()[:, prior.shift :])
         lyrics = (-1, 0, prior.config.n_tokens)
         places = [
@@ -76,12 +76,12 @@ def _maps(layer: Layer) -> tuple[Linear, Linear, Linear, Linear]:
 
 
 def _weights(layer: Layer) -> list[Tensor]:
-    """Return a layer's weights in the order in which a step needs them."""
+    """Return a layer's weights in the order in which a step uses them."""
     c_attn, attn_proj, c_fc, mlp_proj = _maps(layer)
     found = list[Tensor]()
     for norm, maps in ((layer.ln_0, (c_attn, attn_proj)), (layer.ln_1, (c_fc, mlp_proj))):
         found += [norm.weight, norm.bias]
         for to in maps:
-            assert isinstance(to, PlainLinear), "small parts have plain maps"
+            assert isinstance(to, PlainLinear), "small priors have plain linear layers"
             found += [to.b, to.w]
     return found

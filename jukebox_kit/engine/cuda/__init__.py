@@ -1,1 +1,1 @@
-"""What makes a step fast on a GPU."""
+"""Fast decoding steps on a GPU."""

@@ -1,8 +1,8 @@
-"""A decoding step of five kernels a layer: what the plain operations give, with nothing in between written to memory.
+"""A decoding step of five kernels per layer, equal to the plain operations, without intermediate results in memory.
 
-norm + map, attention, merge + map + residual, norm + map + quick-GELU, map + residual. An upsampler's layer is 22 MB of
-weights in float16, 5 µs of an H200 and 14 of an A100, and each boundary between kernels costs 1.3 to 2.5 µs: so there
-are few kernels, and each is cut into about two programs a multiprocessor, that many bytes are asked for at once.
+norm + linear, attention, merge + linear + residual, norm + linear + quick-GELU, linear + residual. An upsampler's layer
+has 22 MB of weights in float16, which an H200 reads in 5 µs and an A100 in 14, and each kernel boundary costs 1.3 to
+2.5 µs. So there are few kernels, each divided into about two programs per multiprocessor, to keep many reads in flight.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from jukebox_kit.engine.linear import TransposedLinear
 from jukebox_kit.engine.operations import Operations
 from jukebox_kit.model import LayerNorm, Linear
 
-ROWS = 16  # of a product of matrix units, the fewest that Triton has
+ROWS = 16  # of a matrix-unit product, the fewest that Triton supports
 
 LANES = 8  # warps that share the sum of a product
 
-PARTS = 8  # at most, that attention's keys are shared out to
+PARTS = 8  # at most, that attention's keys are divided into
 
-BUSY = 32  # programs of attention that keep up with its few bytes
+BUSY = 32  # programs that suffice for the few bytes of attention
 
 
 class FusedOperations(Operations):
     """Fused kernels for transposed linear layers. `launches` counts them."""
 
-    own = True
+    optimised = True
 
     def __init__(self, device: torch.device, matrix_units: bool = True, processors: int = 132) -> None:
-        """Make them for a device; matrix_units: whether Triton multiplies with them there."""
+        """Prepare them for a device; matrix_units: whether Triton can use matrix units there."""
         self.device, self.matrix_units, self.processors = device, matrix_units, processors
         self.launches = 0
 
     @classmethod
     def of(cls, device: torch.device) -> FusedOperations:
-        """Return the kernels for a GPU; on one older than sm_80 Triton has no use for its matrix units."""
+        """Return the kernels for a GPU; below sm_80 Triton cannot use its matrix units."""
         facts = torch.cuda.get_device_properties(device)
         return cls(device, facts.major >= 8, facts.multi_processor_count)
 
     def multiplies(self, computes: torch.dtype) -> bool:
-        """Return whether the matrix units do the work of several songs at once."""
+        """Return whether the matrix units are used for a batch of several songs."""
         return self.matrix_units and computes == torch.float16
 
     def begin(self, layouts: Layouts, position: Tensor) -> None:  # noqa: ARG002  # kernels read their tables
@@ -67,16 +67,16 @@ class FusedOperations(Operations):
         return self._map(to, h, residual=x)
 
     def attend_added(self, cache: Cache, to: Linear, mapped: Tensor, x: Tensor) -> Tensor:
-        """See Operations. Where songs and heads are few, keys are shared out to parts, which the map merges."""
+        """See Operations. With few songs and heads, keys are divided into parts, which the linear layer merges."""
         songs, heads, size = len(mapped), cache.heads, cache.head_dim
-        own = cache.layout
-        group = cache.kv.shape[3] if own is None else own.group_size
-        parts = min(PARTS // min(songs, 2), max(1, BUSY // (songs * heads)))  # merging many takes many registers
+        layout = cache.layout
+        group = cache.kv.shape[3] if layout is None else layout.group_size
+        parts = min(PARTS // min(songs, 2), max(1, BUSY // (songs * heads)))  # merging many parts takes many registers
         span, dims = triton.cdiv(group, parts), triton.next_power_of_2(size)
         keys = min(triton.next_power_of_2(span), max(1, 2**14 // dims))
         found = mapped.new_empty(songs, heads, parts, size, dtype=torch.float32)
         lse = mapped.new_empty(songs, heads, parts, dtype=torch.float32)
-        tables = (None, None, None) if own is None else (own.slots, own.groups, own.seen)
+        tables = (None, None, None) if layout is None else (layout.slots, layout.groups, layout.seen)
         self._launch(
             kernels.attend,
             (parts, heads, songs),
@@ -123,12 +123,12 @@ class FusedOperations(Operations):
         return out
 
     def _products(self, to: TransposedLinear, source: str) -> dict[str, int]:
-        """Return the sizes of a program that multiplies: outputs, values at once, and blocks on their way.
+        """Return the sizes of a program that uses matrix units: outputs, values per block, and blocks in flight.
 
-        A block's buffers fit into the 99 KB that every GPU from sm_80 on gives a program.
+        A block's buffers fit into the 99 KB of shared memory that every GPU from sm_80 on gives a program.
         """
         columns = 16 if to.n_out <= 16 * 2 * self.processors else 32
-        block = 512 if source == "as it is" else 256  # else what goes in comes in float32
+        block = 512 if source == "as it is" else 256  # otherwise the input is float32
         stages = {"normalised": 5 - columns // 16, "merged": 1}.get(source, 3)
         norm_block = min(triton.next_power_of_2(to.n_in), 1024)
         sizes = {"ROWS": ROWS, "COLUMNS": columns, "BLOCK": block, "NORM_BLOCK": norm_block}

@@ -1,8 +1,7 @@
-"""A step captured once as a CUDA graph and replayed for every token: one launch in place of hundreds.
+"""A step captured once as a CUDA graph and replayed for every token: one launch instead of hundreds.
 
-The step must read nothing back to the host and keep all that changes from one to the next in the same tensors. It is
-captured for exactly as many songs as there are: capturing takes about a second, and padding to another number would
-take caches for songs that are not there.
+The step must copy nothing to the host and keep all its state in the same tensors. It is captured for the exact batch
+size: capturing takes about a second, and padding to another size would need caches for songs that do not exist.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ import torch
 
 from jukebox_kit.errors import RequestError
 
-WARM_UPS = 3  # steps before capturing, in which kernels are compiled and libraries make their workspaces
+WARM_UPS = 3  # steps before capturing, in which kernels are compiled and libraries allocate workspaces
 
 
 def warmed_up(step: Callable[[], None], rewind: Callable[[], None]) -> None:
-    """Do some steps, each from where `rewind` puts everything back to, and put it back."""
+    """Run some steps, calling `rewind` after each, to restore the state before the first window."""
     for _ in range(WARM_UPS):
         rewind()
         step()
@@ -25,9 +24,9 @@ def warmed_up(step: Callable[[], None], rewind: Callable[[], None]) -> None:
 
 
 def captured(step: Callable[[], None], rewind: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """Return what does a step by replaying it; `rewind` puts everything back to where nothing is sampled yet.
+    """Return a function that runs a step by replaying it; `rewind` restores the state before the first window.
 
-    RequestError where a step cannot be captured; torch.OutOfMemoryError where memory does not suffice.
+    Raises RequestError if a step cannot be captured, torch.OutOfMemoryError if memory runs out.
     """
     try:
         with torch.cuda.device(device):
@@ -40,7 +39,7 @@ def captured(step: Callable[[], None], rewind: Callable[[], None], device: torch
             with torch.cuda.graph(graph):
                 step()
     except Exception as error:
-        for cause in (error, error.__context__):  # the end of a capture that broke off raises something else
+        for cause in (error, error.__context__):  # ending a failed capture raises something else
             if isinstance(cause, torch.OutOfMemoryError):
                 raise cause from None
         raise RequestError(

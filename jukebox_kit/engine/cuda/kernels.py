@@ -1,9 +1,9 @@
 """Triton kernels of a decoding step: a linear layer fused with its neighbours, and attention over fixed caches.
 
-A step reads each weight once, so that the time is bytes plus the boundaries between kernels. A program has a few
-outputs and all that goes into them; weights lie with what goes into one output side by side, so that a program reads
-long runs. Nothing is added by atomics: a step gives the same bits every time. Shapes: N songs, H heads, D values a
-head, S parts that attention's keys are shared out to.
+A step reads each weight once, so its time is that of reading them plus the boundaries between kernels. A program
+computes a few outputs from all inputs; the weights of one output are contiguous, so that it reads long runs. No atomics
+are used, so a step gives the same bits every time. Shapes: N songs, H heads, D values per head, S parts that the keys
+of attention are divided into.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import triton.language as tl
 
 @triton.jit
 def statistics(x, rows, n_rows, EPS: tl.constexpr, N_IN: tl.constexpr, BLOCK: tl.constexpr):
-    """Return mean and 1/deviation of some rows of x (N, in) float32, block by block, each around its own mean."""
+    """Return mean and 1/deviation of some rows of x (N, in) float32, block by block, each about its own mean."""
     mean = tl.zeros(rows.shape, tl.float32)
     spread = tl.zeros(rows.shape, tl.float32)
     for start in tl.static_range(0, N_IN, BLOCK):
@@ -32,7 +32,7 @@ def statistics(x, rows, n_rows, EPS: tl.constexpr, N_IN: tl.constexpr, BLOCK: tl
 
 @triton.jit
 def merged(x, lse, rows, ks, inside, N_IN: tl.constexpr, HEAD: tl.constexpr, PARTS: tl.constexpr):
-    """Return what attention found: the parts of x (N, H, S, D) by the shares that `lse` (N, H, S) gives them."""
+    """Return attention outputs: the parts of x (N, H, S, D) weighted according to `lse` (N, H, S)."""
     part = (rows * (N_IN // HEAD) + ks // HEAD) * PARTS
     highest = tl.load(lse + part, mask=inside, other=0.0)
     for s in tl.static_range(1, PARTS):
@@ -51,9 +51,9 @@ def finish(
     sums, scale, b, to, out, rows, columns, n_rows, n_out,
     GELU: tl.constexpr,
 ):  # fmt: skip
-    """Write sums (rows, columns): scaled where weights are a byte, b added, quick-GELU, and added `to` a residual.
+    """Write sums (rows, columns): scaled for int8 weights, plus b, quick-GELU, and added `to` a residual.
 
-    Rounded where the plain operations round.
+    Rounds exactly where the plain operations round.
     """
     kept = columns < n_out
     if scale is not None:
@@ -76,12 +76,13 @@ def map_by_sums(
     EPS: tl.constexpr, N_IN: tl.constexpr, HEAD: tl.constexpr, PARTS: tl.constexpr, SOURCE: tl.constexpr,
     GELU: tl.constexpr, COLUMNS: tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Map a row a program by products and sums: for one song, and where Triton has no use for matrix units.
+    """Apply a linear layer to one row per program by products and sums: for one song, or without matrix units.
 
-    x: float32 (N, in) to be normalised, (N, H, S, D) to be merged, or as it is; w (out, in), to (N, out) float32. The
-    row stays in registers while GROUP after GROUP of the program's COLUMNS passes by, each asked for one ahead.
+    x: float32 (N, in), normalised first or taken as it is, or (N, H, S, D), merged first. w: (out, in).
+    to: (N, out) float32. The row stays in registers while the program's COLUMNS are processed in groups of GROUP, each
+    loaded one group ahead.
     """
-    row = tl.program_id(0) + tl.arange(0, 1)  # programs of the same columns run side by side and read them once
+    row = tl.program_id(0) + tl.arange(0, 1)  # programs of the same columns are adjacent and read them once
     ks = tl.arange(0, BLOCK)[None, :]
     inside = ks < N_IN
     if SOURCE == "merged":
@@ -94,9 +95,9 @@ def map_by_sums(
     first = tl.program_id(1) * COLUMNS
     group = tl.arange(0, GROUP)
     run = w + (first + group)[:, None] * N_IN + ks
-    # Loaded after what goes in: Triton lays out the operands of a product as the last of them, and these are the many.
+    # Loaded after the input: Triton lays out a product's operands like the last one loaded, and weights are larger.
     weights = tl.load(run, mask=(first + group < n_out)[:, None] & inside, other=0.0)
-    if SOURCE == "normalised":  # while the first weights are on their way
+    if SOURCE == "normalised":  # while the first weights are being loaded
         mean = tl.sum(values, 1)[:, None] / N_IN
         away = tl.where(inside, values - mean, 0.0)
         deviation = 1.0 / tl.sqrt(tl.sum(away * away, 1)[:, None] / N_IN + EPS)
@@ -119,9 +120,9 @@ def map_by_products(
     GELU: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr,
     NORM_BLOCK: tl.constexpr, LANES: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Map rows by the matrix units; arguments as in `map_by_sums`.
+    """Apply a linear layer to rows with matrix units; arguments as in `map_by_sums`.
 
-    Each of LANES warps multiplies its own stretch of a block, or one would wait for its last product before the next.
+    Each of LANES warps multiplies its own stretch of a block; otherwise each product would wait for the one before.
     """
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
@@ -155,9 +156,9 @@ def found_in(
     query, keys, values, start, end, slot, own_key, own_value, scaled_by,
     HEAD: tl.constexpr, KEYS: tl.constexpr, DIMS: tl.constexpr,
 ):  # fmt: skip
-    """Return what a query finds in slots `start` to `end`: the highest score, the sum of weights, values so weighted.
+    """Return a query's attention over slots `start` to `end`: the maximum score, the sum of weights, weighted values.
 
-    What is only now being written, at `slot`, is not read back.
+    The key and value that are being written at `slot` are taken from registers.
     """
     dims = tl.arange(0, DIMS)
     highest = tl.full((), float("-inf"), tl.float32)
@@ -189,11 +190,11 @@ def attend(
     HEADS: tl.constexpr, HEAD: tl.constexpr, PARTS: tl.constexpr,
     SPAN: tl.constexpr, KEYS: tl.constexpr, DIMS: tl.constexpr,
 ):  # fmt: skip
-    """Keep the current position's keys and values, and let its query find what one part of its group has.
+    """Store the current position's keys and values, and compute its attention over one part of its group.
 
-    mapped (N, 3·H·D), or (N, H·D) where `slots` is None and nothing is to be kept; kv (N, 2, H, slots, D); slots,
-    groups and seen: a layout's tables; found (N, H, S, D) and lse (N, H, S) float32: what SPAN keys give, and the
-    logarithm of their weight.
+    mapped: (N, 3·H·D), or (N, H·D) if `slots` is None and nothing is stored.
+    kv: (N, 2, H, slots, D). slots, groups, seen: a layout's tables.
+    found: (N, H, S, D) float32, the output over SPAN keys. lse: (N, H, S) float32, the logarithm of their total weight.
     """
     part, head, song = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     at = tl.load(position)
@@ -223,5 +224,5 @@ def attend(
     )  # fmt: skip
     place = (song * HEADS + head) * PARTS + part
     some = tl.where(total > 0, total, 1.0)
-    tl.store(lse + place, highest + tl.log(some))  # -inf where no key of this part is seen
+    tl.store(lse + place, highest + tl.log(some))  # -inf if no key of this part is visible
     tl.store(found + place * HEAD + dims, sums / some, mask=kept)

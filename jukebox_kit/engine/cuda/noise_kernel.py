@@ -1,4 +1,4 @@
-"""The sampling noise of one position a row made on the GPU inside a step, bit for bit that of `noise.py`."""
+"""The sampling noise of one position per row, computed on the GPU inside a step, bit for bit equal to `noise.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-BLOCKS = 32  # counters of a program, four codes each: float64 is slow on most GPUs, so it is spread over many programs
+BLOCKS = 32  # counters per program, of four codes each: float64 is slow on most GPUs, so many programs share it
 
 
 @triton.jit
@@ -32,9 +32,10 @@ def gumbel_kernel(facts, items, positions, noise, n_bins, BLOCKS: tl.constexpr):
 
 
 def gumbel_at(facts: Tensor, items: Tensor, positions: Tensor, bins: int) -> Tensor:
-    """Return `noise.gumbel` of a position for each row, kept on the device, (N, bins) float32.
+    """Return `noise.gumbel` at one position per row, on the device, (N, bins) float32.
 
-    facts: seed, as the signed number of the same bits, and level, (2,) int64; items, positions (N,) int64.
+    facts: (2,) int64, the seed (as the signed number with the same bits) and the level.
+    items, positions: (N,) int64.
     """
     noise = torch.empty(len(items), bins, device=items.device)
     grid = (len(items), triton.cdiv(bins, 4 * BLOCKS))

@@ -1,4 +1,4 @@
-"""Whether a decoder gets the fused kernels: where they can run here, and do give what the plain operations give."""
+"""Decides whether a decoder uses the fused kernels: if they run on this GPU and agree with the plain operations."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from jukebox_kit.engine.operations import Operations
 
 log = logging.getLogger(__name__)
 
-FEW = 4  # songs for each of which the kernels without matrix units read the weights out of the GPU's cache
+# The largest batch for which kernels without matrix units are faster; they reread weights from cache for each song.
+FEW = 4
 
 OLDEST = (7, 5)  # compute capability that Triton compiles for
 
-TOLERANCES = {torch.float16: 2e-2, torch.float32: 1e-3}  # of logits, over the largest; what is wrong is far off
+# Difference of logits over the largest magnitude; a real fault exceeds it by far.
+TOLERANCES = {torch.float16: 2e-2, torch.float32: 1e-3}
 
 
 def fuse(decoder: CachedDecoder) -> bool:
-    """Give a new decoder the fused kernels and return True, or leave it its plain operations where that cannot be.
+    """Give a new decoder the fused kernels and return True, or leave it its plain operations and return False.
 
-    A step of each is compared first, on the decoder's own weights and on random keys and values: whatever kernels do
-    not compile or compute something else on this very GPU, they are not used, and a warning says so.
+    First one step of each is compared, with the decoder's weights and random keys and values. If a kernel does not
+    compile or differs on this GPU, plain operations are used, and a warning says so.
     """
     reason = unfit(decoder)
     if reason:
@@ -43,14 +45,14 @@ def fuse(decoder: CachedDecoder) -> bool:
         apart = difference(decoder, fused)
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # a compiler may fail in any way, and plain operations are there
+    except Exception as error:  # a compiler can fail in any way, and the plain operations still work
         short = " ".join(str(error).split())[:200]
         log.warning(
             "the fused kernels fail on this GPU (%s: %s); using plain operations instead", type(error).__name__, short
         )
         return False
     tolerance = TOLERANCES[decoder.layers[0].attn.c_attn.computes]
-    if not apart <= tolerance:  # nan is not <=
+    if not apart <= tolerance:  # written so that nan fails
         log.warning(
             "the fused kernels differ from the plain operations on this GPU by %.1e of the largest logit; "
             "using plain operations instead",
@@ -62,25 +64,21 @@ def fuse(decoder: CachedDecoder) -> bool:
 
 
 def unfit(decoder: CachedDecoder) -> str:
-    """Return why the fused kernels cannot even be tried for a decoder, or nothing."""
+    """Return why the fused kernels cannot be tried for a decoder, or an empty string."""
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
     device = decoder.position.device
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < OLDEST:
         return "this GPU is older than sm_75"
     linears = [to for layer in decoder.layers for to in (layer.attn.c_attn, layer.attn.c_proj, *layer.mlp.children())]
-    return (
-        ""
-        if all(isinstance(to, TransposedLinear) for to in linears)
-        else "the linear layers are not transposed for them"
-    )
+    return "" if all(isinstance(to, TransposedLinear) for to in linears) else "the linear layers are not transposed"
 
 
 @torch.no_grad()
 def difference(decoder: CachedDecoder, other: Operations) -> float:
-    """Return how far apart logits are with other operations: the largest difference over the largest magnitude.
+    """Return the largest difference of logits with other operations over the largest magnitude.
 
-    The decoder is new and left as new, whatever happens.
+    The decoder must be new, and is as new afterwards, also after an error.
     """
     plain, found = decoder.operations, list[torch.Tensor]()
     generator = torch.Generator(decoder.position.device).manual_seed(0)

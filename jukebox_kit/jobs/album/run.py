@@ -211,8 +211,9 @@ class _Run:
 
 @contextmanager
 def _graceful_stop(supervisor: Supervisor) -> Iterator[None]:
-    """Treat Ctrl-C and SIGTERM as a request to save and exit."""
-    names = (signal.SIGINT, signal.SIGTERM)
+    """Treat Ctrl-C, SIGTERM and SIGHUP as a request to save and exit, unless they are ignored, as under nohup."""
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    names = [name for name in ending if signal.getsignal(name) is not signal.SIG_IGN]
     before = [signal.signal(name, lambda *_: supervisor.stopping.set()) for name in names]
     try:
         yield

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -70,7 +71,8 @@ class Supervisor:
             self.pipe, worker_end = context.Pipe()
             log_file = self.folder / f"rank_{self.rank.number}.log"
             self.process = context.Process(target=work, args=(worker_end, self.settings, log_file))
-            with _environment(self.rank.environment):  # libraries read it when they are loaded
+            # Libraries read the environment as they are loaded; Ctrl-C is the rank's, which passes it on.
+            with _environment(self.rank.environment), _blocked(signal.SIGINT, signal.SIGHUP):
                 self.process.start()
             worker_end.close()
         return self.pipe
@@ -123,6 +125,17 @@ class Supervisor:
         code = self._forget_worker()
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         return f"its process {how}; see {shown_path(self.folder)}/rank_{self.rank.number}.log."
+
+
+@contextmanager
+def _blocked(*numbers: signal.Signals) -> Iterator[None]:
+    """Let processes that are started meanwhile not receive these signals."""
+    resource_tracker.ensure_running()  # otherwise the first process starts it, which unblocks them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -105,7 +105,7 @@ def _song(task: Task, model: Model) -> Song:
 
 def work(rank: Connection, settings: AlbumSettings, log_file: Path) -> None:
     """Do the tasks that the rank sends until it closes the connection."""
-    os.setsid()  # Ctrl-C goes to the rank, which passes it on
+    os.setsid()  # a terminal's signals go to the rank, which passes them on
     with log_file.open("ab") as file:  # also for what libraries print
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -16,7 +16,7 @@ from jukebox_kit.model import Tables, clean_lyrics, dropped_characters
 from jukebox_kit.model.weights import ModelDefinition, load_definition, shipped_models
 from jukebox_kit.notebook.sections.prompt import PromptField
 from jukebox_kit.notebook.widgets import LABEL, WIDE, Field, NameField, text_field
-from jukebox_kit.song import Request, Resolved, normalise_request, resolve
+from jukebox_kit.song import Request, Resolved, normalise_request, parsed, resolve
 from jukebox_kit.song.lyrics import stretches
 
 MANY = 60  # windows; more are not listed one by one
@@ -131,8 +131,10 @@ class Form:
 
         The others are then checked as well, so that all errors are shown at once.
         """
-        lower = [self._number(self.lower, part) for part in self.lower.value.split(",")]
-        if len(lower) != 2:
+        lower = None
+        try:
+            lower = parsed("temperature", self.lower.value, tuple[float, float])
+        except JukeboxKitError:
             self.lower.say("Enter two temperatures, for level 1 and level 0, such as 0.99, 0.99.")
         total_seconds = self._number(self.total_seconds) if self.total_seconds.value.strip() else None
         given: dict[str, Any] = {
@@ -145,7 +147,7 @@ class Form:
             "items": self._number(self.items, whole=True),
             "seed": self._number(self.seed, whole=True),
         }
-        if not self.lower.said.value:
+        if lower is not None:
             given["temperature"] = (lower[1], lower[0], float(self.temperature.value))
         if self._filter is not None:
             given[self._filter] = self._number(self.limit, whole=self._filter == "top_k")

@@ -11,7 +11,7 @@ from jukebox_kit.notebook.embed import embedded_page, page_frame
 from jukebox_kit.notebook.markup import styled_text
 from jukebox_kit.notebook.session import Session
 from jukebox_kit.notebook.widgets import button, check_box, heading, short_field
-from jukebox_kit.song import FORMATS, PAGE, Song, add_alignments, export_audio
+from jukebox_kit.song import FORMATS, PAGE, Song, add_alignments, export_audio, parsed
 from jukebox_kit.song.lyrics import aligned_items, can_align
 from jukebox_kit.steps import level_2, upsample
 
@@ -57,9 +57,9 @@ class Finishing:
             self.shown.value = ""
 
     def _items(self) -> tuple[int, ...] | None:
-        """Return the items entered, None for all; ValueError if they are not numbers."""
+        """Return the items entered, None for all; RequestError if they are not whole numbers."""
         typed = self.items.value.strip().lower()
-        return None if typed in ("", "all") else tuple(int(part) for part in typed.split(","))
+        return None if typed in ("", "all") else parsed("items", typed, tuple[int, ...])
 
     def _upsample(self) -> None:
         song = self.session.song
@@ -67,7 +67,7 @@ class Finishing:
             return
         try:
             items = self._items()
-        except ValueError:
+        except JukeboxKitError:
             self.items.say("Enter all, or numbers separated by commas: 0, 2")
             return
         self.items.say()

@@ -83,7 +83,7 @@ class Page:
 
 def write_page(state: SongState) -> None:
     """Write the song's page, unless the file already has this content."""
-    content = render(page_of(state)).encode()
+    content = render(page_of(state)).encode("utf-8", "replace")  # a folder's name may be any bytes
     if state.store.read(PAGE) != content:
         state.store.write(PAGE, content)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
@@ -83,18 +84,22 @@ def examine_disk(folder: Path) -> Disk:
 def file_system(path: Path) -> str | None:
     """Return the kind of file system that a path lies on, such as ext4 or fuse.drive; None if unknown."""
     try:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
     except OSError:
         return None
     found: tuple[int, str] | None = None
     whole = str(path.resolve())
     for line in lines:
-        fields, _, rest = line.partition(" - ")
-        mount = fields.split()[4].encode().decode("unicode_escape")  # spaces are written \040
+        fields, _, rest = line.partition(b" - ")
+        mount = os.fsdecode(re.sub(rb"\\([0-7]{3})", _byte, fields.split()[4]))  # spaces are written \040
         inside = whole == mount or whole.startswith(mount.rstrip("/") + "/")
         if inside and (found is None or len(mount) >= found[0]):
-            found = len(mount), rest.split()[0]
+            found = len(mount), rest.split()[0].decode()
     return None if found is None else found[1]
+
+
+def _byte(octal: re.Match[bytes]) -> bytes:
+    return bytes([int(octal[1], 8)])
 
 
 def _fault(folder: Path) -> str | None:

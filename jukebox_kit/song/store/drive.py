@@ -210,7 +210,7 @@ def journal_folder(root: Path) -> Path:
     state = Path(os.environ.get("XDG_STATE_HOME", ""))
     if not state.is_absolute():  # the XDG specification says to ignore those: a journal must be found from any folder
         state = Path.home() / ".local" / "state"
-    key = hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:16]
+    key = hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:16]
     return state / "jukebox_kit" / "journals" / f"{root.name}-{key}"
 
 
