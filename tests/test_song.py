@@ -118,7 +118,7 @@ class ThrownError(Exception):
 def test_an_exception_in_the_middle_keeps_what_is_made(
     whole: Song, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_A_SECOND", 1e9)
+    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_PER_SECOND", 1e9)
     song = Song.create(tmp_path / "song", model=tiny, items=2, **REQUEST)
 
     def stop(progress: jk.Progress) -> None:
@@ -135,7 +135,7 @@ def test_an_exception_in_the_middle_keeps_what_is_made(
 def test_previews_can_be_heard_on_the_way_and_give_way_to_the_whole(
     whole: Song, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_A_SECOND", 1e9)
+    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_PER_SECOND", 1e9)
     song = Song.create(tmp_path / "song", model=tiny, items=2, **REQUEST)
     jk.level_2(song)
 
