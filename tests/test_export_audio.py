@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ import soundfile
 import jukebox_kit as jk
 from jukebox_kit.engine.model import Model
 from jukebox_kit.errors import AudioError, JukeboxKitError, RequestError, SongError
-from jukebox_kit.song.audio import Audio, audio_bytes
+from jukebox_kit.song.audio import Audio, audio_bytes, wav_bytes
 from jukebox_kit.song.export import CEILING, Exported, best_audio, export_audio, loudness
 from jukebox_kit.song.song import Song
-from tests.conftest import shell
+from tests.conftest import WAV_STEP, in_wav, shell
 
 SR, SECONDS = 16000, 1.0
 SAMPLES = int(SECONDS * SR) // 128 * 128
@@ -107,7 +108,7 @@ def test_formats_are_read_back(song: Song, model: Model, format: str) -> None:
     wanted = np.clip(best_audio(song, 1, model), -1, 1)
     assert len(audio) == SAMPLES
     if format in ("wav", "flac"):
-        assert np.abs(audio - wanted).max() < 1 / 32000
+        assert np.abs(audio - in_wav(wanted)).max() <= WAV_STEP
     else:
         # The tiny model makes noise, of which these formats keep the loud parts; a shift would leave nothing alike.
         assert np.corrcoef(audio, wanted)[0, 1] > 0.7
@@ -225,6 +226,16 @@ def test_files_are_replaced_whole_and_the_song_is_left_alone(song: Song, model: 
             ]
     assert {p: p.read_bytes() for p in before} == before
     jk.sample(Song.open(song.root), model=model)
+
+
+@pytest.mark.parametrize("loud", [1.0, -1.0, 1.5, -1.5, 0.99999])
+def test_a_file_holds_all_but_full_scale(loud: float) -> None:
+    """Where a sample clips, what another build computed may round to the step below."""
+    audio = np.linspace(loud - 4e-6, loud + 4e-6, 9, dtype=np.float32)
+    held, _ = soundfile.read(io.BytesIO(wav_bytes(audio, SR)))
+    assert held.max() <= 1 - WAV_STEP
+    assert np.abs(held - in_wav(audio)).max() <= WAV_STEP
+    assert np.ptp(held) <= WAV_STEP
 
 
 def test_refusals(song: Song, model: Model, tiny: Path, tmp_path: Path) -> None:
