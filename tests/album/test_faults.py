@@ -83,7 +83,7 @@ def test_every_fault_is_named_with_its_line(write: Write) -> None:
         (30, "items is also swept; remove one of the two."),
         (31, "the album itself keeps logs beside its songs; give the song another name."),
         (32, "lyrics must be text, not a list of lists or mappings."),
-        (33, "a song must hold settings by name, not 17."),
+        (33, "a song must be a mapping, not 17."),
         (34, "hop_fraction must be a list of 3 numbers, not [1, 1]."),
         (35, "chunks must be a whole number or a list of 2 whole numbers, not 2.5."),
         (36, "total_seconds must be a number, not inf."),
