@@ -39,7 +39,8 @@ def import_(
     words = lyrics_of(lyrics, lyrics_file)
     answers = ImportOverrides(model, artist, genre, words, seconds, total_seconds, seed)
     failed = 0
-    for outcome in import_songs(place, target, answers, _Asking() if sys.stdin.isatty() else None):
+    ask = _Asking() if sys.stdin is not None and sys.stdin.isatty() else None
+    for outcome in import_songs(place, target, answers, ask):
         for note in outcome.notes:
             typer.echo(f"note: {note}", err=True)
         if outcome.song is None:

@@ -1,4 +1,4 @@
-"""Commands that sample songs and list what there is: each makes one call of the library and prints the result."""
+"""Commands that sample songs and list songs and names: each makes one call of the library and prints the result."""
 
 from __future__ import annotations
 
