@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from jukebox_kit.errors import SongError
@@ -28,6 +29,27 @@ def user_path(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+# What other programs leave in folders unasked, and interrupted writes: patterns of names in lower case.
+LITTER = (
+    # macOS
+    *(".ds_store", "._*", ".localized", "icon\r", ".appledouble", ".apdisk", ".fseventsd", ".spotlight-v100"),
+    *(".temporaryitems", ".trashes", ".documentrevisions-v100", ".volumeicon.icns", "__macosx"),
+    # Windows and its office programs
+    *("desktop.ini", "thumbs.db", "thumbs.db:*", "ehthumbs*.db", "$recycle.bin", "system volume information", "~$*"),
+    # Linux
+    *(".directory", ".trash", ".trash-*", ".hidden", ".nfs*", ".fuse_hidden*", "lost+found", ".thumbnails", ".~lock.*"),
+    # Jupyter, Python, editors, placeholders for git
+    *(".ipynb_checkpoints", ".virtual_documents", "__pycache__", ".idea", ".vscode", ".*.sw[a-p]", ".gitkeep", ".keep"),
+    # network storage
+    *("@eadir", "#recycle", "@recycle", "#snapshot", ".@__thumb", ".snapshot", ".snapshots", ".zfs"),
+    # sync programs
+    *(".stfolder*", ".stversions", ".stignore", ".syncthing.*", "~syncthing~*", ".sync", ".sync[._-]*", ".syncarchive"),
+    *(".syncignore", ".synologyworkingdirectory", ".dropbox*", ".owncloud*", ".nextcloud*", ".csync*", ".tmp.drive*"),
+    # this package
+    *(".*.part", ".jukebox-kit-*"),
+)
 
 
 @contextmanager
@@ -82,6 +104,19 @@ def read_file(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise SongError(explain(path, error, "read")) from None
+
+
+def contents(folder: Path) -> list[Path]:
+    """Return what users put into a folder, sorted, without `LITTER`; SongError if the folder cannot be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if not is_litter(path.name))
+    except OSError as error:
+        raise SongError(explain(folder, error, "read")) from None
+
+
+def is_litter(name: str) -> bool:
+    """Return whether other programs leave a file or folder of this name unasked."""
+    return any(fnmatchcase(name.lower(), pattern) for pattern in LITTER)
 
 
 def make_folder(path: Path) -> None:

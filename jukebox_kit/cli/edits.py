@@ -163,7 +163,10 @@ def page(
     from jukebox_kit.song import PAGE, Song, find_songs
     from jukebox_kit.song.page import write_page
 
-    for folder in find_songs(folders):
+    songs = find_songs(folders)
+    if not songs:
+        raise SongError(f"{folders[0]} holds no songs; pass a song's folder, or the folder that contains songs.")
+    for folder in songs:
         with Song.open(folder).locked() as state:
             write_page(state)
         typer.echo(folder / PAGE)

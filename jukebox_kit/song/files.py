@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
+
+from jukebox_kit._files import is_litter
 
 SONG = "song.json"
 PAGE = "index.html"
@@ -69,5 +72,7 @@ def lease_name(owner: str) -> str:
 
 def is_kept(name: str) -> bool:
     """Return whether a file, of a song or of a shard, cannot be recomputed from the others."""
+    if any(map(is_litter, PurePosixPath(name).parts)):
+        return False
     recomputable = name.startswith((".", f"{SEGMENTS}/")) or name.endswith("/alignment.safetensors")
     return not recomputable and name.endswith((".json", ".safetensors", PROMPT))

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from jukebox_kit._files import explain, make_folder, read_file, shown_path, write_atomically
+from jukebox_kit._files import contents, explain, make_folder, read_file, shown_path, write_atomically
 from jukebox_kit.errors import SongError
 from jukebox_kit.song.files import SEGMENTS, SONG, VERSIONS, is_kept
 from jukebox_kit.song.store.base import Safety
@@ -51,7 +51,7 @@ class DiskFolder:
 
     def contents(self) -> Iterator[bytes]:
         """See Folder."""
-        for file in sorted(self.path.glob("*.safetensors")) if self.path.is_dir() else ():
+        for file in sorted(self.path.glob("*.safetensors*")) if self.path.is_dir() else ():
             try:
                 yield file.read_bytes()
             except OSError as error:
@@ -158,7 +158,7 @@ class DriveStore:
         """Return whether the journal is this song's: after the folder was removed or emptied it is another's."""
         if not self._own_journal:
             return True
-        return self.root.is_dir() and any(not path.name.startswith(".") for path in self.root.iterdir())
+        return self.root.is_dir() and any(not path.name.startswith(".") for path in contents(self.root))
 
     def _plain(self) -> dict[str, bytes]:
         """Return the files of a folder without segments, as a local store wrote it."""
