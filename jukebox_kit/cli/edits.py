@@ -23,6 +23,7 @@ from jukebox_kit.cli.options import (
     whole_numbers,
     work,
 )
+from jukebox_kit.errors import SongError
 
 if TYPE_CHECKING:
     from jukebox_kit.steps import RunSettings

@@ -1,7 +1,7 @@
 """One old file becomes plain arrays, and what it says of its song.
 
-Two forms are about: the 2020 sampler's dict (zs, labels, sampling_kwargs, x), and a bare list of the three levels'
-codes. Index 0 is the bottom level, hop 8; 1 the middle, hop 32; 2 the top, hop 128.
+There are two forms: the 2020 sampler's dict (zs, labels, sampling_kwargs, x), and a bare list of the three levels'
+codes; see `code_lists` for how those are arranged.
 """
 
 from __future__ import annotations
@@ -11,24 +11,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from jukebox_kit.errors import CheckpointError, SongError
 from jukebox_kit.model.weights import read_pickle
-from jukebox_kit.song.request import MAX_ITEMS
-
-OldLevel = NDArray[np.int64]  # one level as it lay in a file: (items, tokens), or (tokens,) of one item
-
-OldCodes = tuple[OldLevel, OldLevel, OldLevel]  # levels 0, 1, 2
-
-WHOLE = (torch.int64, torch.int32, torch.int16, torch.uint8)
-
-MOST_CODES = 2**28  # a few bytes of a pickle may claim a tensor of any size
+from jukebox_kit.song.interop.code_lists import WHOLE, OldCodes, find_levels, in_level_order, old_codes
 
 RUN, COMPOSER, WEB_UI = "2020 run", "co-composer", "web ui"
+
+
+TOP_FIRST = "{path} lists level 2 first, as the transformers library does; its levels were put in the other order."
 
 
 class WeightsError(SongError):
@@ -57,12 +49,13 @@ class OldLabels:
 
 @dataclass(frozen=True, eq=False)
 class OldFile:
-    """A file's codes, level 0, 1, 2 each (items, tokens) int64 with any number of tokens, and what is told of items."""
+    """A file's codes, levels 0, 1, 2 each (items, tokens) int64, what it says of each item, and notes for the user."""
 
     path: Path
     kind: str
     codes: OldCodes
     told: tuple[OldLabels, ...]
+    notes: tuple[str, ...] = ()
 
 
 def read_old_file(path: Path) -> OldFile:
@@ -75,16 +68,17 @@ def read_old_file(path: Path) -> OldFile:
     if isinstance(content, dict) and "zs" not in content and "model" in content:
         raise WeightsError(f"{path} contains a model's weights, not a song; pass a file with a song's codes.")
     check_sums(path)
-    if isinstance(content, dict):
-        values = cast("dict[str, Any]", content)
-        if "zs" not in values:
-            raise SongError(f"{path} is not a song; pass a file with a song's codes.")
-        codes = old_codes(values["zs"], path)
-        told = told_by_labels(values.get("labels"), len(codes[2]))
-        temperature = _temperature(values.get("sampling_kwargs"))
-        return OldFile(path, RUN, codes, tuple(replace(t, temperature=temperature) for t in told))
-    codes = old_codes(content, path)
-    return OldFile(path, COMPOSER, codes, (OldLabels(),) * len(codes[2]))
+    levels = find_levels(content)
+    if levels is None:
+        raise SongError(f"{path} is not a song; pass a file with a song's codes.")
+    codes, top_first = old_codes(levels, path)
+    notes = (TOP_FIRST.format(path=path),) if top_first else ()
+    if not isinstance(content, dict) or "zs" not in content:
+        return OldFile(path, COMPOSER, codes, (OldLabels(),) * len(codes[2]), notes)
+    values = cast("dict[str, Any]", content)
+    told = told_by_labels(in_level_order(values, "labels", top_first), len(codes[2]))
+    temperature = _temperature(in_level_order(values, "sampling_kwargs", top_first))
+    return OldFile(path, RUN, codes, tuple(replace(t, temperature=temperature) for t in told), notes)
 
 
 def check_sums(path: Path) -> None:
@@ -97,39 +91,6 @@ def check_sums(path: Path) -> None:
             wrong = str(error)
         if wrong:
             raise CheckpointError(f"{path} is damaged ({wrong}); download it again.")
-
-
-def old_codes(zs: object, path: Path) -> OldCodes:
-    """Return the codes of a list of three tensors, with as many rows in each; SongError where it is anything else."""
-    if not isinstance(zs, list | tuple) or len(zs) != 3:
-        raise SongError(f"{path} does not contain a list of three levels' codes, so it is not a Jukebox song; omit it.")
-    levels = [_level(value, f"level {level} of {path}") for level, value in enumerate(zs)]
-    if not levels[2].size:
-        raise SongError(f"{path} has no level 2 codes, with which a song starts; pass a file that has some.")
-    items = max(len(level) for level in levels if level.size)
-    whole = [_rows(level, items, path) for level in levels]
-    return whole[0], whole[1], whole[2]
-
-
-def _level(value: object, what: str) -> OldLevel:
-    if not isinstance(value, Tensor) or value.dim() != 2 or value.layout is not torch.strided:
-        raise SongError(f"{what} is not a table of codes (items, tokens); the file is not a Jukebox song, omit it.")
-    if not value.numel():  # empty levels were kept as float32 by some
-        return np.zeros((0, 0), np.int64)
-    if value.dtype not in WHOLE:
-        raise SongError(f"{what} contains numbers that are not codes ({value.dtype}); the file is damaged, omit it.")
-    if value.numel() > MOST_CODES or len(value) > MAX_ITEMS:
-        raise SongError(f"{what} claims {tuple(value.shape)} codes, more than any song has; omit it.")
-    codes: OldLevel = value.to(torch.int64).numpy().copy()  # what is read may be a slice of a batch, or mapped
-    return codes
-
-
-def _rows(level: OldLevel, items: int, path: Path) -> OldLevel:
-    if not level.size:
-        return np.zeros((items, 0), np.int64)
-    if len(level) not in (1, items):
-        raise SongError(f"{path} has {len(level)} items at one level and {items} at another; it is damaged, omit it.")
-    return np.repeat(level, items // len(level), 0)
 
 
 def told_by_labels(labels: object, items: int | None = None) -> tuple[OldLabels, ...]:

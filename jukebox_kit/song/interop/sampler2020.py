@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit.song.interop.code_lists import OldCodes, OldLevel
 from jukebox_kit.song.interop.finding import DATA, LEVEL_FOLDERS, OldSource
 from jukebox_kit.song.interop.pickles import (
     COMPOSER,
-    OldCodes,
     OldFile,
     OldLabels,
-    OldLevel,
     WeightsError,
     read_old_file,
 )
@@ -70,6 +69,7 @@ def read_run(source: OldSource) -> Found:
     for path in source.paths:
         file = _read_folder(path, failed, notes) if path.is_dir() else _read(path, failed)
         if file is not None:
+            notes += file.notes
             items += _items(file, path if len(source.paths) > 1 else None)
     groups: dict[object, list[_Item]] = {}
     for item in items:

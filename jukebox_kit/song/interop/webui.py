@@ -20,13 +20,12 @@ import numpy as np
 
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.model.weights import read_pickle, read_yaml
+from jukebox_kit.song.interop.code_lists import OldCodes, OldLevel
 from jukebox_kit.song.interop.finding import NODES, OldSource, project_of
 from jukebox_kit.song.interop.pickles import (
     WEB_UI,
-    OldCodes,
     OldFile,
     OldLabels,
-    OldLevel,
     check_sums,
     read_old_file,
     told_by_labels,
@@ -105,7 +104,7 @@ def read_project(source: OldSource) -> Found:
             source.name + n[len(project.name) :] if n else None for n in (node, next(iter(ancestors), None))
         )
         assert name is not None
-        songs.append(OldSong(name, WEB_UI, file.path, codes, told, items, parent, notes))
+        songs.append(OldSong(name, WEB_UI, file.path, codes, told, items, parent, (*notes, *file.notes)))
     return Found(tuple(songs), tuple(failed))
 
 
