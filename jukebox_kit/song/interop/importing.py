@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from jukebox_kit.errors import JukeboxKitError, RequestError, SongError
 from jukebox_kit.model import LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition, shipped_models
 from jukebox_kit.song.codes import Codes, LevelCodes
-from jukebox_kit.song.interop.finding import find_sources
+from jukebox_kit.song.interop.archives import Place, unpacked
+from jukebox_kit.song.interop.finding import OldSource, find_sources
 from jukebox_kit.song.interop.pickles import WEB_UI, WeightsError
-from jukebox_kit.song.interop.sampler2020 import OldSong, read_run
+from jukebox_kit.song.interop.sampler2020 import Found, OldSong, read_run
 from jukebox_kit.song.interop.webui import read_project
 from jukebox_kit.song.request import typed_fields
 from jukebox_kit.song.song import Song, is_song
@@ -74,25 +75,39 @@ def import_songs(
     or a folder of several, becomes songs in `target`. `ask` is called for what neither files nor answers say; without
     it such a song is refused. Raises SongError where nothing can be imported from there.
     """
-    sources, alone = find_sources(place)
-    models: dict[str, Model] = {}
-    for source in sources:
+    with unpacked(place) as read:
         try:
-            found = read_project(source) if source.kind == WEB_UI else read_run(source)
-        except (JukeboxKitError, OSError) as error:
-            if isinstance(error, WeightsError) and not alone:
-                log.info("skipped: %s", error)
-            else:
-                yield ImportResult(source.paths[0], failed=str(error))
-            continue
-        yield from (ImportResult(source.paths[0], failed=sentence) for sentence in found.failed)
-        single = alone and len(found.songs) == 1
-        for old in found.songs:
-            folder = target if single else target / old.name
-            try:
-                yield _imported(old, folder, answers or ImportOverrides(), ask, models, single)
-            except (JukeboxKitError, OSError) as error:
-                yield ImportResult(old.path, failed=_about(old.path, error))
+            sources, alone = find_sources(read.path)
+        except SongError as error:
+            raise SongError(read.named(str(error))) from None
+        models: dict[str, Model] = {}
+        for source in sources:
+            found = _read(source, read, alone)
+            path = Path(read.named(str(source.paths[0])))
+            yield from (ImportResult(path, failed=sentence) for sentence in found.failed)
+            single = alone and len(found.songs) == 1
+            for old in found.songs:
+                folder = target if single else target / old.name
+                try:
+                    yield _imported(old, folder, answers or ImportOverrides(), ask, models, single)
+                except (JukeboxKitError, OSError) as error:
+                    yield ImportResult(old.path, failed=_about(old.path, error))
+
+
+def _read(source: OldSource, place: Place, alone: bool) -> Found:
+    """Return the songs of a source with the paths that users know; none for weights beside songs."""
+    try:
+        found = read_project(source) if source.kind == WEB_UI else read_run(source)
+    except WeightsError as error:
+        log.info("skipped: %s", error)
+        return Found((), (place.named(str(error)),) if alone else ())
+    except (JukeboxKitError, OSError) as error:
+        return Found((), (place.named(str(error)),))
+    songs = [
+        replace(old, path=Path(place.named(str(old.path))), notes=tuple(place.named(note) for note in old.notes))
+        for old in found.songs
+    ]
+    return Found(tuple(songs), tuple(place.named(sentence) for sentence in found.failed))
 
 
 def _about(path: Path, error: Exception) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.song.interop.code_lists import OldCodes, OldLevel
-from jukebox_kit.song.interop.finding import DATA, LEVEL_FOLDERS, OldSource
+from jukebox_kit.song.interop.finding import LEVEL_FOLDERS, OldSource, find_data
 from jukebox_kit.song.interop.pickles import (
     COMPOSER,
     OldFile,
@@ -111,8 +111,8 @@ def _read(path: Path, failed: list[str]) -> OldFile | None:
 
 def _read_folder(folder: Path, failed: list[str], notes: list[str]) -> OldFile | None:
     """Read the lowest level's file that can be read: it holds the codes of the levels above as well."""
-    paths = [folder / level / DATA for level in LEVEL_FOLDERS]
-    files = [file for path in paths if path.is_file() and (file := _read(path, failed)) is not None]
+    paths = [path for level in LEVEL_FOLDERS if (path := find_data(folder / level)) is not None]
+    files = [file for path in paths if (file := _read(path, failed)) is not None]
     if not files:
         return None
     for other in files[1:]:
