@@ -54,10 +54,10 @@ LITTER = (
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """Yield a path to write to, in the same folder, that takes the place of `path` when the block ends without error.
+    """Yield a path to write to, in the same folder, that replaces `path` when the block ends without an error.
 
-    So `path` has its old content or its new one, never half of it; after an error it keeps the old one and nothing is
-    left beside it. OSError where the disk refuses.
+    So `path` has its old content or its new one, never half of it; after an error it keeps the old one, and no other
+    file is left. OSError if the disk refuses.
 
     durable: flush file and folder to the disk, so that a power cut keeps the new content.
     """
@@ -78,11 +78,11 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 def write_atomically(root: Path, name: str, content: bytes) -> None:
     """Write a file below an existing folder: flushed to the disk and read back before it replaces the old one.
 
-    Raises SongError in a sentence where that fails; the old file is then unchanged.
+    Raises SongError if that fails; the old file is then unchanged.
     """
     path = root / name
     try:
-        if not root.is_dir():  # a new one would lie beside what was lost, or under a mount that is gone
+        if not root.is_dir():  # a new one could lie where a mount is gone
             raise FileNotFoundError(errno.ENOENT, "gone", str(root))
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as beside:
@@ -97,7 +97,7 @@ def write_atomically(root: Path, name: str, content: bytes) -> None:
 
 
 def read_file(path: Path) -> bytes | None:
-    """Return a file's content, None where it does not exist; SongError where it cannot be read."""
+    """Return a file's content, None if it does not exist; SongError if it cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -120,7 +120,7 @@ def is_litter(name: str) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and its parents; SongError where that fails."""
+    """Create a folder and its parents; SongError if that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -128,7 +128,7 @@ def make_folder(path: Path) -> None:
 
 
 def move_into_place(part: Path, path: Path) -> None:
-    """Rename a complete file in one step and flush its folder's entries to the disk; OSError where that fails."""
+    """Rename a complete file in one step and flush its folder's entries to the disk; OSError if that fails."""
     part.replace(path)
     _sync(path.parent)
 

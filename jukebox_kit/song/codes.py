@@ -1,4 +1,4 @@
-"""A level's codes as a file: readable anywhere, with a checksum, and with what was given rather than sampled."""
+"""A level's codes as a file: readable anywhere, with a checksum, and with how many codes were given, not sampled."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Codes = NDArray[np.int16]
 
 @dataclass(frozen=True)
 class Join:
-    """Where two chunks of a level meet: both have the tokens from `begin` to `end`; the level changes over at `cut`.
+    """Where two chunks of a level meet: both have the tokens from `begin` to `end`; from `cut` on, the second is used.
 
-    Its audio is faded as long before the cut as after it, from `heard` to `end`.
+    The audio is cross-faded from `heard` to `end`, as long before the cut as after it.
     """
 
     begin: int
@@ -43,10 +43,10 @@ class Join:
 class LevelCodes:
     """A level's codes, (items, tokens) int16, UNMADE where none is sampled yet.
 
-    given: for each item how many tokens were not sampled by the level's present plan (a prompt, an import, what was
-    there before an edit): they are the model's context and are never sampled again. joins: where chunks meet, in order;
-    others: there the tokens that the level does not show, shaped as the codes, UNMADE elsewhere. While chunks grow,
-    codes are unmade between them: what can be read from the left is `made`.
+    given: for each item, the number of tokens that the level's present plan did not sample (those of a prompt, of an
+    import, or from before an edit): they are the model's context and are never sampled again.
+    joins: where chunks meet, in order. While chunks grow, codes between them are UNMADE.
+    others: at the joins, the tokens of the other chunk, (items, tokens), UNMADE elsewhere.
     """
 
     codes: Codes
@@ -66,23 +66,23 @@ class LevelCodes:
 
     @classmethod
     def blank(cls, items: int, tokens: int) -> LevelCodes:
-        """Return a level of which nothing is sampled."""
+        """Return a level without any tokens yet."""
         return cls(np.full((items, tokens), UNMADE, np.int16), (0,) * items)
 
     @classmethod
     def whole(cls, codes: Codes) -> LevelCodes:
-        """Return a level of which all (items, tokens) are given."""
+        """Return a level whose tokens are all given."""
         return cls(codes, (codes.shape[1],) * len(codes))
 
     @property
     def made(self) -> tuple[int, ...]:
-        """For each item how many tokens from its start are sampled or given."""
+        """For each item, the number of tokens from its start up to the first UNMADE one."""
         unmade = self.codes == UNMADE
         return tuple(int(row.argmax()) if row.any() else row.size for row in unmade)
 
     @property
     def done(self) -> tuple[int, ...]:
-        """For each item how many tokens are made, wherever they stand."""
+        """For each item, the number of tokens that are sampled or given, in all chunks."""
         return tuple(int(count) for count in (self.codes != UNMADE).sum(1))
 
     @property
@@ -92,19 +92,19 @@ class LevelCodes:
 
     @property
     def sampled(self) -> bool:
-        """Whether the level's present plan has made anything of it."""
+        """Whether the level's present plan sampled any of its tokens."""
         return self.done != self.given or any(join.end > min(self.given) for join in self.joins)
 
     def repeated(self, item: int, items: int) -> LevelCodes:
-        """Return one item so many times, as far as it is made from its start, all of it now given."""
+        """Return `items` copies of one item up to its first UNMADE token, all of them now given."""
         others = None if self.others is None else self.others[[item] * items]
         copies = LevelCodes(self.codes[[item] * items], (self.given[item],) * items, self.joins, others)
         return copies.resized(self.codes.shape[1])
 
     def resized(self, tokens: int, keep: tuple[int, ...] | None = None) -> LevelCodes:
-        """Return the level at another length, of each item the first `keep` tokens, or all that fit, now given.
+        """Return the level with another number of tokens. Each item keeps the first `keep`, or all that fit, as given.
 
-        A join stays where all that it joins is kept of every item.
+        A join stays if all tokens that it joins are kept in every item.
         """
         kept = tuple(min(made, tokens, limit) for made, limit in zip(self.made, keep or self.made, strict=True))
         joins = tuple(join for join in self.joins if join.end <= min(kept))
@@ -128,7 +128,7 @@ def pack_codes(level: LevelCodes) -> bytes:
 
 
 def unpack_codes(content: bytes, name: str) -> LevelCodes:
-    """Return the level that such a file holds; SongError where it is damaged."""
+    """Return the level in a file's content; SongError if it is damaged."""
     try:
         tensors: dict[str, Codes] = load(content)
         metadata = read_metadata(content)
@@ -141,7 +141,7 @@ def unpack_codes(content: bytes, name: str) -> LevelCodes:
 
 
 def _digest(tensors: dict[str, Codes]) -> str:
-    found = hashlib.sha256(np.ascontiguousarray(tensors["codes"]).tobytes())
+    digest = hashlib.sha256(np.ascontiguousarray(tensors["codes"]).tobytes())
     if "others" in tensors:
-        found.update(np.ascontiguousarray(tensors["others"]).tobytes())
-    return found.hexdigest()
+        digest.update(np.ascontiguousarray(tensors["others"]).tobytes())
+    return digest.hexdigest()

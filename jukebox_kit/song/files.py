@@ -1,4 +1,4 @@
-"""The names of the files and folders in a song's folder, relative to it; no other file of the package spells them."""
+"""The names of the files and folders in a song's folder, relative to it; they are written in no other file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def audio_name(level: int, item: int) -> str:
 
 
 def picture_name(level: int, item: int) -> str:
-    """Return the name of the picture of that audio file."""
+    """Return the name of the picture of an item's audio file."""
     return f"level_{level}/item_{item}.png"
 
 
@@ -51,7 +51,7 @@ def words_name(item: int) -> str:
 
 
 def version_name(version: str, name: str) -> str:
-    """Return the name under which a version keeps a file."""
+    """Return the name of a version's copy of a file."""
     return f"{VERSIONS}/{version}/{name}"
 
 
@@ -71,7 +71,7 @@ def lease_name(owner: str) -> str:
 
 
 def is_kept(name: str) -> bool:
-    """Return whether a file, of a song or of a shard, cannot be recomputed from the others."""
+    """Return whether a file of a song or a shard cannot be recomputed from the others."""
     if any(map(is_litter, PurePosixPath(name).parts)):
         return False
     recomputable = name.startswith((".", f"{SEGMENTS}/")) or name.endswith("/alignment.safetensors")

@@ -1,4 +1,4 @@
-"""Where songs of other programs lie: one file, one run's folder, or a whole Drive that is walked through.
+"""Finds songs of other programs: one file, one run's folder, or all in a folder, such as a whole Drive.
 
 NAME/level_{2,1,0}/data.pth.tar   a run of the 2020 sampler; NAME_rank_{r}/… are the parts of one run under MPI
 NAME.t                            the co-composer's list of codes
@@ -57,9 +57,9 @@ class OldSource:
 
 
 def find_sources(place: Path) -> tuple[list[OldSource], bool]:
-    """Return what lies at a place, and whether it is one song rather than a folder of songs.
+    """Return the sources at a place, and whether it is one song rather than a folder of songs.
 
-    Raises SongError where there is nothing that can be imported.
+    Raises SongError if nothing there can be imported.
     """
     if place.is_file():
         return [_file_source(place)], True
@@ -76,21 +76,21 @@ def find_sources(place: Path) -> tuple[list[OldSource], bool]:
         return [_file_source(data)], True
     if is_run(place):
         return [OldSource(RUN, place.name, (place,))], True
-    found = list(_walk(place))
-    if not found:
+    sources = list(_walk(place))
+    if not sources:
         zips = [path.name for path in contents(place) if path.suffix.lower() == ".zip"]
         raise SongError(
             f"{place} contains no songs of other programs; readable are run folders with level_2/{DATA}, and "
             f"files ending in .t, .z or .pth.tar"
             + (f"; import its zip files, such as {zips[0]}, one by one." if zips else ".")
         )
-    return _with_own_names(found, place), False
+    return _with_own_names(sources, place), False
 
 
 def project_of(node: Path) -> str:
     """Return the name of the project that a node belongs to.
 
-    A project's name may end in a number, as nodes' names do: its settings, or else its folder, tell which it is.
+    A project's name may end in a number, as nodes' names do; its settings file or else its folder tells them apart.
     """
     beside = [p.stem for p in node.parent.glob("*.y*ml") if not p.stem.endswith("-parents")]
     known = [name for name in (*beside, node.parent.absolute().name) if node.stem.startswith(f"{name}-")]
@@ -175,15 +175,15 @@ def _walk(place: Path) -> Iterator[OldSource]:
 
 
 def _is_of_run(path: Path) -> bool:
-    """Return whether a file belongs to a run that is found as a whole."""
+    """Return whether a file belongs to a run, which is a source as a whole."""
     return path.parent.name in LEVEL_FOLDERS and path == find_data(path.parent)
 
 
-def _with_own_names(found: list[OldSource], place: Path) -> list[OldSource]:
+def _with_own_names(sources: list[OldSource], place: Path) -> list[OldSource]:
     """Return the sources with names that differ: where two are alike, each takes those of its folders before it."""
-    count = Counter(source.name for source in found)
+    count = Counter(source.name for source in sources)
     named: list[OldSource] = []
-    for source in found:
+    for source in sources:
         path = source.paths[0].parent.relative_to(place)
         longer = "-".join((*path.parts, source.name))
         named.append(replace(source, name=longer) if count[source.name] > 1 else source)

@@ -1,4 +1,4 @@
-"""One old file becomes plain arrays, and what it says of its song.
+"""Reads a file of another program into plain arrays and the labels of its items.
 
 There are two forms: the 2020 sampler's dict (zs, labels, sampling_kwargs, x), and a bare list of the three levels'
 codes; see `code_lists` for how those are arranged.
@@ -24,16 +24,16 @@ TOP_FIRST = "{path} lists level 2 first, as the transformers library does; its l
 
 
 class WeightsError(SongError):
-    """A file holds a model's weights, which lie about on people's Drives beside their songs."""
+    """A file holds a model's weights, which are often stored beside songs."""
 
 
 @dataclass(frozen=True)
 class OldLabels:
-    """What files say of one item's song; None where they say nothing.
+    """The labels and settings of an item; None for those that the files lack.
 
-    label_width: columns of the top level's label row, which tell the model; total_samples: the whole song's length
-    and offset: the item's start in it, in samples; temperature: the top's, or those of levels 0, 1, 2.
-    artist_id: the number that the model was given, which follows from the name where the tables are the same.
+    label_width: columns of the top level's label row, which identify the model. total_samples: the whole song's length
+    in samples. offset: the item's start in it, in samples. temperature: that of the top level, or of levels 0, 1, 2.
+    artist_id: the artist's id in the original model's table.
     """
 
     model: str | None = None
@@ -49,20 +49,20 @@ class OldLabels:
 
 @dataclass(frozen=True, eq=False)
 class OldFile:
-    """A file's codes, levels 0, 1, 2 each (items, tokens) int64, what it says of each item, and notes for the user."""
+    """A file's codes, levels 0, 1, 2 each (items, tokens) int64, the labels of each item, and notes for the user."""
 
     path: Path
     kind: str
     codes: OldCodes
-    told: tuple[OldLabels, ...]
+    labels: tuple[OldLabels, ...]
     notes: tuple[str, ...] = ()
 
 
 def read_old_file(path: Path) -> OldFile:
     """Read a file of either form.
 
-    Raises CheckpointError where it is missing, damaged or asks for code to be run, SongError where it holds no codes,
-    WeightsError where it holds weights.
+    Raises CheckpointError if it is missing, damaged or asks for code to be run, SongError if it holds no codes,
+    WeightsError if it holds weights.
     """
     content = read_pickle(path)
     if isinstance(content, dict) and "zs" not in content and "model" in content:
@@ -76,13 +76,13 @@ def read_old_file(path: Path) -> OldFile:
     if not isinstance(content, dict) or "zs" not in content:
         return OldFile(path, COMPOSER, codes, (OldLabels(),) * len(codes[2]), notes)
     values = cast("dict[str, Any]", content)
-    told = told_by_labels(in_level_order(values, "labels", top_first), len(codes[2]))
+    labels = read_labels(in_level_order(values, "labels", top_first), len(codes[2]))
     temperature = _temperature(in_level_order(values, "sampling_kwargs", top_first))
-    return OldFile(path, RUN, codes, tuple(replace(t, temperature=temperature) for t in told), notes)
+    return OldFile(path, RUN, codes, tuple(replace(one, temperature=temperature) for one in labels), notes)
 
 
 def check_sums(path: Path) -> None:
-    """Compare a file's checksums, which torch itself does not do; CheckpointError where one differs."""
+    """Compare a file's checksums, which torch does not do; CheckpointError if one differs."""
     if zipfile.is_zipfile(path):  # the container before torch 1.6 has no checksums
         try:
             with zipfile.ZipFile(path) as file:
@@ -93,10 +93,10 @@ def check_sums(path: Path) -> None:
             raise CheckpointError(f"{path} is damaged ({wrong}); download it again.")
 
 
-def told_by_labels(labels: object, items: int | None = None) -> tuple[OldLabels, ...]:
-    """Return what a list of three levels' labels says of each item; nothing where there is none, as in autosaves.
+def read_labels(labels: object, items: int | None = None) -> tuple[OldLabels, ...]:
+    """Return the labels of each item from a list of three levels' labels; empty ones if it is none, as in autosaves.
 
-    items: how many there are, as many as the labels have rows unless given.
+    items: their number; None for as many as the labels have rows.
     """
     top = labels[-1] if isinstance(labels, list | tuple) and len(labels) == 3 else None
     values = cast("dict[str, Any]", top) if isinstance(top, dict) else {}
@@ -106,30 +106,30 @@ def told_by_labels(labels: object, items: int | None = None) -> tuple[OldLabels,
     count = items or len(y)
     if len(y) not in (1, count):
         return (OldLabels(),) * count
-    said = list(infos) if isinstance(infos, list | tuple) and len(infos) == len(y) else [None] * len(y)
-    found = [_told(row, y.shape[1], info) for row, info in zip(y[:, :4].tolist(), said, strict=True)]
-    return tuple(found * (count // len(found)))
+    rows = list(infos) if isinstance(infos, list | tuple) and len(infos) == len(y) else [None] * len(y)
+    read = [_row_labels(row, y.shape[1], info) for row, info in zip(y[:, :4].tolist(), rows, strict=True)]
+    return tuple(read * (count // len(read)))
 
 
-def _told(row: list[int], width: int, info: object) -> OldLabels:
+def _row_labels(row: list[int], width: int, info: object) -> OldLabels:
     total, offset, _, artist_id = (int(value) for value in row)
-    said = cast("dict[str, Any]", info) if isinstance(info, dict) else {}
-    words = {name: said[name] for name in ("artist", "genre") if isinstance(said.get(name), str)}
-    lyrics = (said.get("lyrics") or "") if "lyrics" in said else None
+    words = cast("dict[str, Any]", info) if isinstance(info, dict) else {}
+    names = {name: words[name] for name in ("artist", "genre") if isinstance(words.get(name), str)}
+    lyrics = (words.get("lyrics") or "") if "lyrics" in words else None
     return OldLabels(
         label_width=width,
         lyrics=lyrics if isinstance(lyrics, str) else None,
         total_samples=total if total > 0 else None,
         offset=max(0, offset),
         artist_id=artist_id,
-        **words,
+        **names,
     )
 
 
 def _temperature(kwargs: object) -> tuple[float, ...] | None:
-    """Return the three levels' temperatures of the sampler's settings, None where they are not told."""
+    """Return the three levels' temperatures in the sampler's settings; None if they are missing."""
     if not isinstance(kwargs, list | tuple) or len(kwargs) != 3:
         return None
-    found = [cast("dict[str, Any]", level).get("temp") for level in kwargs if isinstance(level, dict)]
-    values = [float(t) for t in found if isinstance(t, int | float) and t > 0]
+    given = [cast("dict[str, Any]", level).get("temp") for level in kwargs if isinstance(level, dict)]
+    values = [float(t) for t in given if isinstance(t, int | float) and t > 0]
     return tuple(values) if len(values) == 3 else None

@@ -27,8 +27,8 @@ from jukebox_kit.song.interop.pickles import (
     OldFile,
     OldLabels,
     check_sums,
+    read_labels,
     read_old_file,
-    told_by_labels,
 )
 from jukebox_kit.song.interop.sampler2020 import Found, OldSong
 
@@ -157,7 +157,7 @@ def _told_by(path: Path, told: OldLabels) -> tuple[OldLabels, tuple[str, ...]]:
     content = read_pickle(path)
     check_sums(path)
     pair = isinstance(content, list | tuple) and len(content) == 2
-    channels = told_by_labels(cast("tuple[object, ...]", content)[0] if pair else content)
+    channels = read_labels(cast("tuple[object, ...]", content)[0] if pair else content)
     genres = [channel.genre for channel in channels if channel.genre is not None]
     note = f"{path} has a genre for each channel, {', '.join(genres)}; here all items share one."
     found = replace(channels[0], model=told.model)
