@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+from jukebox_kit import _yaml
 from jukebox_kit.song.song import Song
 from tests.conftest import TESTS, shell
 from tests.old import OLD_FORMATS, OLD_RUN, codes_of, holds, write_mini
@@ -150,9 +152,12 @@ def name_of(node: ast.expr) -> str:
 
 
 def safely_composed(node: ast.Call) -> bool:
-    """Return whether a call asks for YAML's nodes alone, by the loader that makes nothing but plain values of them."""
-    loaders = [ast.unparse(argument) for argument in node.args[1:]]
-    return name_of(node.func) == "yaml.compose" and loaders == ["yaml.SafeLoader"]
+    """Return whether a call reads YAML nodes with the package's loader, or writes with its dumper, which are safe."""
+    classes = [ast.unparse(argument) for argument in node.args[1:]]
+    classes += [ast.unparse(setting.value) for setting in node.keywords if setting.arg == "Dumper"]
+    assert issubclass(_yaml.Loader, yaml.SafeLoader)
+    assert issubclass(_yaml.Dumper, yaml.SafeDumper)
+    return (name_of(node.func), classes) in (("yaml.compose", ["Loader"]), ("yaml.dump", ["Dumper"]))
 
 
 def unsafe_calls(tree: ast.AST) -> list[str]:

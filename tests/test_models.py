@@ -51,10 +51,10 @@ def test_attention_orders() -> None:
         ("single_enc_dec: true, ", "", "the prime pattern needs single_enc_dec"),
         ("min_duration: 2, ", "", "needs min_duration and max_duration"),
         ("  vqvae:", "  vqave:", "parts must be vqvae, level_0"),
-        ("  v3:", "  v2:", "labels must say where the v3 tables are"),
+        ("  v3:", "  v2:", "labels must name the files of the v3 tables"),
         ("name: tiny", "nmae: tiny", "unknown setting nmae"),
-        ("name: tiny", "name: [", "is not readable YAML"),
-        ("prior_width: 16", "prior_width: wide", "prior_width must be a whole number above 0"),
+        ("name: tiny", "name: [", "line 4: this is not YAML"),
+        ("prior_width: 16", "prior_width: wide", "level_0: prior_width must be a whole number, not 'wide'"),
         ("sr: 16000", "sr: 0", "sr must be a whole number above 0"),
     ],
 )

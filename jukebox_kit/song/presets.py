@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from jukebox_kit._files import make_folder, write_atomically
+from jukebox_kit._settings import Settings, from_mapping, setting_error, typed_settings
+from jukebox_kit._values import checked
+from jukebox_kit._yaml import read_yaml, write_yaml
 from jukebox_kit.errors import ConfigurationError, JukeboxKitError, RequestError
-from jukebox_kit.model.weights import CONFIGS, read_yaml
-from jukebox_kit.song.arguments import checked
+from jukebox_kit.model.weights import CONFIGS
 from jukebox_kit.song.request import FIELD_TYPES, normalise_request, typed_fields
 
 OPTIONS: Mapping[str, type] = {"batch_size": int, "save_every": float, "preview_every": float}
@@ -52,16 +52,31 @@ class Preset:
                 raise ConfigurationError(f"preset {self.name}: {name} must be above 0, not {value:g}.", field=name)
 
 
+@dataclass(frozen=True)
+class _File:
+    """A preset as its file contains it."""
+
+    about: str = ""
+    request: Mapping[str, Any] | None = None
+    options: Mapping[str, Any] | None = None
+
+
 def load_preset(path: Path) -> Preset:
-    """Read a preset; ConfigurationError says what is wrong with the file."""
-    values = read_yaml(path)
-    unknown = sorted(set(values) - {"about", "request", "options"})
-    if unknown:
-        raise ConfigurationError(f"{path}: unknown setting {unknown[0]}; known are about, request and options.")
-    parts = {name: values.get(name) or {} for name in ("request", "options")}
-    if not all(isinstance(part, dict) for part in parts.values()):
-        raise ConfigurationError(f"{path}: request and options must hold settings by name.")
-    return Preset(path.stem, str(values.get("about", "")), **parts)
+    """Read a preset; ConfigurationError says what is wrong with the file, and in which line."""
+    values = read_yaml(path, empty=True)
+    file = from_mapping(_File, values, "")
+    request, options = file.request or {}, file.options or {}
+    if isinstance(options, Settings):
+        options = options.renamed(OLDER_OPTIONS)
+    fields, settings = (
+        typed_settings(request, FIELD_TYPES, "request"),
+        typed_settings(options, OPTIONS, "options"),
+    )
+    try:
+        return Preset(path.stem, file.about, fields, settings)
+    except ConfigurationError as error:
+        part = next((part for part in (request, options) if error.field in part), values)
+        raise setting_error(part, "", error, error.field) from None
 
 
 def find_presets(own: Path | None = None) -> dict[str, Path]:
@@ -79,7 +94,7 @@ def save_preset(preset: Preset, own: Path) -> Path:
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in part.items()}
         values |= {name: plain} if plain else {}
     make_folder(own)
-    write_atomically(own, f"{preset.name}.yaml", yaml.safe_dump(values, allow_unicode=True, sort_keys=False).encode())
+    write_atomically(own, f"{preset.name}.yaml", write_yaml(values))
     return own / f"{preset.name}.yaml"
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import yaml
 
 from jukebox_kit._files import kept_path, shown_path
+from jukebox_kit._yaml import Faults, Reader, is_null, line_of
 from jukebox_kit.jobs.album.songs import read_drafts
 from jukebox_kit.jobs.album.validate import Checks
-from jukebox_kit.jobs.album.yaml_lines import Faults, Reader, is_null, line_of
 from jukebox_kit.song import Request, Resolved, is_song
 
 
@@ -59,8 +59,12 @@ def load_album(path: Path, folder: Path | None = None) -> Album:
     with its line; RequestError if there is no such file. Each model's definition, tables and files are checked once.
     """
     faults = Faults(path)
-    reader = Reader(path, faults)
+    reader = Reader(path, faults, f"there is no album file {path}; see configs/albums for some to copy.")
     root = reader.root()
+    if root is None:
+        faults.add(1, "the file is empty; an album needs songs.")
+        faults.check()
+    assert root is not None  # or there was a fault
     entries = reader.entries(root, "an album", ("about", "folder", "defaults", "songs"))
     if not isinstance(root, yaml.MappingNode):
         faults.check()

@@ -8,16 +8,16 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import yaml
-
-from jukebox_kit._files import kept_path
+from jukebox_kit._files import kept_path, user_path
+from jukebox_kit._settings import Settings, from_mapping, refusal
+from jukebox_kit._yaml import read_yaml
 from jukebox_kit.errors import CheckpointError, ConfigurationError, RequestError
-from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig, from_mapping
+from jukebox_kit.model.configuration import TRAINING_ONLY, PriorConfig, VQVAEConfig
 
 PACKAGE = Path(__file__).parents[2]
 
@@ -117,12 +117,12 @@ def converted_name(file: str) -> str:
 
 def places(file: str, folder: Path) -> list[Path]:
     """Return where a model's file may lie, in the order looked at: in each folder first converted, then as released."""
-    roots = [folder, models_folder(), PACKAGE / "model" / "weights", OWN_CACHE.expanduser()]
+    roots = [folder, models_folder(), PACKAGE / "model" / "weights", user_path(OWN_CACHE)]
     drive = Path("/content/drive/MyDrive")
     roots += [Path.home() / ".cache/jukebox/models", drive / "jukebox/models"]
     roots += [drive / "jukebox-webui/_data/jukebox/models"]
     names = dict.fromkeys((converted_name(file), file))
-    return [root / name for root in dict.fromkeys(roots) for name in names]
+    return [root / user_path(name) for root in dict.fromkeys(roots) for name in names]
 
 
 def find_file(file: str, folder: Path, what: str, get: str | None = None) -> Path:
@@ -149,70 +149,74 @@ def load_definition(model: str | Path) -> ModelDefinition:
 
     Raises RequestError for an unknown name, ConfigurationError for a wrong file.
     """
-    path = Path(model)
-    if path.suffix not in (".yaml", ".yml"):
-        path = CONFIGS / "models" / f"{model}.yaml"
-        if not path.is_file():
-            near = difflib.get_close_matches(str(model), shipped_models(), 1)
-            hint = f"did you mean {near[0]}" if near else f"known are {', '.join(shipped_models())}"
-            raise RequestError(
-                f"there is no model {model}; {hint}, or give the path of a model's YAML file.", field="model"
-            )
-    elif not path.is_file():
+    is_path = Path(model).suffix in (".yaml", ".yml")
+    path = user_path(model) if is_path else CONFIGS / "models" / f"{model}.yaml"
+    exists = os.path.isfile(path)  # noqa: PTH113  # Path.is_file raises for a name that is too long
+    if is_path and not exists:
         raise RequestError(
             f"there is no model file {path}; give a name that ships or the path of a YAML file.", field="model"
         )
-    return _definition(_read(path), path)
+    if not exists:
+        near = difflib.get_close_matches(str(model), shipped_models(), 1)
+        hint = f"did you mean {near[0]}" if near else f"known are {', '.join(shipped_models())}"
+        raise RequestError(
+            f"there is no model {model}; {hint}, or give the path of a model's YAML file.", field="model"
+        )
+    definition = _definition(_read(path), path)
+    for prior in definition.priors:
+        if prior.label_set not in definition.tables:
+            raise ConfigurationError(f"{path}: labels must name the files of the {prior.label_set} tables.")
+    return definition
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds; ConfigurationError where it holds anything else."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ConfigurationError(f"{path} must hold settings by name.")
-    return cast(dict[str, Any], values)
+@dataclass(frozen=True)
+class _File:
+    """A definition as its file contains it. `parts` are Settings by name."""
+
+    name: str = ""
+    about: str = ""
+    licence: str = ""
+    sampling: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    parts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    base: str | None = None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> _File:
     """Read a definition, taking what it leaves out from its `base`, by name."""
     values = read_yaml(path)
-    base = values.pop("base", None)
-    if base is None:
-        return values
-    if base == path.stem:
-        raise ConfigurationError(f"{path}: a definition cannot be its own base.")
-    whole = _read(CONFIGS / "models" / f"{base}.yaml")
-    parts = {**whole["parts"], **values.pop("parts", {})}
-    return {**whole, **values, "parts": parts}
+    file = from_mapping(_File, values, "")
+    if file.base is None:
+        return file
+    place = values.place("base")
+    if file.base == path.stem:
+        raise ConfigurationError(f"{place}: a definition cannot be its own base.")
+    if file.base not in shipped_models():
+        raise ConfigurationError(f"{place}: base must be one of {', '.join(shipped_models())}, not {file.base}.")
+    base = _read(CONFIGS / "models" / f"{file.base}.yaml")
+    given = {name: getattr(file, name) for name in values}
+    return replace(base, **given | {"parts": {**base.parts, **file.parts}})
 
 
-def _definition(values: dict[str, Any], path: Path) -> ModelDefinition:
-    known = {"name", "about", "licence", "sampling", "labels", "parts"}
-    if set(values) - known:
-        raise ConfigurationError(
-            f"{path}: unknown setting {sorted(set(values) - known)[0]}; known are {sorted(known)}."
-        )
-    parts = values.get("parts")
-    if not isinstance(parts, dict) or set(parts) != set(PARTS):
+def _definition(file: _File, path: Path) -> ModelDefinition:
+    if set(file.parts) != set(PARTS):
         raise ConfigurationError(f"{path}: parts must be {', '.join(PARTS)}.")
-    hyper = {name: dict(part) for name, part in parts.items()}
-    files = {name: str(part.pop("file", f"{name}.safetensors")) for name, part in hyper.items()}
-    vqvae = from_mapping(VQVAEConfig, hyper["vqvae"], f"{path}: vqvae")
+    files: dict[str, str] = {}
+    hyperparameters: dict[str, Any] = {}
+    for name, part in file.parts.items():
+        files[name] = f"{name}.safetensors"
+        hyperparameters[name] = part
+        if isinstance(part, Settings):
+            files[name] = part.get("file", files[name])
+            hyperparameters[name] = part.without("file")
+            if not isinstance(files[name], str):
+                raise ConfigurationError(f"{part.place('file')}: {name}: {refusal('file', str, files[name])}")
+    vqvae = from_mapping(VQVAEConfig, hyperparameters["vqvae"], "vqvae", TRAINING_ONLY)
     priors = tuple(
-        from_mapping(PriorConfig, {**hyper[part], "level": level}, f"{path}: {part}")
+        from_mapping(PriorConfig, hyperparameters[part], part, TRAINING_ONLY, {"level": level})
         for level, part in enumerate(PARTS[1:])
     )
-    tables = {
-        label_set: from_mapping(TableFiles, table, f"{path}: labels {label_set}")
-        for label_set, table in values.get("labels", {}).items()
-    }
-    for prior in priors:
-        if prior.label_set not in tables:
-            raise ConfigurationError(f"{path}: labels must say where the {prior.label_set} tables are.")
-    sampling = from_mapping(SamplingDefaults, values.get("sampling", {}), f"{path}: sampling")
-    name, about = str(values.get("name", path.stem)), str(values.get("about", ""))
-    licence = str(values.get("licence", ""))
-    return ModelDefinition(name, about, licence, sampling, vqvae, priors, files, tables, path.parent.absolute())
+    tables = {name: from_mapping(TableFiles, table, f"labels {name}") for name, table in file.labels.items()}
+    sampling = from_mapping(SamplingDefaults, file.sampling, "sampling")
+    name, folder = file.name or path.stem, path.parent.absolute()
+    return ModelDefinition(name, file.about, file.licence, sampling, vqvae, priors, files, tables, folder)

@@ -12,14 +12,16 @@ on from an upsampled node goes on with its lower levels.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
+from jukebox_kit._yaml import read_yaml
 from jukebox_kit.errors import JukeboxKitError
-from jukebox_kit.model.weights import read_pickle, read_yaml
+from jukebox_kit.model.weights import read_pickle
 from jukebox_kit.song.interop.code_lists import OldCodes, OldLevel
 from jukebox_kit.song.interop.finding import NODES, OldSource, project_of
 from jukebox_kit.song.interop.pickles import (
@@ -49,12 +51,19 @@ class Project:
     parents: dict[str, str | None]
 
     @classmethod
-    def around(cls, node: Path) -> Project:
-        """Return the project that a node belongs to; ConfigurationError where its parents' file is no YAML mapping."""
+    def around(cls, node: Path, failed: list[str]) -> Project:
+        """Return the project that a node belongs to; faults of the file of its parents are added to `failed`."""
         name, folder = project_of(node), node.parent
         files = sorted(p for p in folder.iterdir() if p.suffix in NODES and project_of(p) == name)
-        said = _settings(folder / f"{name}-parents.yaml")
-        parents = {f"{name}-{child}": f"{name}-{p}" if p not in (None, "") else None for child, p in said.items()}
+        try:
+            nodes = _settings(folder / f"{name}-parents.yaml")
+        except JukeboxKitError as error:
+            failed.append(str(error))
+            nodes = {}
+        named = {
+            child: getattr(parent, "text", parent) for child, parent in nodes.items()
+        }  # a date's, as it is written
+        parents = {f"{name}-{child}": f"{name}-{p}" if p not in (None, "") else None for child, p in named.items()}
         return cls(folder, name, {p.stem: p for p in files}, parents)
 
     def ancestors(self, node: str) -> list[str]:
@@ -78,7 +87,7 @@ class Project:
 def read_project(source: OldSource) -> Found:
     """Read the nodes of a source, parents before their children, into songs."""
     failed: list[str] = []
-    project = Project.around(source.paths[0])
+    project = Project.around(source.paths[0], failed)
     told, notes = _told(project, failed)
     files: dict[str, OldFile | None] = {}
 
@@ -164,8 +173,6 @@ def _told_by(path: Path, told: OldLabels) -> tuple[OldLabels, tuple[str, ...]]:
     return found, (note,) if len(set(genres)) > 1 else ()
 
 
-def _settings(path: Path) -> dict[str, object]:
-    """Return a YAML mapping, empty where there is no file or nothing in it."""
-    if not path.is_file() or not path.read_bytes().strip():
-        return {}
-    return cast("dict[str, object]", read_yaml(path))
+def _settings(path: Path) -> Mapping[str, object]:
+    """Return a YAML mapping, empty if there is no such file or nothing in it."""
+    return read_yaml(path, empty=True) if path.is_file() else {}
