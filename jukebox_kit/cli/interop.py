@@ -14,7 +14,9 @@ from jukebox_kit.errors import RequestError
 
 
 def import_(
-    place: Annotated[Path, typer.Argument(help="A run's folder, a file (.pth.tar, .t, .z), or a folder of such.")],
+    place: Annotated[
+        Path, typer.Argument(help="A run's folder, a file (.pth.tar, .t, .z, .zip), or a folder of such.")
+    ],
     target: Annotated[Path, typer.Argument(help="The song's folder, or the folder for several songs.")],
     model: Annotated[
         str | None, typer.Option(help="The model to continue with; required if the files do not say.")
