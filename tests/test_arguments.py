@@ -15,10 +15,11 @@ import pytest
 import torch
 
 import jukebox_kit as jk
+from jukebox_kit._values import shown
 from jukebox_kit.errors import JukeboxKitError, RequestError, SongError
 from jukebox_kit.jobs.album.album import load_album
 from jukebox_kit.song import edits
-from jukebox_kit.song.arguments import level_number, parsed, shown
+from jukebox_kit.song.arguments import level_number, parsed
 from jukebox_kit.song.export import best_audio, export_audio
 from jukebox_kit.song.interop.importing import ImportOverrides
 from jukebox_kit.song.presets import Preset, load_preset, save_preset

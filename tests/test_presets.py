@@ -38,14 +38,14 @@ def test_a_name_that_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("request: {tempo: 3}", "request has no tempo"),
-        ("options: {speed: 3}", "options has no speed"),
-        ("options: {batch: many}", "batch_size must be a whole number, not"),
-        ("request: {seconds: -1}", "seconds must be above 0"),
-        ("request: {seconds: long}", "preset wrong: seconds must be a number, not 'long'"),
+        ("request: {tempo: 3}", "line 1: request: unknown setting tempo"),
+        ("options: {speed: 3}", "line 1: options: unknown setting speed"),
+        ("options: {batch: many}", "options: batch must be a whole number, not 'many'"),
+        ("request: {seconds: -1}", "line 1: request: seconds must be above 0"),
+        ("request: {seconds: long}", "line 1: request: seconds must be a number, not 'long'"),
         ("style: {}", "unknown setting style"),
-        ("request: [1]", "must hold settings by name"),
-        ("request: {", "not readable YAML"),
+        ("request: [1]", r"line 1: request must be a mapping, not \[1\]"),
+        ("request: {", "line 1: this is not YAML"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, text: str, said: str) -> None:

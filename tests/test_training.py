@@ -83,7 +83,7 @@ def test_wrong_training_files_are_named(tiny: Path, tmp_path: Path, run: Run) ->
     with pytest.raises(ConfigurationError, match="unknown setting warmup; did you mean warm_up"):
         load_training(path)
     path.write_text("seed: 1")
-    with pytest.raises(ConfigurationError, match="unknown or missing"):
+    with pytest.raises(ConfigurationError, match="line 1: missing model, out, corpus"):
         load_training(path)
     assert "there is no training file" in run("train", tmp_path / "nowhere.yaml").stderr
     assert "there is no part level_3" in run("train", path, "--part", "level_3").stderr

@@ -2,10 +2,10 @@ from .conditioners import CodesConditioner as CodesConditioner
 from .configuration import DOWNWARD as DOWNWARD
 from .configuration import LEVELS as LEVELS
 from .configuration import TOP as TOP
+from .configuration import TRAINING_ONLY as TRAINING_ONLY
 from .configuration import Pattern as Pattern
 from .configuration import PriorConfig as PriorConfig
 from .configuration import VQVAEConfig as VQVAEConfig
-from .configuration import from_mapping as from_mapping
 from .labels import Found as Found
 from .labels import Labels as Labels
 from .labels import Tables as Tables

@@ -5,20 +5,17 @@ Field names are those of the 2020 release, so that its files, its papers and its
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, TypeVar
 
 from jukebox_kit.errors import ConfigurationError
-
-T = TypeVar("T")
 
 TOP = 2  # the level with the coarsest codes, which is sampled first
 LEVELS = (0, 1, 2)  # as the release numbers them: level 0 is what one hears
 DOWNWARD = (2, 1, 0)  # in the order they are sampled
+
+LABEL_SETS = ("v2", "v3")  # the release's tables of artists and genres
 
 # Written by the release beside the rest, but without effect on what a trained part computes.
 TRAINING_ONLY = frozenset(
@@ -189,36 +186,8 @@ class PriorConfig:
         return "v3" if self.labels_v3 else "v2"
 
 
-def from_mapping(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """Make a configuration dataclass of a parsed YAML or JSON mapping.
-
-    Lists become tuples; names that only training reads are passed over. ConfigurationError names an unknown or
-    missing field and the nearest known one; `where` says in which file or part.
-    """
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # T is always a dataclass here
-    unknown = [k for k in values if k not in fields and k not in TRAINING_ONLY]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], list(fields), 1)
-        hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(fields)}."
-        raise ConfigurationError(f"{where}: unknown setting {unknown[0]}{hint}")
-    missing = [
-        n
-        for n, f in fields.items()
-        if n not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise ConfigurationError(f"{where}: missing {', '.join(missing)}.")
-    kept = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in fields}
-    try:
-        return cls(**kept)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{where}: {error}") from None
-    except (TypeError, KeyError) as error:
-        raise ConfigurationError(f"{where}: a value has the wrong type ({error}).") from None
-
-
 def _positive(config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         if not isinstance(value, int) or value <= 0:
-            raise ConfigurationError(f"{name} must be a whole number above 0, not {value!r}.")
+            raise ConfigurationError(f"{name} must be a whole number above 0, not {value!r}.", field=name)

@@ -1,9 +1,6 @@
-from .arguments import checked as checked
 from .arguments import chosen_items as chosen_items
 from .arguments import level_number as level_number
-from .arguments import of_type as of_type
 from .arguments import parsed as parsed
-from .arguments import type_words as type_words
 from .audio import Audio as Audio
 from .audio import SampledAudio as SampledAudio
 from .audio import audio_bytes as audio_bytes

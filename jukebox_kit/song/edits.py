@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import Unpack
 
+from jukebox_kit._values import checked
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.model import LEVELS
-from jukebox_kit.song.arguments import checked, item_number
+from jukebox_kit.song.arguments import item_number
 from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.history import EventKind
 from jukebox_kit.song.manifest import Manifest

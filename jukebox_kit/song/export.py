@@ -10,10 +10,11 @@ import numpy as np
 import pyloudnorm
 
 from jukebox_kit._files import shown_path
+from jukebox_kit._values import checked
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.model import LEVELS
-from jukebox_kit.song.arguments import checked, chosen_items, item_number, level_number
+from jukebox_kit.song.arguments import chosen_items, item_number, level_number
 from jukebox_kit.song.audio import Audio, audio_bytes
 from jukebox_kit.song.files import EXPORTS
 from jukebox_kit.song.song import Song

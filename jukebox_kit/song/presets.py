@@ -11,24 +11,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from jukebox_kit._files import make_folder, write_atomically
-from jukebox_kit.errors import ConfigurationError, JukeboxKitError, RequestError
-from jukebox_kit.model.weights import CONFIGS, read_yaml
-from jukebox_kit.song.arguments import checked
+from jukebox_kit._files import make_folder, user_path, write_atomically
+from jukebox_kit._settings import from_mapping, located, typed_settings, unknown_setting
+from jukebox_kit._values import checked
+from jukebox_kit._yaml import read_yaml, write_yaml
+from jukebox_kit.errors import RequestError
+from jukebox_kit.model.weights import CONFIGS
 from jukebox_kit.song.request import FIELD_TYPES, normalise_request, typed_fields
 
 OPTIONS: Mapping[str, type] = {"batch_size": int, "save_every": float, "preview_every": float}
 
 """The fields of `RunSettings` that a preset may set, with their types."""
 
-OLDER_OPTIONS = {"batch": "batch_size"}
+OLDER_OPTIONS = {"batch": "batch_size"}  # older presets use the name on the left
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Some fields of `Request` and of `RunSettings`, by name; whatever is not said stays as it is."""
+    """Some fields of `Request` and of `RunSettings`, by name; the others keep their values.
+
+    Raises RequestError about a field that is unknown, of another type or outside of its range.
+    """
 
     name: str
     about: str = ""
@@ -36,37 +39,34 @@ class Preset:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
-        _check_names(self.name, "request", self.request, set(FIELD_TYPES))
-        named = {OLDER_OPTIONS.get(name, name): value for name, value in self.options.items()}
-        object.__setattr__(self, "options", named)
-        _check_names(self.name, "options", self.options, set(OPTIONS))
-        try:
-            normalise_request(self.request)
-            object.__setattr__(self, "request", typed_fields(self.request))
-            options = {name: checked(name, value, OPTIONS[name]) for name, value in self.options.items()}
-            object.__setattr__(self, "options", options)
-        except JukeboxKitError as error:
-            raise ConfigurationError(f"preset {self.name}: {error}", field=error.field) from None
-        for name, value in self.options.items():
-            if value <= 0:
-                raise ConfigurationError(f"preset {self.name}: {name} must be above 0, not {value:g}.", field=name)
+        object.__setattr__(self, "request", _checked_request(self.request))
+        object.__setattr__(self, "options", _checked_options(self.options))
+
+
+@dataclass(frozen=True)
+class _File:
+    """A preset as its file contains it."""
+
+    about: str | None = None
+    request: Mapping[str, Any] | None = None
+    options: Mapping[str, Any] | None = None
 
 
 def load_preset(path: Path) -> Preset:
-    """Read a preset; ConfigurationError says what is wrong with the file."""
-    values = read_yaml(path)
-    unknown = sorted(set(values) - {"about", "request", "options"})
-    if unknown:
-        raise ConfigurationError(f"{path}: unknown setting {unknown[0]}; known are about, request and options.")
-    parts = {name: values.get(name) or {} for name in ("request", "options")}
-    if not all(isinstance(part, dict) for part in parts.values()):
-        raise ConfigurationError(f"{path}: request and options must hold settings by name.")
-    return Preset(path.stem, str(values.get("about", "")), **parts)
+    """Read a preset; RequestError if there is no such file, ConfigurationError with the line for a faulty one."""
+    path = user_path(path)
+    file = from_mapping(_File, read_yaml(path, empty=True), "")
+    fields = typed_settings(file.request or {}, FIELD_TYPES, "request")
+    with located(file.request or {}, "request"):
+        request = _checked_request(fields)
+    with located(file.options or {}, "options"):
+        options = _checked_options(file.options or {})
+    return Preset(path.stem, file.about or "", request, options)
 
 
 def find_presets(own: Path | None = None) -> dict[str, Path]:
     """Return the presets that ship and those in a person's folder, by name; a person's go before."""
-    folders = [CONFIGS / "presets", *([own] if own is not None else [])]
+    folders = [CONFIGS / "presets", *([user_path(own)] if own is not None else [])]
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
 
 
@@ -78,12 +78,27 @@ def save_preset(preset: Preset, own: Path) -> Path:
     for name, part in (("request", preset.request), ("options", preset.options)):
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in part.items()}
         values |= {name: plain} if plain else {}
-    make_folder(own)
-    write_atomically(own, f"{preset.name}.yaml", yaml.safe_dump(values, allow_unicode=True, sort_keys=False).encode())
-    return own / f"{preset.name}.yaml"
+    folder, file = user_path(own), f"{preset.name}.yaml"
+    make_folder(folder)
+    write_atomically(folder, file, write_yaml(values))
+    return folder / file
 
 
-def _check_names(preset: str, part: str, given: Mapping[str, Any], known: set[str]) -> None:
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise ConfigurationError(f"preset {preset}: {part} has no {unknown[0]}; known are {', '.join(sorted(known))}.")
+def _checked_request(fields: Mapping[str, Any]) -> dict[str, Any]:
+    normalise_request(fields)
+    return typed_fields(fields)
+
+
+def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as their types, by their present names."""
+    result = dict[str, Any]()
+    for name, value in options.items():
+        current = OLDER_OPTIONS.get(name, name)
+        if current not in OPTIONS:
+            raise RequestError(unknown_setting(name, list(OPTIONS)), field=name)
+        if current in result:
+            raise RequestError(f"{name} and another name of it are both set; keep {current} only.", field=name)
+        result[current] = checked(name, value, OPTIONS[current])
+        if result[current] <= 0:
+            raise RequestError(f"{name} must be above 0, not {value:g}.", field=name)
+    return result

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, TypedDict, get_type_hints
 
 from jukebox_kit._files import kept_path
+from jukebox_kit._values import checked
 from jukebox_kit.engine import LevelPlan, SamplingParams, plan_level
 from jukebox_kit.errors import LabelError, RequestError
 from jukebox_kit.model import Found, Labels, Tables, VQVAEConfig, check_total, dropped_characters, lyric_tokens
 from jukebox_kit.model.weights import ModelDefinition, load_definition, model_source
-from jukebox_kit.song.arguments import checked
 from jukebox_kit.song.chunks import chunks_note
 
 MAX_ITEMS, MAX_CHUNKS = 1024, 64

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from jukebox_kit._values import checked
 from jukebox_kit.engine import (
     WEIGHTS,
     LevelBytes,
@@ -25,7 +26,7 @@ from jukebox_kit.engine import (
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import PARTS, ModelDefinition, load_definition, shipped_models
-from jukebox_kit.song import checked, chunks_at, lay_chunks
+from jukebox_kit.song import chunks_at, lay_chunks
 
 BUCKETS = (1, 2, 4, 8, 16)  # batch sizes
 

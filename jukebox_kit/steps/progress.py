@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jukebox_kit._files import shown_path
+from jukebox_kit._values import checked
 from jukebox_kit.errors import RequestError, StoppedError
-from jukebox_kit.song import OPTIONS, checked
+from jukebox_kit.song import OPTIONS
 
 SPEED_SECONDS = 20.0  # of recent progress that the speed is measured over: longer than a save takes
 

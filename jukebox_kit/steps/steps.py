@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from typing_extensions import Unpack
 
+from jukebox_kit._values import checked
 from jukebox_kit.engine import LevelJob, Model, job_loop, sample_level, threads_for
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, TOP
@@ -20,7 +21,6 @@ from jukebox_kit.song import (
     SampledAudio,
     Song,
     SongState,
-    checked,
     chosen_items,
     finish_sounds,
     level_number,

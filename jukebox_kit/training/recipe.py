@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from jukebox_kit.errors import ConfigurationError, RequestError
-from jukebox_kit.model import from_mapping
-from jukebox_kit.model.weights import PARTS, ModelDefinition, load_definition, read_yaml
+from jukebox_kit._files import user_path
+from jukebox_kit._settings import from_mapping
+from jukebox_kit._yaml import read_yaml
+from jukebox_kit.errors import ConfigurationError
+from jukebox_kit.model.weights import PARTS, ModelDefinition, load_definition
 from jukebox_kit.training.synth import ARTISTS, GENRES
 from jukebox_kit.training.vqvae_loss import ReconstructionWeights
 
@@ -66,27 +70,39 @@ class TrainingRun:
     priors: tuple[PriorRecipe, ...]
 
 
+@dataclass(frozen=True)
+class _File:
+    """A recipe as its file contains it."""
+
+    model: str
+    seed: int
+    out: str
+    corpus: Mapping[str, Any]
+    vqvae: Mapping[str, Any]
+    level_0: Mapping[str, Any]
+    level_1: Mapping[str, Any]
+    level_2: Mapping[str, Any]
+
+
 def load_training(path: Path) -> TrainingRun:
-    """Read a training YAML; its `model` is a name that ships or a path beside the file."""
-    if not path.is_file():
-        raise RequestError(f"there is no training file {path}; see configs/training/demo.yaml for one to copy.")
-    values = read_yaml(path)
-    wanted = {"model", "seed", "out", "corpus", *PARTS}
-    if set(values) != wanted:
-        wrong = sorted(set(values) ^ wanted)[0]
-        raise ConfigurationError(
-            f"{path}: {wrong} is unknown or missing; the settings are {', '.join(sorted(wanted))}."
-        )
-    name = str(values["model"])
-    model = load_definition(path.parent / name if name.endswith((".yaml", ".yml")) else name)
+    """Read a training recipe; its `model` is a name that ships or a path relative to the file.
+
+    Raises RequestError if there is no such file or model, ConfigurationError with the line for a wrong file.
+    """
+    path = user_path(path)
+    values = read_yaml(path, f"there is no training file {path}; see configs/training/demo.yaml for one to copy.")
+    file = from_mapping(_File, values, "")
+    is_path = file.model.endswith((".yaml", ".yml"))
+    model = load_definition(path.parent / user_path(file.model) if is_path else file.model)
     needed = (len(GENRES) + 1, len(ARTISTS) + 1)
     if any(prior.y_bins[0] < needed[0] or prior.y_bins[1] < needed[1] for prior in model.priors):
-        raise ConfigurationError(f"{name}: the corpus needs y_bins of at least {list(needed)} in every prior.")
+        place = values.place("model")
+        raise ConfigurationError(f"{place}: the corpus needs y_bins of at least {list(needed)} in every prior.")
     return TrainingRun(
         model,
-        int(values["seed"]),
-        Path(values["out"]),
-        from_mapping(Corpus, values["corpus"], f"{path}: corpus"),
-        from_mapping(VQVAERecipe, values["vqvae"], f"{path}: vqvae"),
-        tuple(from_mapping(PriorRecipe, values[part], f"{path}: {part}") for part in PARTS[1:]),
+        file.seed,
+        user_path(file.out),
+        from_mapping(Corpus, file.corpus, "corpus"),
+        from_mapping(VQVAERecipe, file.vqvae, "vqvae"),
+        tuple(from_mapping(PriorRecipe, values[part], part) for part in PARTS[1:]),
     )

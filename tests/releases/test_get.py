@@ -372,7 +372,7 @@ def test_the_facts_that_ship_know_every_file_of_the_released_models() -> None:
     [
         (lambda text: text.replace("69745413", "6974541x"), "is not a sha256"),
         (lambda text: text.replace("https://huggingface.co", "huggingface.co"), "is not a URL"),
-        (lambda text: text.replace("prefixes:", "prefix:"), "a setting is missing"),
+        (lambda text: text.replace("prefixes:", "prefix:"), "line 3: unknown setting prefix; did you mean prefixes"),
         (lambda text: text.replace("bytes: 7726329", "bytes: -1"), "bytes must be above 0"),
     ],
 )

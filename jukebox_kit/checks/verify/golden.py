@@ -12,10 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from jukebox_kit._settings import from_mapping
 from jukebox_kit.checks.verify.entries import TF32_TOLERANCE, TOLERANCES
 from jukebox_kit.engine import Placement, of_package, place, repack
 from jukebox_kit.errors import RequestError
-from jukebox_kit.model import VQVAE, Prior, PriorConfig, VQVAEConfig, from_mapping
+from jukebox_kit.model import TRAINING_ONLY, VQVAE, Prior, PriorConfig, VQVAEConfig
 from jukebox_kit.model.weights import assign, read_state, recipe_state
 
 Part = TypeVar("Part", bound=nn.Module)
@@ -67,7 +68,7 @@ class Golden:
     @property
     def vqvae_config(self) -> VQVAEConfig:
         """The VQ-VAE's hyperparameters."""
-        return from_mapping(VQVAEConfig, self.scalars["parts"]["vqvae"], f"{self.folder}: vqvae")
+        return from_mapping(VQVAEConfig, self.scalars["parts"]["vqvae"], f"{self.folder}: vqvae", TRAINING_ONLY)
 
     def prior_names(self) -> list[str]:
         """Return the names of all components but the VQ-VAE."""
@@ -85,7 +86,7 @@ class Golden:
 
     def prior(self, name: str, from_file: bool = False) -> Prior:
         """Return a prior with recipe weights, or those of its file."""
-        config = from_mapping(PriorConfig, self.scalars["parts"][name], f"{self.folder}: {name}")
+        config = from_mapping(PriorConfig, self.scalars["parts"][name], f"{self.folder}: {name}", TRAINING_ONLY)
         with torch.device("meta"):
             part = Prior(config, self.vqvae_config)
         return self._filled(part, name, from_file)

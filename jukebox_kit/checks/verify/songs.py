@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jukebox_kit._settings import from_mapping
 from jukebox_kit.checks.verify.entries import Entry, close, equal, same
 from jukebox_kit.checks.verify.golden import Golden
 from jukebox_kit.engine import UNMADE, LevelJob, SamplingParams, plan_level, sample_level, window_starts
@@ -18,7 +19,6 @@ from jukebox_kit.model import (
     PriorConfig,
     Tables,
     clean_lyrics,
-    from_mapping,
     label_rows,
     lyric_tokens,
     lyric_window,

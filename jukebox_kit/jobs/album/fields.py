@@ -10,13 +10,18 @@ from typing import Any
 
 import yaml
 
+from jukebox_kit._files import user_path
+from jukebox_kit._settings import described, refusal
+from jukebox_kit._values import of_type
+from jukebox_kit._yaml import Entry, Reader, line_of
 from jukebox_kit.errors import RequestError
-from jukebox_kit.jobs.album.yaml_lines import Entry, Reader, line_of
-from jukebox_kit.song import FIELD_TYPES, of_type, read_lyrics, type_words
+from jukebox_kit.song import FIELD_TYPES, read_lyrics
 
 TYPES: Mapping[str, Any] = {**FIELD_TYPES, "lyrics_file": str}
 
-"""What may be given, and of which type it must be."""
+"""The fields that an album may set, with their types."""
+
+RENAMED = {"pieces": "chunks"}  # older albums use the names on the left
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,11 @@ def read_fields(reader: Reader, entries: Mapping[str, Entry]) -> Fields:
 
 def read_sweep(reader: Reader, node: yaml.Node) -> Sweep:
     """Return the values of each swept field, in the order of the file."""
-    entries, found = reader.entries(node, "a sweep", tuple(TYPES)), Sweep()
+    entries, found = reader.entries(node, "a sweep", tuple(TYPES), RENAMED), Sweep()
     for name, entry in entries.items():
         values = entry.node
         if not isinstance(values, yaml.SequenceNode) or not values.value:
-            kind = "an empty list" if isinstance(values, yaml.SequenceNode) else reader.said(values)
+            kind = "an empty list" if isinstance(values, yaml.SequenceNode) else described(reader.value(values))
             reader.faults.add(line_of(values), f"a sweep of {name} takes a list of values, not {kind}.")
             found[name] = [Given(None, None, line_of(values), faulty=True)]
             continue
@@ -66,7 +71,9 @@ def read_sweep(reader: Reader, node: yaml.Node) -> Sweep:
             if given.faulty:
                 continue
             if given.written in met:
-                reader.faults.add(given.line, f"the sweep of {name} has {reader.said(part)} twice; take one away.")
+                reader.faults.add(
+                    given.line, f"the sweep of {name} has {described(reader.value(part))} twice; take one away."
+                )
             met.append(given.written)
     if {"lyrics", "lyrics_file"} <= set(entries):
         line = max(entries[name].key_line for name in ("lyrics", "lyrics_file"))
@@ -91,15 +98,13 @@ def read_field(reader: Reader, name: str, node: yaml.Node) -> Given:
     """Return a field's value; its faults are taken down."""
     line = line_of(node)
     try:
-        written = of_type(reader.plain(node), TYPES[name])
+        written = of_type(reader.value(node), TYPES[name])
     except TypeError:
-        reader.faults.add(
-            line, f"{name} must be {type_words(TYPES[name])}, not {reader.refused(node, TYPES[name] is str)}."
-        )
+        reader.faults.add(line, refusal(name, TYPES[name], reader.value(node)))
         return Given(None, None, line, faulty=True)
     value = written
     if name in ("lyrics_file", "prompt") or (name == "model" and Path(written).suffix in (".yaml", ".yml")):
-        value = None if written is None else os.path.abspath(reader.path.parent / written)  # noqa: PTH100 takes .. away
+        value = None if written is None else os.path.abspath(reader.path.parent / user_path(written))  # noqa: PTH100 takes .. away
     try:
         if name == "lyrics_file":
             value = read_lyrics(Path(value))

@@ -8,10 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+from jukebox_kit._values import checked
 from jukebox_kit.errors import JukeboxKitError, RequestError
 from jukebox_kit.jobs.album.album import Album, AlbumSong
 from jukebox_kit.model import DOWNWARD, LEVELS, TOP
-from jukebox_kit.song import Request, Song, checked, is_song, level_number, sounds_complete
+from jukebox_kit.song import Request, Song, is_song, level_number, sounds_complete
 from jukebox_kit.steps import RunSettings, check_run, merge_shards
 
 End = Literal["finished", "failed", "skipped", "stopped", "lost"]

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 
 import yaml
 
-from jukebox_kit.jobs.album.fields import TYPES, Fields, Sweep, over, read_fields, read_sweep
+from jukebox_kit._settings import Faults
+from jukebox_kit._yaml import Entry, Reader, is_null, line_of
+from jukebox_kit.jobs.album.fields import RENAMED, TYPES, Fields, Sweep, over, read_fields, read_sweep
 from jukebox_kit.jobs.album.naming import default_name, name_fault, swept_names
-from jukebox_kit.jobs.album.yaml_lines import Entry, Faults, Reader, is_null, line_of
 
 MAX_SONGS = 10000
 
@@ -49,7 +50,7 @@ def read_drafts(reader: Reader, entries: Mapping[str, Entry], line: int) -> list
     """Return the songs of an album in order. line: where to report that there are none."""
     defaults: Fields = {}
     if "defaults" in entries and not is_null(entries["defaults"].node):
-        defaults = read_fields(reader, reader.entries(entries["defaults"].node, "the defaults", tuple(TYPES)))
+        defaults = read_fields(reader, reader.entries(entries["defaults"].node, "the defaults", tuple(TYPES), RENAMED))
     songs = entries["songs"].node if "songs" in entries else None
     if not isinstance(songs, yaml.SequenceNode) or not songs.value:
         where = line if songs is None else line_of(songs)
@@ -69,7 +70,7 @@ def read_drafts(reader: Reader, entries: Mapping[str, Entry], line: int) -> list
 
 
 def _entry(reader: Reader, node: yaml.Node, defaults: Fields) -> _Entry:
-    entries = reader.entries(node, "a song", ("name", "sweep", *TYPES))
+    entries = reader.entries(node, "a song", ("name", "sweep", *TYPES), RENAMED)
     fields = read_fields(reader, entries)
     sweep = read_sweep(reader, entries["sweep"].node) if "sweep" in entries else {}
     words = {"lyrics", "lyrics_file"}

@@ -20,7 +20,6 @@ from .definition import ModelDefinition as ModelDefinition
 from .definition import load_definition as load_definition
 from .definition import model_source as model_source
 from .definition import models_folder as models_folder
-from .definition import read_yaml as read_yaml
 from .definition import shipped_models as shipped_models
 from .metadata import read_metadata as read_metadata
 from .tables import read_tables as read_tables

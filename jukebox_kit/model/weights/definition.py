@@ -8,16 +8,17 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import yaml
-
-from jukebox_kit._files import kept_path
-from jukebox_kit.errors import CheckpointError, ConfigurationError, RequestError
-from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig, from_mapping
+from jukebox_kit._files import kept_path, user_path
+from jukebox_kit._settings import from_mapping, setting_error, typed_settings
+from jukebox_kit._values import shown
+from jukebox_kit._yaml import read_yaml
+from jukebox_kit.errors import CheckpointError, ConfigurationError, JukeboxKitError, RequestError
+from jukebox_kit.model.configuration import LABEL_SETS, TRAINING_ONLY, PriorConfig, VQVAEConfig
 
 PACKAGE = Path(__file__).parents[2]
 
@@ -117,12 +118,12 @@ def converted_name(file: str) -> str:
 
 def places(file: str, folder: Path) -> list[Path]:
     """Return where a model's file may lie, in the order looked at: in each folder first converted, then as released."""
-    roots = [folder, models_folder(), PACKAGE / "model" / "weights", OWN_CACHE.expanduser()]
+    roots = [folder, models_folder(), PACKAGE / "model" / "weights", user_path(OWN_CACHE)]
     drive = Path("/content/drive/MyDrive")
     roots += [Path.home() / ".cache/jukebox/models", drive / "jukebox/models"]
     roots += [drive / "jukebox-webui/_data/jukebox/models"]
     names = dict.fromkeys((converted_name(file), file))
-    return [root / name for root in dict.fromkeys(roots) for name in names]
+    return [root / user_path(name) for root in dict.fromkeys(roots) for name in names]
 
 
 def find_file(file: str, folder: Path, what: str, get: str | None = None) -> Path:
@@ -147,72 +148,73 @@ def shipped_models() -> list[str]:
 def load_definition(model: str | Path) -> ModelDefinition:
     """Read a definition by the name of one that ships, or by the path of a YAML file.
 
-    Raises RequestError for an unknown name, ConfigurationError for a wrong file.
+    Raises RequestError for an unknown name, ConfigurationError for a faulty file; both are about the field "model".
     """
-    path = Path(model)
-    if path.suffix not in (".yaml", ".yml"):
+    if Path(model).suffix in (".yaml", ".yml"):
+        path = user_path(model)
+    elif str(model) in shipped_models():
         path = CONFIGS / "models" / f"{model}.yaml"
-        if not path.is_file():
-            near = difflib.get_close_matches(str(model), shipped_models(), 1)
-            hint = f"did you mean {near[0]}" if near else f"known are {', '.join(shipped_models())}"
-            raise RequestError(
-                f"there is no model {model}; {hint}, or give the path of a model's YAML file.", field="model"
-            )
-    elif not path.is_file():
+    else:
+        near = difflib.get_close_matches(str(model), shipped_models(), 1)
+        hint = f"did you mean {near[0]}" if near else f"known are {', '.join(shipped_models())}"
         raise RequestError(
-            f"there is no model file {path}; give a name that ships or the path of a YAML file.", field="model"
+            f"there is no model {shown(str(model))[1:-1]}; {hint}, or pass the path of a model's YAML file.",
+            field="model",
         )
-    return _definition(_read(path), path)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds; ConfigurationError where it holds anything else."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ConfigurationError(f"{path} must hold settings by name.")
-    return cast(dict[str, Any], values)
+        return _definition(_read(path), path)
+    except JukeboxKitError as error:
+        raise type(error)(str(error), field="model") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Read a definition, taking what it leaves out from its `base`, by name."""
-    values = read_yaml(path)
-    base = values.pop("base", None)
-    if base is None:
-        return values
-    if base == path.stem:
-        raise ConfigurationError(f"{path}: a definition cannot be its own base.")
-    whole = _read(CONFIGS / "models" / f"{base}.yaml")
-    parts = {**whole["parts"], **values.pop("parts", {})}
-    return {**whole, **values, "parts": parts}
+@dataclass(frozen=True)
+class _File:
+    """A definition as its file contains it; mappings within are Settings."""
+
+    name: str = ""
+    about: str = ""
+    licence: str = ""
+    sampling: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    parts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    base: str | None = None
 
 
-def _definition(values: dict[str, Any], path: Path) -> ModelDefinition:
-    known = {"name", "about", "licence", "sampling", "labels", "parts"}
-    if set(values) - known:
-        raise ConfigurationError(
-            f"{path}: unknown setting {sorted(set(values) - known)[0]}; known are {sorted(known)}."
-        )
-    parts = values.get("parts")
-    if not isinstance(parts, dict) or set(parts) != set(PARTS):
-        raise ConfigurationError(f"{path}: parts must be {', '.join(PARTS)}.")
-    hyper = {name: dict(part) for name, part in parts.items()}
-    files = {name: str(part.pop("file", f"{name}.safetensors")) for name, part in hyper.items()}
-    vqvae = from_mapping(VQVAEConfig, hyper["vqvae"], f"{path}: vqvae")
+def _read(path: Path) -> _File:
+    """Read a definition, taking the settings and components that it omits from its `base`, by name."""
+    values = read_yaml(path, f"there is no model file {path}; pass a name that ships or the path of a YAML file.")
+    file = from_mapping(_File, values, "")
+    parts = typed_settings(file.parts, dict.fromkeys(PARTS, Mapping[str, Any]), "parts")
+    labels = typed_settings(file.labels, dict.fromkeys(LABEL_SETS, Mapping[str, Any]), "labels")
+    file = replace(file, parts=parts, labels=labels)
+    if file.base is None:
+        return file
+    if file.base == path.stem or file.base not in shipped_models():
+        others = ", ".join(name for name in shipped_models() if name != path.stem)
+        raise setting_error(values, "", f"base must be one of {others}, not {file.base}.", "base")
+    base = _read(CONFIGS / "models" / f"{file.base}.yaml")
+    set_here = {name: getattr(file, name) for name in values}
+    return replace(base, **set_here | {"parts": {**base.parts, **parts}})
+
+
+def _definition(file: _File, path: Path) -> ModelDefinition:
+    absent = [name for name in PARTS if name not in file.parts]
+    if absent:
+        raise ConfigurationError(f"{path}: parts must be {', '.join(PARTS)}; {', '.join(absent)} is missing.")
+    files: dict[str, str] = {}
+    for name, part in file.parts.items():
+        only = set(part) - {"file"}
+        files[name] = typed_settings(part, {"file": str}, name, ignored=only).get("file", f"{name}.safetensors")
+    ignored = {*TRAINING_ONLY, "file"}
+    vqvae = from_mapping(VQVAEConfig, file.parts["vqvae"], "vqvae", ignored)
     priors = tuple(
-        from_mapping(PriorConfig, {**hyper[part], "level": level}, f"{path}: {part}")
+        from_mapping(PriorConfig, file.parts[part], part, ignored, {"level": level})
         for level, part in enumerate(PARTS[1:])
     )
-    tables = {
-        label_set: from_mapping(TableFiles, table, f"{path}: labels {label_set}")
-        for label_set, table in values.get("labels", {}).items()
-    }
+    tables = {name: from_mapping(TableFiles, table, f"labels {name}") for name, table in file.labels.items()}
     for prior in priors:
         if prior.label_set not in tables:
-            raise ConfigurationError(f"{path}: labels must say where the {prior.label_set} tables are.")
-    sampling = from_mapping(SamplingDefaults, values.get("sampling", {}), f"{path}: sampling")
-    name, about = str(values.get("name", path.stem)), str(values.get("about", ""))
-    licence = str(values.get("licence", ""))
-    return ModelDefinition(name, about, licence, sampling, vqvae, priors, files, tables, path.parent.absolute())
+            raise ConfigurationError(f"{path}: labels must name the files of the {prior.label_set} tables.")
+    sampling = from_mapping(SamplingDefaults, file.sampling, "sampling")
+    name, folder = file.name or path.stem, path.parent.absolute()
+    return ModelDefinition(name, file.about, file.licence, sampling, vqvae, priors, files, tables, folder)

@@ -18,8 +18,10 @@ from typing import cast
 
 import numpy as np
 
+from jukebox_kit._settings import Settings, typed_settings
+from jukebox_kit._yaml import read_yaml
 from jukebox_kit.errors import JukeboxKitError
-from jukebox_kit.model.weights import read_pickle, read_yaml
+from jukebox_kit.model.weights import read_pickle
 from jukebox_kit.song.interop.finding import NODES, OldSource, project_of
 from jukebox_kit.song.interop.pickles import (
     WEB_UI,
@@ -36,6 +38,10 @@ from jukebox_kit.song.interop.sampler2020 import Found, OldSong
 MODEL = "5b_lyrics"  # the only one that the web UI composes with
 
 CHANNELS = ("left", "centre", "right")
+
+SETTINGS = {"artist": str | None, "genre": str | None, "lyrics": str | None, "temperature": float | None}
+
+"""The settings of a project that a song keeps, with their types."""
 
 RATES = (16, 4)  # tokens of levels 0 and 1 under one of level 2
 
@@ -54,8 +60,9 @@ class Project:
         """Return the project that a node belongs to; ConfigurationError where its parents' file is no YAML mapping."""
         name, folder = project_of(node), node.parent
         files = sorted(p for p in folder.iterdir() if p.suffix in NODES and project_of(p) == name)
-        said = _settings(folder / f"{name}-parents.yaml")
-        parents = {f"{name}-{child}": f"{name}-{p}" if p not in (None, "") else None for child, p in said.items()}
+        named = _settings(folder / f"{name}-parents.yaml", texts=True)
+        given = typed_settings(named, dict.fromkeys(named, str | None), "")
+        parents = {f"{name}-{child}": f"{name}-{parent}" if parent else None for child, parent in given.items()}
         return cls(folder, name, {p.stem: p for p in files}, parents)
 
     def ancestors(self, node: str) -> list[str]:
@@ -142,15 +149,11 @@ def _told(project: Project, failed: list[str]) -> tuple[OldLabels, tuple[str, ..
     try:
         if labels.is_file():
             told, notes = _told_by(labels, told)
-        said = _settings(project.folder / f"{project.name}.yaml")
     except JukeboxKitError as error:
         failed.append(str(error))
-        return told, notes
-    words = {name: said[name] for name in ("artist", "genre", "lyrics") if isinstance(said.get(name), str)}
-    temperature = said.get("temperature")
-    if isinstance(temperature, int | float) and temperature > 0:
-        told = replace(told, temperature=float(temperature))
-    return replace(told, **words), notes  # type: ignore[arg-type]  # each was seen to be a str
+    settings = _settings(project.folder / f"{project.name}.yaml")
+    typed = typed_settings(settings, SETTINGS, "", ignored=settings)
+    return replace(told, **{name: value for name, value in typed.items() if value is not None}), notes
 
 
 def _told_by(path: Path, told: OldLabels) -> tuple[OldLabels, tuple[str, ...]]:
@@ -165,8 +168,6 @@ def _told_by(path: Path, told: OldLabels) -> tuple[OldLabels, tuple[str, ...]]:
     return found, (note,) if len(set(genres)) > 1 else ()
 
 
-def _settings(path: Path) -> dict[str, object]:
-    """Return a YAML mapping, empty where there is no file or nothing in it."""
-    if not path.is_file() or not path.read_bytes().strip():
-        return {}
-    return cast("dict[str, object]", read_yaml(path))
+def _settings(path: Path, texts: bool = False) -> Settings:
+    """Return a YAML mapping, empty if there is no such file or nothing in it; texts: as of `read_yaml`."""
+    return read_yaml(path, empty=True, texts=texts) if path.exists() else Settings(path, 1, {}, {})

@@ -1,6 +1,6 @@
-"""What is known of the released files: where they are, their sizes and hashes, who mirrors them.
+"""What is known about the released files: where they are, their sizes and hashes, who mirrors them.
 
-The facts lie in `configs/releases.yaml`; a file is called by the name that the model definitions give it.
+The facts are in `configs/releases.yaml`; files have the names that the model definitions give them.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jukebox_kit._settings import from_mapping, typed_settings
+from jukebox_kit._yaml import read_yaml
 from jukebox_kit.errors import ConfigurationError
-from jukebox_kit.model.weights.definition import CONFIGS, read_yaml
+from jukebox_kit.model.weights.definition import CONFIGS
 
 FACTS = CONFIGS / "releases.yaml"
 
 
 @dataclass(frozen=True)
 class KnownFile:
-    """What a third party says of a file; None where nobody said anything.
+    """What a third party published about a file; None if nothing is known.
 
-    Taken as right: content that differs is refused, unless the person names that content's sha256 as accepted.
+    It is trusted: content that differs is refused, unless the user accepts that content's sha256.
     """
 
     bytes: int | None = None
@@ -29,14 +31,14 @@ class KnownFile:
 
     def __post_init__(self) -> None:
         if self.bytes is not None and self.bytes <= 0:
-            raise ConfigurationError(f"bytes must be above 0, not {self.bytes}.")
+            raise ConfigurationError(f"bytes must be above 0, not {self.bytes}.", field="bytes")
         if self.sha256 is not None:
-            _hex(self.sha256)
+            _check_sha256("sha256", self.sha256)
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """A hub repository; `holds` names the file of the release that each prefix of its parameter names stands for."""
+    """A hub repository; `holds` maps each prefix of its parameter names to a file of the release."""
 
     repository: str
     holds: Mapping[str, str]
@@ -44,7 +46,7 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Release:
-    """All places and facts. `tables` maps a table's name to its sha256, which is certain."""
+    """All places and facts. `tables` maps a table's name to its sha256, which was computed from the file itself."""
 
     prefixes: tuple[str, ...]
     folder: str
@@ -54,39 +56,71 @@ class Release:
     tables_prefix: str
     tables: Mapping[str, str]
 
-    def __post_init__(self) -> None:
-        for url in (*self.prefixes, self.hub, self.tables_prefix):
-            if not url.startswith(("https://", "http://")):
-                raise ConfigurationError(f"{url} is not a URL; write one that starts with https://.")
-        for digest in self.tables.values():
-            _hex(digest)
-
     def url(self, prefix: str, file: str) -> str:
-        """Return where a prefix has a file."""
+        """Return the URL of a file under a prefix."""
         return f"{prefix.rstrip('/')}/{self.folder}{file}"
 
 
+@dataclass(frozen=True)
+class _File:
+    """The facts as their file contains them."""
+
+    prefixes: tuple[str, ...]
+    folder: str
+    files: Mapping[str, Any]
+    hub: str
+    mirrors: tuple[Mapping[str, Any], ...]
+    tables: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        _check_urls("prefixes", *self.prefixes)
+        _check_urls("hub", self.hub)
+
+
+@dataclass(frozen=True)
+class _FileFacts:
+    """What is known of one file."""
+
+    told: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class _TableFacts:
+    """Where the tables are, and the sha256 of each."""
+
+    prefix: str
+    files: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        _check_urls("prefix", self.prefix)
+        for digest in self.files.values():
+            _check_sha256("files", digest)
+
+
 def load_release(path: Path | None = None) -> Release:
-    """Read the facts; ConfigurationError names what is wrong with the YAML."""
-    chosen = path or FACTS
-    values = read_yaml(chosen)
-    try:
-        tables: dict[str, Any] = values["tables"]
-        return Release(
-            tuple(values["prefixes"]),
-            str(values["folder"]),
-            {name: KnownFile(**(facts or {}).get("told", {})) for name, facts in values["files"].items()},
-            str(values["hub"]),
-            tuple(Mirror(**mirror) for mirror in values["mirrors"]),
-            str(tables["prefix"]),
-            dict(tables["files"]),
-        )
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{chosen}: {error}") from None
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ConfigurationError(f"{chosen}: a setting is missing or of the wrong kind ({error}).") from None
+    """Read the facts; ConfigurationError names what is wrong with the YAML, and its line."""
+    values = read_yaml(path or FACTS)
+    file = from_mapping(_File, values, "")
+    parts = typed_settings(file.files, dict.fromkeys(file.files, Mapping[str, Any] | None), "files")
+    facts = {name: from_mapping(_FileFacts, part or {}, f"files {name}").told for name, part in parts.items()}
+    tables = from_mapping(_TableFacts, file.tables, "tables")
+    return Release(
+        file.prefixes,
+        file.folder,
+        {name: from_mapping(KnownFile, told or {}, f"files {name}") for name, told in facts.items()},
+        file.hub,
+        tuple(from_mapping(Mirror, mirror, "mirrors") for mirror in file.mirrors),
+        tables.prefix,
+        tables.files,
+    )
 
 
-def _hex(digest: str) -> None:
+def _check_urls(field: str, *urls: str) -> None:
+    for url in urls:
+        if not url.startswith(("https://", "http://")):
+            raise ConfigurationError(f"{url} is not a URL; write one that starts with https://.", field=field)
+
+
+def _check_sha256(field: str, digest: str) -> None:
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise ConfigurationError(f"{digest!r} is not a sha256; write its 64 digits of 0-9 and a-f.")
+        raise ConfigurationError(f"{digest!r} is not a sha256; write its 64 digits of 0-9 and a-f.", field=field)
