@@ -9,7 +9,7 @@ import types
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from jukebox_kit._values import of_type, type_words
 from jukebox_kit.errors import ConfigurationError, JukeboxKitError
@@ -139,7 +139,7 @@ def unknown_setting(name: str, known: Collection[str], what: str = "") -> str:
 
 def refusal(name: str, kind: Any, value: Any) -> str:
     """Return the sentence about a value of another type than its setting."""
-    quotes = kind is str and value is not None and not isinstance(value, list | Mapping)
+    quotes = str in (kind, *get_args(kind)) and value is not None and not isinstance(value, list | Mapping)
     return f"{name} must be {type_words(kind)}, not {described(value)}{'; put it into quotes' if quotes else ''}."
 
 

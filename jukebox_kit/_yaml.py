@@ -136,7 +136,7 @@ class Reader:
             line = content.count(b"\n", 0, error.start) + 1
             self.faults.add(line, "the file is not valid UTF-8; save it as UTF-8.")
         except yaml.reader.ReaderError as error:
-            self.faults.add(text.count("\n", 0, error.position) + 1, f"YAML does not allow {error.character!r}.")
+            self.faults.add(text.count("\n", 0, error.position) + 1, f"YAML does not allow {chr(error.character)!r}.")
         except _TooDeepError as error:
             self.faults.add(error.line, "nested too deeply.")
         except yaml.MarkedYAMLError as error:

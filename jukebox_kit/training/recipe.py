@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jukebox_kit._files import user_path
+from jukebox_kit._files import kept_path, user_path
 from jukebox_kit._settings import from_mapping
 from jukebox_kit._yaml import read_yaml
 from jukebox_kit.errors import ConfigurationError
@@ -101,7 +101,7 @@ def load_training(path: Path) -> TrainingRun:
     return TrainingRun(
         model,
         file.seed,
-        user_path(file.out),
+        kept_path(file.out),
         from_mapping(Corpus, file.corpus, "corpus"),
         from_mapping(VQVAERecipe, file.vqvae, "vqvae"),
         tuple(from_mapping(PriorRecipe, values[part], part) for part in PARTS[1:]),
