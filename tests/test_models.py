@@ -47,7 +47,7 @@ def test_attention_orders() -> None:
         ("heads: 2", "heads: 3", "3 heads do not divide"),
         ("cond_width", "cond_widht", "unknown setting cond_widht; did you mean cond_width"),
         ("blocks: 4, ", "", "missing blocks"),
-        ("row, column", "row, diagonal", "attn_order may name the patterns"),
+        ("row, column", "row, diagonal", "attn_order takes only the patterns"),
         ("single_enc_dec: true, ", "", "the prime pattern needs single_enc_dec"),
         ("min_duration: 2, ", "", "needs min_duration and max_duration"),
         ("  vqvae:", "  vqave:", "parts: unknown setting vqave; did you mean vqvae?"),

@@ -1,6 +1,6 @@
-"""Presets: YAML files that fill in some of a request (a style) or of how the work is done (hardware).
+"""Presets: YAML files that set some fields of a request (a style) or of `RunSettings` (for some hardware).
 
-Those that ship lie in `configs/presets/`; a person's own are kept in a folder of theirs.
+Those that ship are in `configs/presets/`; users save theirs in a folder of their own.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ def load_preset(path: Path) -> Preset:
 
 
 def find_presets(own: Path | None = None) -> dict[str, Path]:
-    """Return the presets that ship and those in a person's folder, by name; a person's go before."""
+    """Return the presets that ship and those of the folder `own`, by name; the latter take precedence."""
     folders = [CONFIGS / "presets", *([user_path(own)] if own is not None else [])]
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
 
 
 def save_preset(preset: Preset, own: Path) -> Path:
-    """Keep a preset in a person's folder under its name; returns the path. RequestError for a name that is no name."""
+    """Save a preset in a folder under its name, and return the path; RequestError if the name is not a plain one."""
     if not re.fullmatch(r"[\w-]+", preset.name):
         raise RequestError(f"{preset.name!r} cannot be a preset's name; use letters, digits, - and _.")
     values: dict[str, Any] = {"about": preset.about}

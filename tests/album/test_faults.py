@@ -77,7 +77,7 @@ def test_every_fault_is_named_with_its_line(write: Write) -> None:
         (22, "there is no model dem; did you mean demo, or pass the path of a model's YAML file."),
         (24, "a sweep of seed takes a list of values, not an empty list."),
         (25, "a sweep of genre takes a list of values, not 'waltz'."),
-        (26, "the sweep of temperature has 1.0 twice; take one away."),
+        (26, "the sweep of temperature has 1.0 twice; remove one of them."),
         (26, "temperature must be above 0, not -1; 0.98 is usual."),
         (28, "artist must be text, not 'x'; put it into quotes."),
         (30, "items is also swept; remove one of the two."),
@@ -89,7 +89,7 @@ def test_every_fault_is_named_with_its_line(write: Write) -> None:
         (36, "total_seconds must be a number, not inf."),
         (37, "artist must be text, not 1975; put it into quotes."),
         (38, f"there is no lyrics file {path.parent}/missing.txt."),
-        (39, "lyrics and lyrics_file exclude each other; give one of them."),
+        (39, "lyrics and lyrics_file exclude each other; set only one of them."),
     ]
     assert faults_of(path) == expected
 
@@ -130,7 +130,7 @@ def test_every_fault_is_named_with_its_line(write: Write) -> None:
         ("songs:\n- {name: 03}\n- {}\n- {}".replace("03}", '"03"}'), 4, "the name 03 is already used in line 2"),
         ("songs:\n- {}\n- sweep:", 3, "a sweep must be a mapping, not nothing."),
         ("songs:\n- {lyrics: a, sweep: {lyrics_file: [album.yaml]}}", 2, "lyrics is also swept"),
-        ("songs:\n- sweep: {lyrics: [a], lyrics_file: [album.yaml]}", 2, "exclude each other; sweep one of them"),
+        ("songs:\n- sweep: {lyrics: [a], lyrics_file: [album.yaml]}", 2, "exclude each other; sweep only one of them"),
         ("songs:\n- seed: 1\n  prompt: album.yaml", 3, "cannot be read as audio"),
         ("songs:\n- seed: 1\n  prompt_seconds: 1", 3, "prompt-seconds needs a prompt"),
         ("songs:\n- model: " + "x" * 300, 2, "there is no model xxx"),

@@ -1,4 +1,4 @@
-"""Model definitions: YAML files that say what parts a model has, where their files are, and how it likes to be sampled.
+"""Model definitions: YAML files that list a model's components and their files, and its defaults for sampling.
 
 The definitions that ship lie in `configs/models/`; a user's own is a YAML file beside its weights.
 """
@@ -22,22 +22,22 @@ from jukebox_kit.model.configuration import LABEL_SETS, TRAINING_ONLY, PriorConf
 
 PACKAGE = Path(__file__).parents[2]
 
-# In a wheel the configs travel inside the package; in a checkout they lie beside it.
+# In a wheel the configs travel inside the package; in a checkout they are beside it.
 CONFIGS = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
 
 PARTS = ("vqvae", "level_0", "level_1", "level_2")
 
 OWN_CACHE = Path("~/.cache/jukebox_kit/models")
 
-# The packages that carry the release's tables and code, by the names under which they are imported.
+# The packages that contain the release's tables and code, by the names under which they are imported.
 PACKAGES = ("jukebox", "jukebox_infer")  # the same modules under two names
 
-RELEASED = ".pth.tar"  # how the release's checkpoints end
+RELEASED = ".pth.tar"  # the suffix of the release's checkpoints
 
 
 @dataclass(frozen=True)
 class SamplingDefaults:
-    """How a model is sampled unless the request says otherwise; tuples are level 0, 1, 2."""
+    """A model's defaults for fields that a request omits; tuples are levels 0, 1, 2."""
 
     hop_fraction: tuple[float, float, float] = (0.5, 0.5, 0.125)
     temperature: tuple[float, float, float] = (0.99, 0.99, 0.98)
@@ -46,7 +46,7 @@ class SamplingDefaults:
 
 @dataclass(frozen=True)
 class TableFiles:
-    """Where a label set's names are: two text files of lines `name;id`."""
+    """The two files of a label set: text with lines `name;id`."""
 
     artists: str
     genres: str
@@ -54,7 +54,7 @@ class TableFiles:
 
 @dataclass(frozen=True)
 class ModelDefinition:
-    """A model: its parts' hyperparameters, files and label tables. `priors` are level 0, 1, 2."""
+    """A model: the hyperparameters and files of its components, and its label tables. `priors` are levels 0, 1, 2."""
 
     name: str
     about: str
@@ -73,30 +73,30 @@ class ModelDefinition:
 
     @property
     def seconds_range(self) -> tuple[float, float]:
-        """Shortest and longest total length of a song that the top prior knows, in seconds."""
+        """The shortest and longest total length of a song that the top prior was trained on, in seconds."""
         low, high = self.top.min_duration, self.top.max_duration
         if low is None or high is None:
             raise ConfigurationError(f"{self.name}: level_2 needs min_duration and max_duration, in seconds.")
         return low, high
 
     def find(self, part: str) -> Path:
-        """Return the file of a part; CheckpointError says where it was looked for."""
+        """Return the file of a component; CheckpointError lists the places where it was searched for."""
         return find_file(self.files[part], self.folder, f"the {part} weights of {self.name}", self.get)
 
     @property
     def get(self) -> str | None:
-        """The command that brings the model's files, where one does."""
+        """The command that downloads the model's files, if there is one."""
         return f"jukebox-kit models get {self.name}" if self.name in shipped_models() else None
 
     def missing(self) -> list[str]:
-        """Return the parts whose files are not on this machine."""
+        """Return the components whose files are not on this machine."""
         return [part for part in PARTS if not any(p.is_file() for p in places(self.files[part], self.folder))]
 
 
 def models_folder() -> Path:
-    """Return where files of the release are got to: `JUKEBOX_KIT_MODELS`, else a folder of the user's cache.
+    """Return the folder for files of the release: `JUKEBOX_KIT_MODELS`, else a folder in the user's cache.
 
-    A relative path starts at the folder that is current when it is first asked for.
+    A relative path refers to the folder that is current at the first call.
     """
     return _kept(os.environ.get("JUKEBOX_KIT_MODELS") or str(OWN_CACHE))
 
@@ -107,7 +107,7 @@ def _kept(folder: str) -> Path:
 
 
 def model_source(model: str | Path) -> str:
-    """Return the name of a model that ships as it is, and the path of a YAML file as an absolute one."""
+    """Return the name of a model that ships unchanged, and the path of a YAML file as an absolute one."""
     return str(kept_path(model)) if Path(model).suffix in (".yaml", ".yml") else str(model)
 
 
@@ -117,7 +117,7 @@ def converted_name(file: str) -> str:
 
 
 def places(file: str, folder: Path) -> list[Path]:
-    """Return where a model's file may lie, in the order looked at: in each folder first converted, then as released."""
+    """Return the possible paths of a model's file in order: in each folder first converted, then as released."""
     roots = [folder, models_folder(), PACKAGE / "model" / "weights", user_path(OWN_CACHE)]
     drive = Path("/content/drive/MyDrive")
     roots += [Path.home() / ".cache/jukebox/models", drive / "jukebox/models"]
@@ -127,15 +127,15 @@ def places(file: str, folder: Path) -> list[Path]:
 
 
 def find_file(file: str, folder: Path, what: str, get: str | None = None) -> Path:
-    """Return the first existing place of `file`, or raise CheckpointError naming `what` and the places.
+    """Return the first of the paths of `file` that exists; CheckpointError names `what` and all folders.
 
-    `get` is the command that brings the file, where one does.
+    get: the command that downloads the file, if there is one.
     """
-    looked = places(file, folder)
-    for path in looked:
+    paths = places(file, folder)
+    for path in paths:
         if path.is_file():
             return path
-    roots = ", ".join(dict.fromkeys(str(p.parent) for p in looked if not p.is_relative_to("/content")))
+    roots = ", ".join(dict.fromkeys(str(p.parent) for p in paths if not p.is_relative_to("/content")))
     other = f"run {get}" if get else "set JUKEBOX_KIT_MODELS to the folder that has it"
     raise CheckpointError(f"{what} ({file}) are not on this machine; put the file in one of {roots}, or {other}.")
 

@@ -1,12 +1,12 @@
-"""Projects of the Gradio web UI: a tree of nodes, each a file, which become songs that know their parent.
+"""Projects of the Gradio web UI: trees of nodes, each a file, which become songs that know their parent.
 
-PROJECT-3-1-2.z        a node; its parent's name is its own less the last number
-PROJECT-parents.yaml   the parents of nodes that were given other names, without `PROJECT-`
+PROJECT-3-1-2.z        a node; the name of its parent lacks the last number
+PROJECT-parents.yaml   the parents of renamed nodes, without `PROJECT-`
 PROJECT.yaml           artist, genre, lyrics, temperature
-PROJECT.labels         labels and the words they were made of
+PROJECT.labels         labels, and the text that they were made from
 
-A node that was composed has one row; one that was upsampled has three, for left, centre and right. What is composed
-on from an upsampled node goes on with its lower levels.
+A composed node has one row of codes; an upsampled one has three, for left, centre and right. A node that continues an
+upsampled one takes over its lower levels.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from jukebox_kit.song.interop.pickles import (
 )
 from jukebox_kit.song.interop.sampler2020 import Found, OldSong
 
-MODEL = "5b_lyrics"  # the only one that the web UI composes with
+MODEL = "5b_lyrics"  # the only model that the web UI composes with
 
 CHANNELS = ("left", "centre", "right")
 
@@ -57,7 +57,7 @@ class Project:
 
     @classmethod
     def around(cls, node: Path) -> Project:
-        """Return the project that a node belongs to; ConfigurationError where its parents' file is no YAML mapping."""
+        """Return the project that a node belongs to; ConfigurationError if the file of parents is faulty."""
         name, folder = project_of(node), node.parent
         files = sorted(p for p in folder.iterdir() if p.suffix in NODES and project_of(p) == name)
         named = _settings(folder / f"{name}-parents.yaml", texts=True)
@@ -66,15 +66,15 @@ class Project:
         return cls(folder, name, {p.stem: p for p in files}, parents)
 
     def ancestors(self, node: str) -> list[str]:
-        """Return the nodes that a node comes from and that are still there, the nearest first."""
-        found: list[str] = []
+        """Return the ancestors of a node whose files exist, the nearest first."""
+        nodes: list[str] = []
         seen = {node}
         parent = self._parent(node)
         while parent is not None and parent not in seen:
             seen.add(parent)
-            found += [parent] if parent in self.nodes else []
+            nodes += [parent] if parent in self.nodes else []
             parent = self._parent(parent)
-        return found
+        return nodes
 
     def _parent(self, node: str) -> str | None:
         if node in self.parents:
@@ -84,7 +84,7 @@ class Project:
 
 
 def read_project(source: OldSource) -> Found:
-    """Read the nodes of a source, parents before their children, into songs."""
+    """Read the nodes of a source into songs, parents first; ConfigurationError for a faulty YAML file."""
     failed: list[str] = []
     project = Project.around(source.paths[0])
     told, notes = _told(project, failed)
@@ -121,7 +121,7 @@ def _items(count: int) -> tuple[str, ...]:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Return a key that puts 10 after 9."""
+    """Return a key for sorting that puts 10 after 9."""
     return [(int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
@@ -131,7 +131,7 @@ def _is_upsampled(of: OldFile | OldCodes) -> bool:
 
 
 def _with_lower(codes: OldCodes, upsampled: OldCodes) -> OldCodes:
-    """Return composed codes with an ancestor's rows of the lower levels, as far as both are the same at the top."""
+    """Return composed codes with the lower levels of an ancestor, as far as both have the same top codes."""
     rows, length = len(upsampled[2]), min(codes[2].shape[1], upsampled[2].shape[1])
     top: OldLevel = np.repeat(codes[2], rows, 0) if len(codes[2]) == 1 else codes[2]
     if len(top) != rows:
@@ -143,7 +143,7 @@ def _with_lower(codes: OldCodes, upsampled: OldCodes) -> OldCodes:
 
 
 def _told(project: Project, failed: list[str]) -> tuple[OldLabels, tuple[str, ...]]:
-    """Return what a project's settings and labels say, and what a person should be told of it."""
+    """Return the labels and temperature of a project, and notes for the user."""
     told, notes = OldLabels(model=MODEL), tuple[str, ...]()
     labels = project.folder / f"{project.name}.labels"
     try:
@@ -157,15 +157,14 @@ def _told(project: Project, failed: list[str]) -> tuple[OldLabels, tuple[str, ..
 
 
 def _told_by(path: Path, told: OldLabels) -> tuple[OldLabels, tuple[str, ...]]:
-    """Add what a `.labels` file says: (labels, words of each channel); the channels' genres may differ."""
+    """Return labels with those of a `.labels` file, and notes; each of its channels has labels of its own."""
     content = read_pickle(path)
     check_sums(path)
     pair = isinstance(content, list | tuple) and len(content) == 2
     channels = told_by_labels(cast("tuple[object, ...]", content)[0] if pair else content)
     genres = [channel.genre for channel in channels if channel.genre is not None]
     note = f"{path} has a genre for each channel, {', '.join(genres)}; here all items share one."
-    found = replace(channels[0], model=told.model)
-    return found, (note,) if len(set(genres)) > 1 else ()
+    return replace(channels[0], model=told.model), (note,) if len(set(genres)) > 1 else ()
 
 
 def _settings(path: Path, texts: bool = False) -> Settings:
