@@ -29,12 +29,12 @@ _NUMBERS = {
     _FLOAT: re.compile(r"[-+]?((\.[0-9]+|[0-9][0-9_]*\.?[0-9]*)([eE][-+]?[0-9]+)?|\.(inf|Inf|INF))$|\.(nan|NaN|NAN)$"),
 }
 
+Resolvers = dict[str | None, list[tuple[str, re.Pattern[str]]]]
 
-def _resolvers() -> dict[str | None, list[tuple[str, re.Pattern[str]]]]:
-    """Return which plain scalars are not text, by their first character."""
-    kept = (_TAG + "value", *_NUMBERS)
-    standard = yaml.SafeLoader.yaml_implicit_resolvers
-    resolvers = {first: [pair for pair in pairs if pair[0] not in kept] for first, pairs in standard.items()}
+
+def _resolvers(standard: Resolvers, *left_out: str) -> Resolvers:
+    """Return which plain scalars are not text, by first character: the standard ones without some tags, and numbers."""
+    resolvers = {first: [pair for pair in pairs if pair[0] not in left_out] for first, pairs in standard.items()}
     for tag, pattern in _NUMBERS.items():
         for first in "-+.0123456789":
             resolvers.setdefault(first, []).append((tag, pattern))
@@ -48,10 +48,10 @@ class _TooDeepError(Exception):
         self.line = line
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # the YAML library has no types
+class Loader(yaml.SafeLoader):  # type: ignore[misc]  # the YAML library has no types
     """Reads the toolkit's YAML."""
 
-    yaml_implicit_resolvers = _resolvers()
+    yaml_implicit_resolvers = _resolvers(yaml.SafeLoader.yaml_implicit_resolvers, _TAG + "value", *_NUMBERS)
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
@@ -64,10 +64,10 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # the YAML library has no
         return node
 
 
-class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # as above
-    """Writes the toolkit's YAML, so that all text is read as the same text again."""
+class Dumper(yaml.SafeDumper):  # type: ignore[misc]  # as above
+    """Writes the toolkit's YAML; text that this reader or YAML 1.1 would take for something else is quoted."""
 
-    yaml_implicit_resolvers = _resolvers()
+    yaml_implicit_resolvers = _resolvers(yaml.SafeDumper.yaml_implicit_resolvers)
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
         """Return a node of text; in double quotes, with escapes, if it has line breaks that YAML normalises."""
@@ -89,8 +89,8 @@ def _date(_loader: yaml.SafeLoader, node: yaml.ScalarNode) -> None:
 
 
 for _tag, _construct in ((_INT, _whole_number), (_FLOAT, _number), (_DATE, _date)):
-    _Loader.add_constructor(_tag, _construct)
-_Dumper.add_representer(str, _Dumper.represent_str)
+    Loader.add_constructor(_tag, _construct)
+Dumper.add_representer(str, Dumper.represent_str)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Reader:
     def __init__(self, path: Path, faults: Faults, missing: str = "", texts: bool = False) -> None:
         self.path, self.faults, self._texts = path, faults, texts
         self._missing = missing or f"there is no file {path}."
-        self._loader = _Loader("")
+        self._loader = Loader("")
         self._merged: dict[int, dict[str, tuple[yaml.Node, yaml.Node]]] = {}
         self._values: dict[int, Any] = {}
 
@@ -131,12 +131,13 @@ class Reader:
         root: yaml.Node | None = None
         try:
             text = content.decode()
-            root = yaml.compose(text, _Loader)
+            root = yaml.compose(text, Loader)
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
             self.faults.add(line, "the file is not valid UTF-8; save it as UTF-8.")
         except yaml.reader.ReaderError as error:
-            self.faults.add(text.count("\n", 0, error.position) + 1, f"YAML does not allow {chr(error.character)!r}.")
+            line = text.count("\n", 0, error.position) + 1
+            self.faults.add(line, f"YAML does not allow the character {chr(error.character)!r}; remove it.")
         except _TooDeepError as error:
             self.faults.add(error.line, "nested too deeply.")
         except yaml.MarkedYAMLError as error:
@@ -264,7 +265,7 @@ def read_yaml(path: Path, missing: str = "", empty: bool = False, texts: bool = 
 
 def write_yaml(values: Mapping[str, Any]) -> bytes:
     """Return a YAML file that contains these settings, in their order."""
-    text: str = yaml.dump(dict(values), Dumper=_Dumper, allow_unicode=True, sort_keys=False)
+    text: str = yaml.dump(dict(values), Dumper=Dumper, allow_unicode=True, sort_keys=False)
     return text.encode()
 
 

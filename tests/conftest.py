@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 
@@ -21,6 +23,7 @@ from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.vqvae import VQVAE
 from jukebox_kit.model.weights.checkpoint import assign, recipe_state
 from jukebox_kit.model.weights.definition import PARTS, load_definition
+from jukebox_kit.song.audio import Audio
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell; Ctrl-C is tested, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -52,6 +55,14 @@ def small_prior(**fields: object) -> Prior:
 def small_vqvae(config: VQVAEConfig = SMALL_VQVAE) -> VQVAE:
     """Return a small VQ-VAE."""
     return with_recipe(VQVAE(config))
+
+
+WAV_STEP = 2.0**-15  # between two values of a 16-bit file
+
+
+def in_wav(audio: Audio) -> NDArray[np.float64]:
+    """Return what a 16-bit file holds of audio: clipped and rounded down to a step, of which +1 is not one."""
+    return np.clip(np.floor(audio.astype(np.float64) / WAV_STEP), -(2**15), 2**15 - 1) * WAV_STEP
 
 
 @pytest.fixture(scope="session")

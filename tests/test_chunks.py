@@ -104,7 +104,7 @@ def test_pieces_cover_every_token_once_and_overlap_with_their_neighbours(
 ) -> None:
     given_ = int(share * plan.total)
     layout = lay_chunks(plan, chunks, given_)
-    shown = [token for first, last in layout.shares for token in range(first, last)]
+    shown = [token for first, last in layout.played for token in range(first, last)]
     assert shown == list(range(layout.starts[0], plan.total))
     assert 1 <= len(layout.starts) <= chunks
     if len(layout.starts) == 1:
@@ -114,7 +114,7 @@ def test_pieces_cover_every_token_once_and_overlap_with_their_neighbours(
     assert all(start % plan.rate == 0 for start in layout.starts)
     assert 0 <= given_ - layout.starts[0] <= plan.n_ctx // 2 + plan.rate
     least = -(-(plan.n_ctx // 8 + plan.n_ctx // 16) // plan.rate) * plan.rate
-    assert all(join.end - join.cut == plan.n_ctx // 16 <= join.cut - join.heard for join in layout.joins)
+    assert all(join.end - join.cut == plan.n_ctx // 16 <= join.cut - join.fade_begin for join in layout.joins)
     assert all(least <= join.end - join.begin <= least + 3 * plan.rate for join in layout.joins)
     assert all(join.begin >= given_ for join in layout.joins), "what was given is joined to nothing"
     more = len(layout.starts) + 1
@@ -239,7 +239,7 @@ def test_kill_9_in_the_middle_of_chunks(
 def test_status_and_progress_tell_what_is_made(
     base: Song, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_A_SECOND", 1e9)
+    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_PER_SECOND", 1e9)
     song, seen = copy(base, tmp_path / "song"), list[jk.Progress]()
     options = jk.RunSettings(progress=seen.append, stop=lambda: len(seen) == 60)
     with pytest.raises(StoppedError):
@@ -277,7 +277,7 @@ def test_audio_is_faded_where_pieces_meet_and_nowhere_else(pieced: Song, model: 
     audio, plain = pieced.audio(level, 1, model), decoded(found.codes[1])
     inside = np.zeros(len(audio), bool)
     for join in found.joins:
-        samples = slice(join.heard * hop, join.end * hop)
+        samples = slice(join.fade_begin * hop, join.end * hop)
         inside[samples] = True
         first, second = found.codes[1].copy(), found.codes[1].copy()
         first[join.cut : join.end] = found.others[1, join.cut : join.end]
@@ -331,7 +331,7 @@ def test_numbers_of_pieces_that_cannot_be(base: Song, model: Model, tmp_path: Pa
 def test_a_level_too_short_for_so_many_pieces_is_made_in_fewer(base: Song, model: Model, tmp_path: Path) -> None:
     fields = {**REQUEST, "seconds": 0.2}
     song = Song.create(tmp_path / "short", model, model=model.source, chunks=4, **fields)
-    assert song.resolved.notes == ("level 1 is made in 1 chunk, not 4: each is at least one window, 0.13 seconds.",)
+    assert song.resolved.notes == ("level 1 is sampled in 1 chunk, not 4: each is at least one window, 0.13 seconds.",)
     jk.sample(song, 1, model)
     one = jk.sample(Song.create(tmp_path / "one", model, model=model.source, **fields), 1, model)
     assert same(song.level(1), one.level(1))

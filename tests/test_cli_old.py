@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from jukebox_kit._yaml import _Loader
+from jukebox_kit import _yaml
 from jukebox_kit.song.song import Song
 from tests.conftest import TESTS, shell
 from tests.old import OLD_FORMATS, OLD_RUN, codes_of, holds, write_mini
@@ -152,9 +152,12 @@ def name_of(node: ast.expr) -> str:
 
 
 def safely_composed(node: ast.Call) -> bool:
-    """Return whether a call asks for YAML's nodes alone, by the one reader's loader, which is a SafeLoader."""
-    loaders = [ast.unparse(argument) for argument in node.args[1:]]
-    return name_of(node.func) == "yaml.compose" and loaders == ["_Loader"] and issubclass(_Loader, yaml.SafeLoader)
+    """Return whether a call reads YAML nodes with the package's loader, or writes with its dumper, which are safe."""
+    classes = [ast.unparse(argument) for argument in node.args[1:]]
+    classes += [ast.unparse(setting.value) for setting in node.keywords if setting.arg == "Dumper"]
+    assert issubclass(_yaml.Loader, yaml.SafeLoader)
+    assert issubclass(_yaml.Dumper, yaml.SafeDumper)
+    return (name_of(node.func), classes) in (("yaml.compose", ["Loader"]), ("yaml.dump", ["Dumper"]))
 
 
 def unsafe_calls(tree: ast.AST) -> list[str]:
@@ -177,7 +180,7 @@ def unsafe_calls(tree: ast.AST) -> list[str]:
                 and not (isinstance(safe, ast.Constant) and safe.value is True)
             )
             or (numpy_loads and "allow_pickle" in settings)
-            or (root == "yaml" and last != "dump" and not safely_composed(node))
+            or (root == "yaml" and last not in ("safe_load", "safe_dump", "SafeLoader") and not safely_composed(node))
             or name in ("eval", "exec", "os.system", "torch.hub.load")
             or last.endswith("read_pickle")
             or last.endswith("Unpickler")

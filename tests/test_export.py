@@ -16,6 +16,7 @@ from jukebox_kit.model import LEVELS
 from jukebox_kit.song.interop.exporting import export_2020
 from jukebox_kit.song.interop.importing import import_songs
 from jukebox_kit.song.song import Song
+from tests.conftest import WAV_STEP
 from tests.old import OLD_FORMATS, OLD_RUN, codes_of, imported, one, write_mini, write_run
 
 
@@ -55,7 +56,7 @@ def test_the_recorded_run_comes_out_as_it_went_in(mini: Path, tmp_path: Path) ->
         want_audio, _ = soundfile.read(OLD_RUN / "level_0" / f"item_{item}.wav")
         audio, sr = soundfile.read(tmp_path / "run" / "level_0" / f"item_{item}.wav")
         assert sr == 44100
-        assert np.abs(audio - want_audio).max() <= 1 / 32767
+        assert np.abs(audio - want_audio).max() <= WAV_STEP
     again = one(tmp_path / "run", tmp_path / "again", mini, artist=None, genre=None)
     assert same(song, again)
     assert again.request.artist == "a"

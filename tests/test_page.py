@@ -111,7 +111,7 @@ def test_the_page_is_written_after_each_level(tiny: Path, tmp_path: Path) -> Non
 def test_a_growing_level_is_shown_as_far_as_it_can_be_heard(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_A_SECOND", 1e9)
+    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_PER_SECOND", 1e9)
     song = jk.level_2(Song.create(tmp_path / "song", model=tiny, **REQUEST))
     stopped: list[int] = []
 

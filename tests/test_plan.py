@@ -25,7 +25,7 @@ from jukebox_kit.model.weights.definition import PARTS, load_definition
 from jukebox_kit.song.song import Song
 from jukebox_kit.steps import load as planned
 from jukebox_kit.steps.load import load_for, load_planned
-from jukebox_kit.steps.memory_plan import BUCKETS, SPARE, LevelMemory, MemoryPlan, kinds, plan_memory
+from jukebox_kit.steps.memory_plan import BUCKETS, SPARE, LevelMemory, MemoryPlan, plan_memory, precisions
 from jukebox_kit.steps.progress import RunSettings
 from tests.conftest import SMALL_VQVAE, shell
 
@@ -107,10 +107,10 @@ def test_the_cpu_keeps_float32_where_it_fits(monkeypatch: pytest.MonkeyPatch) ->
     definition = load_definition("1b_lyrics")
     found = [plan_memory(definition, 60, 1, CPU, int(free * GIB)).weights for free in (8, 4, 3.2)]
     assert found == ["float32", "float16", "int8"]
-    assert kinds(GPU) == ("float16", "int8")
+    assert precisions(GPU) == ("float16", "int8")
     monkeypatch.setattr("jukebox_kit.steps.memory_plan.can_pack", lambda kind: False)
-    assert kinds(CPU) == ("float32",)
-    assert kinds(CPU, "cached") == ("float32", "float16", "int8")
+    assert precisions(CPU) == ("float32",)
+    assert precisions(CPU, "cached") == ("float32", "float16", "int8")
 
 
 @pytest.mark.parametrize("wrong", [(0.0, 1, None), (8.0, 0, None), (8.0, 1, -1)])

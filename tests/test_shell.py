@@ -188,6 +188,21 @@ def test_text_that_is_not_utf8_is_refused(option: str, tiny: Path, tmp_path: Pat
     assert not (tmp_path / "song").exists()
 
 
+def test_a_current_folder_that_was_deleted_is_named(tmp_path: Path) -> None:
+    command = 'mkdir gone; cd gone; rmdir ../gone; "$@"'
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        ["bash", "-c", command, "bash", *PROGRAM, "sample", "song"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "jukebox-kit: the current folder was deleted; change to another one.\n"
+
+
 def test_commands_to_paste_are_quoted(run: Run, tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / "my song"
     assert run(*sampled(folder, tiny), "--until", "level_2").returncode == 0

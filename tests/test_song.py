@@ -22,7 +22,7 @@ from jukebox_kit.errors import SongBusyError, SongError, StoppedError
 from jukebox_kit.model import LEVELS
 from jukebox_kit.song.codes import LevelCodes, pack_codes, unpack_codes
 from jukebox_kit.song.song import Song
-from tests.conftest import Run
+from tests.conftest import WAV_STEP, Run, in_wav
 
 REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "lyrics": "la la la", "seconds": 0.6, "seed": 3}
 
@@ -51,7 +51,7 @@ def test_a_finished_song_has_codes_and_audio_of_every_level(whole: Song) -> None
         for item in range(2):
             audio, sr = soundfile.read(whole.root / f"level_{level}" / f"item_{item}.wav", dtype="float32")
             assert (sr, len(audio)) == (16000, samples)
-            assert np.allclose(audio, np.clip(whole.audio(level, item), -1, 1), atol=1 / 32000)
+            assert np.abs(audio - in_wav(whole.audio(level, item))).max() <= WAV_STEP
     assert not np.array_equal(whole.codes(2)[0], whole.codes(2)[1])
     assert (whole.root / "spectrogram.png").read_bytes().startswith(b"\x89PNG")
     assert [(s.level, s.done == s.total) for s in whole.status()] == [(2, True), (1, True), (0, True)]
@@ -118,7 +118,7 @@ class ThrownError(Exception):
 def test_an_exception_in_the_middle_keeps_what_is_made(
     whole: Song, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_A_SECOND", 1e9)
+    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_PER_SECOND", 1e9)
     song = Song.create(tmp_path / "song", model=tiny, items=2, **REQUEST)
 
     def stop(progress: jk.Progress) -> None:
@@ -135,7 +135,7 @@ def test_an_exception_in_the_middle_keeps_what_is_made(
 def test_previews_can_be_heard_on_the_way_and_give_way_to_the_whole(
     whole: Song, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_A_SECOND", 1e9)
+    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_PER_SECOND", 1e9)
     song = Song.create(tmp_path / "song", model=tiny, items=2, **REQUEST)
     jk.level_2(song)
 

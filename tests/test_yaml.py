@@ -1,311 +1,167 @@
-"""One reader for every YAML file: each kind of fault, in each kind of file, is one sentence with its line."""
+"""Every YAML file goes through one reader: faults come in one sentence with their line, whatever kind of file it is."""
 
 from __future__ import annotations
 
-import ast
-import dataclasses
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import torch
+import yaml
 
 from jukebox_kit._yaml import read_yaml, write_yaml
-from jukebox_kit.errors import ConfigurationError, RequestError
+from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.jobs.album.album import load_album
-from jukebox_kit.model.weights.definition import load_definition, model_source
-from jukebox_kit.model.weights.download.release import FACTS, load_release
-from jukebox_kit.song.interop.finding import find_sources
-from jukebox_kit.song.interop.webui import read_project
+from jukebox_kit.model.weights.definition import load_definition
+from jukebox_kit.model.weights.download.release import load_release
+from jukebox_kit.song import Song
 from jukebox_kit.song.presets import Preset, load_preset, save_preset
-from jukebox_kit.song.song import Song
 from jukebox_kit.training.recipe import load_training
-from tests.conftest import TESTS, TINY
-from tests.old import OLD_FORMATS
 
-PACKAGE = TESTS.parent / "jukebox_kit"
-
-
-def load_project(path: Path) -> Any:
-    """Read a web UI project's settings, through one of its nodes."""
-    shutil.copy(OLD_FORMATS / "webui" / "blue-moon-1.z", path.with_name(f"{path.stem}-1.z"))
-    sources, _ = find_sources(path.with_name(f"{path.stem}-1.z"))
-    return [(song.told, song.parent) for song in read_project(sources[0]).songs]
-
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """A kind of file: its reader, a faultless one, and a setting of it that is text and not in that one."""
-
-    load: Callable[[Path], Any]
-    good: str
-    text: str
-
-
-RECIPE = """\
-model: demo
-seed: 010
-corpus: {songs: 8, held_out: 2}
-vqvae: {steps: 4, batch: 2, samples: 2048, learning_rate: 1e-3, warm_up: 2}
-level_2: &prior {steps: 3, batch: 2, learning_rate: 0.001, warm_up: 1}
-level_1: *prior
-level_0: {<<: *prior, steps: 5}
-out: here
-"""
-
-KINDS = {
-    "album": Kind(load_album, "songs:\n  - {artist: glass bells, seconds: 1e1, seed: 010}\n", "about"),
-    "preset": Kind(load_preset, "request: {artist: glass bells, seconds: 1e1, seed: 010}\n", "about"),
-    "definition": Kind(load_definition, TINY.replace("about: recipe weights, for tests\n", ""), "about"),
-    "recipe": Kind(load_training, RECIPE.replace("out: here\n", ""), "out"),
-    "project": Kind(load_project, "genre: jazz\ntemperature: 1\nlast_opened: 2020-02-30\n", "artist"),
+READERS: dict[str, Callable[[Path], Any]] = {
+    "album": load_album,
+    "preset": load_preset,
+    "model": load_definition,
+    "recipe": load_training,
+    "release": load_release,
+    "plain": read_yaml,
 }
 
-FAULTS: dict[str, tuple[str | bytes, str]] = {
-    "an impossible date": ("2020-02-30", "must be text, not '2020-02-30'; put it into quotes."),
-    "a date": ("2020-02-01", "must be text, not '2020-02-01'; put it into quotes."),
-    "No": ("No", "must be text, not false; put it into quotes."),
-    "a number": ("311", "must be text, not 311; put it into quotes."),
-    "a list": ("[1]", r"must be text, not \[1\]."),
-    "a mapping": ("{a: 1}", "must be text, not a mapping."),
-    "half a character": (r'"\ud800"', "must be text, not"),
-    "a wrong tag": ("!!int x", "must be text, not 'x'"),
-    "an unknown tag": ("!!python/object:os.system x", "the tag !!python/object:os.system is not supported"),
-    "deep nesting": ("[" * 60 + "]" * 60, "nested too deeply."),
-    "very deep nesting": ("{a: " * 5000, "nested too deeply."),
-    "an alias within itself": ("&a [*a]", "an alias makes this contain itself"),
-    "an alias within itself, deeper": ("&a {b: {c: *a}}", "an alias makes this contain itself"),
-    "an undefined alias": ("*nowhere", "this is not YAML: found undefined alias 'nowhere'"),
-    "an open list": ("[", "this is not YAML: while parsing a flow"),
-    "a control character": ("'\x07'", r"YAML does not allow '\\x07'"),
-    "bytes that are not UTF-8": (b"\xff", "the file is not valid UTF-8; save it as UTF-8."),
-    "twice": ("x\n{name}: y", "duplicate key {name} .first on line {line}.; remove one."),
-    "twice, once in quotes": ("x\n'{name}': y", "duplicate key {name} .first on line {line}.; remove one."),
-    "a tab": ("x\n\ty: 1", "this is not YAML"),
-    "a second document": ("x\n---\na: b", "expected a single document"),
-    "a merge of nothing": ("x\n<<: 3", "<< takes a mapping, or a list of mappings."),
-}
+FAULTS = [
+    (b"about: x\nabout: y\n", "line 2: duplicate key about (first on line 1); remove one."),
+    (b"about: x\n? [a, b]\n: 1\n", "line 2: "),
+    (b"- a\n- b\n", "line 1: "),
+    (b"only text\n", "line 1: "),
+    (b"about:\n\t- x\n", "line 2: this is not YAML"),
+    (b"about: [\n", "this is not YAML"),
+    (b"about: x\nname: \xff\n", "line 2: the file is not valid UTF-8; save it as UTF-8."),
+    (b"about: a\x07b\n", "line 1: YAML does not allow the character"),
+    (b"\x00\x01\x02PK", "line 1: "),
+    (b"about: " + b"[" * 20000, "line 1: nested too deeply."),
+    (b"about: " + b"{a: " * 3000 + b"1" + b"}" * 3000, "line 1: nested too deeply."),
+    (b"about: &a [*a]\n", "line 1: an alias makes this contain itself"),
+    (b"about: !!python/object/apply:os.system [ls]\n", "line 1: the tag "),
+    (b"about: 2020-02-30\n", "line 1: about must be text, not '2020-02-30'; put it into quotes."),
+    (b"about: 2020-02-28\n", "line 1: about must be text, not '2020-02-28'; put it into quotes."),
+    (b"about: 311\n", "line 1: about must be text, not 311; put it into quotes."),
+    (b"about: No\n", "line 1: about must be text, not false; put it into quotes."),
+    (b"abuot: x\n", "line 1: unknown setting abuot"),
+]
 
 
-@pytest.mark.parametrize("fault", list(FAULTS))
-@pytest.mark.parametrize("kind", list(KINDS))
-def test_each_fault_is_reported_at_its_line(
-    kind: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    name, line = KINDS[kind].text, KINDS[kind].good.count("\n") + 1
-    value, said = FAULTS[fault]
-    values = {"{name}": name, "{line}": str(line)}
-    for place, word in values.items():
-        value, said = value.replace(place, word) if isinstance(value, str) else value, said.replace(place, word)
-    content = value.encode() if isinstance(value, str) else value
+@pytest.mark.parametrize(("content", "sentence"), FAULTS, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize("kind", ["album", "preset", "model"])
+def test_a_fault_is_one_sentence_with_its_line(kind: str, content: bytes, sentence: str, tmp_path: Path) -> None:
     path = tmp_path / "file.yaml"
-    path.write_bytes(KINDS[kind].good.encode() + f"{name}: ".encode() + content + b"\n")
-    where = line + (b"\n" in content or fault == "an open list")  # an open list is reported where its end is missing
-    with pytest.raises(ConfigurationError, match=rf"(?s)line {where}: .*{said}"):
-        KINDS[kind].load(path)
+    path.write_bytes(content)
+    with pytest.raises(JukeboxKitError) as caught:
+        READERS[kind](path)
+    assert sentence in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert max(map(len, str(caught.value).splitlines())) < 400
 
 
-@pytest.mark.parametrize("setting", ["311: x", "true: x", "null: x", "? [a, b]\n: x", "2020-02-30: x", "artsit: x"])
-@pytest.mark.parametrize("kind", list(KINDS))
-def test_unknown_settings_are_reported_unless_the_file_is_another_program_s(
-    kind: str, setting: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("kind", READERS)
+def test_what_is_no_file_is_refused(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    for path in (tmp_path / "folder.yaml", tmp_path / "none.yaml", tmp_path / ("x" * 300 + ".yaml")):
+        with pytest.raises(JukeboxKitError, match=r"there is no|cannot be read"):
+            READERS[kind](path)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in READERS if kind != "preset"])
+def test_an_empty_file_is_refused(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "file.yaml").write_text("# nothing\n")
+    with pytest.raises(JukeboxKitError, match=r"line 1: "):
+        READERS[kind](tmp_path / "file.yaml")
+
+
+def test_numbers_are_those_of_yaml_1_2(tmp_path: Path) -> None:
     path = tmp_path / "file.yaml"
-    path.write_text(KINDS[kind].good + setting + "\n")
-    if kind == "project":
-        assert KINDS[kind].load(path)
-        return
-    line = KINDS[kind].good.count("\n") + 1
-    with pytest.raises(ConfigurationError, match=rf"line {line}: unknown setting .*(known are|did you mean) "):
-        KINDS[kind].load(path)
-
-
-WHOLE = {
-    "an empty file": (b"", "(must contain a mapping, not nothing|the file is empty)"),
-    "a comment alone": (b"# nothing\n", "(must contain a mapping, not nothing|the file is empty)"),
-    "a list": (b"- a\n", "must (contain|be) a mapping, not"),
-    "text": (b"\nsome words\n", "line 2: .* must (contain|be) a mapping, not 'some words'"),
-    "UTF-16": ("about: x".encode("utf-16"), "line 1: the file is not valid UTF-8"),
-    "zeros": (b"a: b\n" + bytes(9), "line 2: YAML does not allow"),
-    "an archive": (b"PK\x03\x04\x14\x00", "line 1: YAML does not allow"),
-}
-
-
-@pytest.mark.parametrize("content", list(WHOLE))
-@pytest.mark.parametrize("kind", list(KINDS))
-def test_files_that_hold_something_else_are_refused(kind: str, content: str, tmp_path: Path) -> None:
-    path = tmp_path / "file.yaml"
-    path.write_bytes(WHOLE[content][0])
-    if kind in ("preset", "project") and content in ("an empty file", "a comment alone"):
-        assert KINDS[kind].load(path)  # nothing is set
-        return
-    with pytest.raises(ConfigurationError, match=WHOLE[content][1]):
-        KINDS[kind].load(path)
-
-
-@pytest.mark.parametrize("kind", list(KINDS))
-def test_a_folder_in_a_file_s_place_is_refused(kind: str, tmp_path: Path) -> None:
-    (tmp_path / "file.yaml").mkdir()
-    with pytest.raises(RequestError, match=r"file\.yaml cannot be read \(Is a directory\); give a YAML file\."):
-        KINDS[kind].load(tmp_path / "file.yaml")
-
-
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "project"])
-def test_a_file_that_does_not_exist_is_one_sentence(kind: str, tmp_path: Path) -> None:
-    for name in ("none.yaml", f"{'x' * 300}.yaml", "a\0b.yaml"):
-        with pytest.raises(RequestError, match=r"there is no|cannot be read"):
-            KINDS[kind].load(tmp_path / name)
-
-
-@pytest.mark.parametrize("kind", list(KINDS))
-def test_a_byte_order_mark_and_any_line_ends_are_read(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    path, read = tmp_path / "file.yaml", list[Any]()
-    text = KINDS[kind].good + f"{KINDS[kind].text}: words\n"
-    for content in (text, "\ufeff" + text.replace("\n", "\r\n"), text.replace("\n", "\r")):
-        path.write_bytes(content.encode())
-        read.append(KINDS[kind].load(path))
-    assert read[0] == read[1] == read[2]
-
-
-def test_numbers_are_decimal_and_may_have_an_exponent(tmp_path: Path) -> None:
-    for kind in ("album", "preset", "recipe"):
-        (tmp_path / f"{kind}.yaml").write_text(KINDS[kind].good + f"{KINDS[kind].text}: x\n")
-    (song,) = load_album(tmp_path / "album.yaml").songs
-    assert (song.request.seed, song.request.seconds) == (10, 10.0)
-    assert load_preset(tmp_path / "preset.yaml").request == {"artist": "glass bells", "seconds": 10.0, "seed": 10}
-    recipe = load_training(tmp_path / "recipe.yaml")
-    assert (recipe.seed, recipe.vqvae.learning_rate, recipe.priors[0].steps) == (10, 0.001, 5)
-    (tmp_path / "a.yaml").write_text(
-        "[010, 1e3, 1.5E-1, 0x1F, 0o17, 0b11, 1_000, .5, 5., -08, 1:30, 1e, e1, 0o9]".join(("a: ", "\n"))
-    )
-    numbers = [10, 1000.0, 0.15, 31, 15, 3, 1000, 0.5, 5.0, -8]
-    assert read_yaml(tmp_path / "a.yaml")["a"] == [*numbers, "1:30", "1e", "e1", "0o9"]
-
-
-@given(words=st.text(st.characters(exclude_categories=["Cs"])) | st.from_regex(r"[-+0-9.eEoxb_:]{1,8}", fullmatch=True))
-def test_text_is_read_as_it_was_written(words: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.getbasetemp() / "words.yaml"
-    path.write_bytes(write_yaml({"words": words, "list": [words, 1, 2.5, None, True]}))
-    assert read_yaml(path) == {"words": words, "list": [words, 1, 2.5, None, True]}
-
-
-@pytest.mark.parametrize("artist", ["No", "311", "010", "1e1", "1:30", "2020-02-30", "~", "null", "", "a\r\nb\x85c"])
-def test_a_saved_preset_is_the_same_preset(tmp_path: Path, artist: str) -> None:
-    preset = Preset("mine", artist, {"artist": artist, "lyrics": f"{artist}\n", "chunks": (1, 2)}, {"save_every": 1e-5})
-    assert load_preset(save_preset(preset, tmp_path)) == preset
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("request:\n  artist: x\n  seconds: -1\n", "line 3: request: seconds must be above 0"),
-        ("request:\n  top_k: 3\n  top_p: 0.5\n", "line [23]: request: top-k cannot be combined with top-p"),
-        ("request:\n\n  model: dem\n  temperature: 1\n", "line 3: request: there is no model dem; did you mean demo"),
-        ("options:\n  batch: 2\n  batch_size: 2\n", "line 3: options: batch_size and another name of it are both set"),
-        ("options:\n  save_every: 0\n", "line 2: options: save_every must be above 0, not 0."),
-        ("options:\n  batch: 2.5\n", "line 2: options: batch must be a whole number, not 2.5."),
-    ],
-)
-def test_what_a_preset_may_not_set_is_reported_at_its_line(tmp_path: Path, text: str, said: str) -> None:
-    (tmp_path / "line.yaml").write_text(text)
-    with pytest.raises(ConfigurationError, match=said):
-        load_preset(tmp_path / "line.yaml")
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "said"),
-    [
-        ("  level_1: {", "  level_1: 3\n  x: {", "line 12: parts: level_1 must be a mapping, not 3."),
-        (
-            "{artists: artists.txt, ",
-            "{artists: 3, ",
-            "line 7: labels v3: artists must be text, not 3; put it into quotes",
-        ),
-        ("  v3:", "  v4:", "line 7: labels: unknown setting v4; known are v2, v3."),
-        ("{sr: ", "{file: [1], sr: ", r"line 9: vqvae: file must be text, not \[1\]."),
-        ("parts:", "base: tiny\nparts:", "line 8: base must be one of 1b_lyrics, .*, not tiny."),
-        ("parts:", "base: ../x\nparts:", "line 8: base must be one of 1b_lyrics, .*, not ../x."),
-        ("{total_seconds: 4}", "{total_seconds: .inf}", "line 5: sampling: total_seconds must be a number, not inf."),
-        ("{total_seconds: 4}", "[4]", r"line 5: sampling must be a mapping, not \[4\]."),
-    ],
-)
-def test_what_a_definition_may_not_say_is_reported_at_its_line(
-    tmp_path: Path, before: str, after: str, said: str
-) -> None:
-    assert before in TINY
-    (tmp_path / "own.yaml").write_text(TINY.replace(before, after, 1))
-    with pytest.raises(ConfigurationError, match=said) as raised:
-        load_definition(tmp_path / "own.yaml")
-    assert raised.value.field == "model"
-
-
-def test_the_facts_of_the_release_are_read_by_the_same_rules(tmp_path: Path) -> None:
-    text = FACTS.read_text()
-    for before, after, said in (
-        ("mirrors:", "mirrors: 3\nmirror:", "mirrors must be a list of mappings, not 3"),
-        ("hub:", "hub: 3\nhubs:", "hub must be text, not 3; put it into quotes"),
-    ):
-        assert before in text
-        (tmp_path / "facts.yaml").write_text(text.replace(before, after, 1))
-        with pytest.raises(ConfigurationError, match=rf"facts\.yaml, line \d+: {said}"):
-            load_release(tmp_path / "facts.yaml")
-
-
-def test_parents_of_a_project_are_read_as_they_are_written(tmp_path: Path) -> None:
-    """A node may be called 010, No or 2001-10-3, which are not text to YAML."""
-    for name in ("010", "No", "2001-10-3", "child"):
-        shutil.copy(OLD_FORMATS / "webui" / "blue-moon-1.z", tmp_path / f"tune-{name}.z")
-    (tmp_path / "tune.yaml").write_text("")
-    (tmp_path / "tune-parents.yaml").write_text("010: null\nNo: 010\n2001-10-3: No\nchild: 2001-10-3\n")
-    sources, _ = find_sources(tmp_path)
-    parents = {song.name: song.parent for song in read_project(sources[0]).songs}
-    assert parents == {
-        "tune-010": None,
-        "tune-No": "tune-010",
-        "tune-2001-10-3": "tune-No",
-        "tune-child": "tune-2001-10-3",
+    path.write_text("a: 010\nb: 1e1\nc: 0x1F\nd: 1_000\ne: 1:30\nf: .5\ng: -.inf\nh: 0b11\ni: 1e3\nj: +7\nk: 0o7\n")
+    assert read_yaml(path) == {
+        "a": 10,
+        "b": 10.0,
+        "c": 31,
+        "d": 1000,
+        "e": "1:30",
+        "f": 0.5,
+        "g": float("-inf"),
+        "h": 3,
+        "i": 1000.0,
+        "j": 7,
+        "k": 7,
     }
-    (tmp_path / "tune-parents.yaml").write_text("No: [1]\n")
-    with pytest.raises(ConfigurationError, match=r"tune-parents\.yaml, line 1: No must be text, not \['1'\]"):
-        read_project(sources[0])
 
 
-def test_a_leading_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
-    home = tmp_path / "home"
-    shutil.copytree(tiny.parent, home / "models")
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.chdir(tmp_path)
-    assert load_definition("~/models/tiny.yaml").folder == home / "models"
-    assert model_source("~/models/tiny.yaml") == str(home / "models" / "tiny.yaml")
-    (home / "words.txt").write_text("la")
-    (home / "album.yaml").write_text(
-        "folder: ~/songs\nsongs: [{model: ~/models/tiny.yaml, lyrics_file: ~/words.txt, seconds: 2}]\n"
+def test_marks_of_other_systems_are_read_over(tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_bytes("\ufeffabout: x\r\nrequest: {artist: y}\r\n".encode())
+    assert load_preset(path) == Preset("file", "x", {"artist": "y"})
+
+
+@pytest.mark.parametrize(
+    "text", ["No", "311", "010", "1e3", "2020-02-30", "~", "", " x", "a: b", "\u5b87\U0001f3b5", "<<", "="]
+)
+def test_a_saved_preset_is_read_as_it_was(text: str, tmp_path: Path) -> None:
+    preset = Preset(
+        "own", text, {"artist": text, "lyrics": f"{text}\n{text}", "temperature": (0.9, 1.0, 0.99)}, {"batch_size": 2}
     )
-    album = load_album(Path("~/album.yaml"))
-    assert (album.path, album.folder) == (home / "album.yaml", home / "songs")
+    assert load_preset(save_preset(preset, tmp_path)) == preset
+    path = tmp_path / "values.yaml"
+    path.write_bytes(write_yaml({"text": text}))
+    assert read_yaml(path) == {"text": text}
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["text"] == text  # other programs read the same
+
+
+def test_many_aliases_cost_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    lines = ["a0: &a0 {x: 1, y: 2}"]
+    lines += [f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}], k{n}: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 40)]
+    path.write_text("\n".join(lines))
+    assert read_yaml(path)["a39"]["x"] == 1
+
+
+def test_a_home_folder_is_found_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "words.txt").write_text("la la")
+    (tmp_path / "tiny").symlink_to(tiny.parent)
+    (tmp_path / "album.yaml").write_text(
+        "folder: ~/songs\nsongs:\n"
+        f"- {{model: ~/tiny/{tiny.name}, lyrics_file: ~/words.txt, seconds: 1e0, seed: 010, artist: a, genre: g}}\n"
+    )
+    album = load_album(Path("~/album.yaml").expanduser())
+    assert album.folder == tmp_path / "songs"
     request = album.songs[0].request
-    assert (request.model, request.lyrics) == (str(home / "models" / "tiny.yaml"), "la")
-    (home / "run.yaml").write_text(RECIPE.replace("out: here", "out: ~/trained"))
-    assert load_training(Path("~/run.yaml")).out == home / "trained"
-    assert (
-        save_preset(Preset("mine", "", {"model": "~/models/tiny.yaml"}), Path("~/presets")).parent == home / "presets"
-    )
-    assert load_preset(Path("~/presets/mine.yaml")).request == {"model": "~/models/tiny.yaml"}
-    song = Song.create("~/song", model="~/models/tiny.yaml", seconds=2)
-    assert song.root == home / "song"
-    assert Song.open("~/song").request == song.request
-    assert not (tmp_path / "~").exists()
+    assert (request.lyrics, request.seed, request.seconds) == ("la la", 10, 1.0)
+    assert request.model == str(tmp_path / "tiny" / tiny.name)
+    song = Song.create("~/made", model=f"~/tiny/{tiny.name}", artist="a", genre="g", seconds=1)
+    assert song.root == tmp_path / "made"
+    assert Song.open("~/made").request.model == str(tmp_path / "tiny" / tiny.name)
+    assert not Path("~").exists()
 
 
-def test_yaml_is_read_and_written_by_one_module() -> None:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-        if path.name != "_yaml.py":
-            assert not [call for call in calls if ast.unparse(call).startswith("yaml.")], path
+def test_a_fault_in_one_project_of_the_web_ui_leaves_the_others(tmp_path: Path, tiny: Path) -> None:
+    from jukebox_kit.song.interop import ImportOverrides, import_songs
+
+    empty, top = torch.zeros(1, 0), torch.randint(0, 8, (1, 60))
+    contents = {
+        "fine": "artist: a\ngenre: g\n",
+        "date": "artist: a\ngenre: g\nmade: 2020-02-30\n",
+        "deep": "artist: " + "[" * 5000,
+        "twice": "artist: a\nartist: b\n",
+    }
+    for name, content in contents.items():
+        folder = tmp_path / "old" / name
+        folder.mkdir(parents=True)
+        torch.save([empty, empty, top], folder / f"{name}-1.z")
+        (folder / f"{name}.yaml").write_text(content)
+        (folder / f"{name}-parents.yaml").write_text("x: [" if name == "twice" else "2020-02-30: 2020-1-1\n")
+    overrides = ImportOverrides(model=str(tiny), artist="a", genre="g", lyrics="", total_seconds=12)
+    outcomes = list(import_songs(tmp_path / "old", tmp_path / "new", overrides))
+    imported = {outcome.song.root.name for outcome in outcomes if outcome.song}
+    assert {"fine-1", "date-1"} <= imported
+    failed = "\n".join(str(outcome.failed) for outcome in outcomes if not outcome.song)
+    assert "nested too deeply" in failed
+    assert "duplicate key artist" in failed

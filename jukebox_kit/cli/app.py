@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -111,10 +112,19 @@ def main() -> None:
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
+        _check_current_folder()
         app()
     except JukeboxKitError as error:
         typer.echo(f"jukebox-kit: {sentence_of(error)}", err=True)
         sys.exit(1)
+
+
+def _check_current_folder() -> None:
+    """Raise JukeboxKitError where the current folder was deleted, in which torch, for one, ends the process."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise JukeboxKitError("the current folder was deleted; change to another one.") from None
 
 
 def sentence_of(error: JukeboxKitError) -> str:

@@ -2,8 +2,8 @@ from .arguments import chosen_items as chosen_items
 from .arguments import level_number as level_number
 from .arguments import parsed as parsed
 from .audio import Audio as Audio
-from .audio import SampledAudio as SampledAudio
 from .audio import audio_bytes as audio_bytes
+from .audio import is_silent as is_silent
 from .audio import read_recording as read_recording
 from .audio import save_audio as save_audio
 from .audio import wav_bytes as wav_bytes
@@ -63,6 +63,7 @@ from .request import normalise_request as normalise_request
 from .request import read_lyrics as read_lyrics
 from .request import resolve as resolve
 from .request import typed_fields as typed_fields
+from .sampled_audio import SampledAudio as SampledAudio
 from .song import Song as Song
 from .song import find_songs as find_songs
 from .song import is_song as is_song

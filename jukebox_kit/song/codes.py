@@ -1,4 +1,4 @@
-"""A level's codes as a file: readable anywhere, with a checksum, and with what was given rather than sampled."""
+"""The codes of a level, and their file: it has a checksum, and records which tokens were given, not sampled."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Codes = NDArray[np.int16]
 
 @dataclass(frozen=True)
 class Join:
-    """Where two chunks of a level meet: both have the tokens from `begin` to `end`; the level changes over at `cut`.
+    """Where two chunks of a level meet: both have the tokens from `begin` to `end`; the level switches at `cut`.
 
-    Its audio is faded as long before the cut as after it, from `heard` to `end`.
+    The audio crossfades from `fade_begin` to `end`, as long before the cut as after it.
     """
 
     begin: int
@@ -30,23 +30,25 @@ class Join:
     end: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.begin <= self.heard < self.cut:
-            raise ValueError(f"a join must have its cut inside, not before its middle, got {self}")
+        if not 0 <= self.begin <= self.fade_begin < self.cut:
+            raise ValueError(f"a join must have its cut inside and not before its middle, got {self}")
 
     @property
-    def heard(self) -> int:
-        """The first token at which the second chunk is heard."""
+    def fade_begin(self) -> int:
+        """The first token at which the second chunk can be heard."""
         return 2 * self.cut - self.end
 
 
 @dataclass(frozen=True, eq=False)
 class LevelCodes:
-    """A level's codes, (items, tokens) int16, UNMADE where none is sampled yet.
+    """A level's codes, (items, tokens) int16, UNMADE where not yet sampled.
 
-    given: for each item how many tokens were not sampled by the level's present plan (a prompt, an import, what was
-    there before an edit): they are the model's context and are never sampled again. joins: where chunks meet, in order;
-    others: there the tokens that the level does not show, shaped as the codes, UNMADE elsewhere. While chunks grow,
-    codes are unmade between them: what can be read from the left is `made`.
+    given: for each item how many tokens are not sampled by the present plan but come from a prompt, an import or the
+    song before an edit; they are context and are never sampled again.
+    joins: where chunks meet, in order.
+    others: at the joins the tokens of the chunk that is not played, shaped as the codes, UNMADE elsewhere.
+
+    While chunks grow, tokens between them are unmade; `made` counts those before the first gap.
     """
 
     codes: Codes
@@ -62,7 +64,7 @@ class LevelCodes:
             self.others is None if not self.joins else self.others is not None and self.others.shape == (items, tokens)
         )
         if not fits or any(join.end > tokens for join in self.joins):
-            raise ValueError(f"joins must lie within {tokens} tokens and have others of their own, got {self.joins}")
+            raise ValueError(f"joins must lie within {tokens} tokens and need others, got {self.joins}")
 
     @classmethod
     def blank(cls, items: int, tokens: int) -> LevelCodes:
@@ -76,13 +78,13 @@ class LevelCodes:
 
     @property
     def made(self) -> tuple[int, ...]:
-        """For each item how many tokens from its start are sampled or given."""
+        """For each item how many tokens before the first missing one are sampled or given."""
         unmade = self.codes == UNMADE
         return tuple(int(row.argmax()) if row.any() else row.size for row in unmade)
 
     @property
     def done(self) -> tuple[int, ...]:
-        """For each item how many tokens are made, wherever they stand."""
+        """For each item how many tokens are sampled or given, wherever they are."""
         return tuple(int(count) for count in (self.codes != UNMADE).sum(1))
 
     @property
@@ -92,19 +94,19 @@ class LevelCodes:
 
     @property
     def sampled(self) -> bool:
-        """Whether the level's present plan has made anything of it."""
+        """Whether anything was sampled by the level's present plan."""
         return self.done != self.given or any(join.end > min(self.given) for join in self.joins)
 
     def repeated(self, item: int, items: int) -> LevelCodes:
-        """Return one item so many times, as far as it is made from its start, all of it now given."""
+        """Return `items` copies of one item, up to its first missing token, as given tokens."""
         others = None if self.others is None else self.others[[item] * items]
         copies = LevelCodes(self.codes[[item] * items], (self.given[item],) * items, self.joins, others)
         return copies.resized(self.codes.shape[1])
 
     def resized(self, tokens: int, keep: tuple[int, ...] | None = None) -> LevelCodes:
-        """Return the level at another length, of each item the first `keep` tokens, or all that fit, now given.
+        """Return the level at another length with each item's first `keep` tokens, by default all, as given tokens.
 
-        A join stays where all that it joins is kept of every item.
+        A join is kept if both its chunks are kept for every item.
         """
         kept = tuple(min(made, tokens, limit) for made, limit in zip(self.made, keep or self.made, strict=True))
         joins = tuple(join for join in self.joins if join.end <= min(kept))
@@ -128,7 +130,7 @@ def pack_codes(level: LevelCodes) -> bytes:
 
 
 def unpack_codes(content: bytes, name: str) -> LevelCodes:
-    """Return the level that such a file holds; SongError where it is damaged."""
+    """Return the level that such a file contains; SongError if it is damaged. name: the file, for the message."""
     try:
         tensors: dict[str, Codes] = load(content)
         metadata = read_metadata(content)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jukebox_kit._files import shown_path
 from jukebox_kit.errors import AudioError, SongError
 from jukebox_kit.model.weights import ModelDefinition
-from jukebox_kit.song.audio import Audio, read_recording
+from jukebox_kit.song.audio import Audio, Note, read_recording
 from jukebox_kit.song.codes import Codes, LevelCodes, pack_codes, unpack_codes
 from jukebox_kit.song.files import OWN_NAMES, OWN_PREFIXES, SONG, codes_name
 from jukebox_kit.song.request import Request, Resolved
@@ -59,20 +59,27 @@ def check_codes(codes: Codes, level: int, asked: Request, resolved: Resolved, de
         raise SongError(f"level {level} holds codes that are not from 0 to {bins - 1}; they belong to another model.")
 
 
-def read_prompt(asked: Request, resolved: Resolved, model: Model) -> Audio:
-    """Return the prompt cut to whole tokens of the top level; AudioError if it leaves nothing to sample."""
+def read_prompt(asked: Request, resolved: Resolved, model: Model, note: Note) -> Audio:
+    """Return the prompt cut to whole tokens of the top level; AudioError if it leaves nothing to sample.
+
+    note: as in `read_recording`.
+    """
     assert asked.prompt is not None
     vqvae = model.definition.vqvae
-    audio = read_recording(Path(asked.prompt), vqvae.sr, asked.prompt_seconds)
+    enough = asked.seconds + 1.0  # of a recording of hours no more is read
+    seconds = enough if asked.prompt_seconds is None else min(asked.prompt_seconds, enough)
+    audio = read_recording(Path(asked.prompt), vqvae.sr, seconds, note)
     samples = len(audio) // vqvae.hops[-1] * vqvae.hops[-1]
     if not samples:
         raise AudioError(
-            f"{asked.prompt} is shorter than one token, {vqvae.hops[-1] / vqvae.sr:.3f} seconds.", field="prompt"
+            f"the prompt of {len(audio) / vqvae.sr:.4f} seconds is shorter than one token, "
+            f"{vqvae.hops[-1] / vqvae.sr:.4f} seconds; use more of the recording, or a longer one.",
+            field="prompt",
         )
     if samples >= resolved.samples:
         raise AudioError(
-            f"the prompt of {samples / vqvae.sr:.2f} seconds leaves nothing of {asked.seconds:g} seconds to sample; "
-            f"request more seconds, or cut the prompt with prompt-seconds.",
+            f"the prompt leaves nothing of {asked.seconds:g} seconds to sample; request more seconds, or cut the "
+            f"prompt with prompt-seconds.",
             field="prompt",
         )
     return audio[:samples]

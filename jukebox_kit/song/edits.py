@@ -26,7 +26,7 @@ from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.request import ChangeFields, ForkFields, normalise_request, resolve, typed_fields
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.state import SongState
-from jukebox_kit.song.versions import Levels, keep_version, read_manifest, read_version, version_names, write_levels
+from jukebox_kit.song.versions import Levels, read_manifest, read_version, save_version, version_names, write_levels
 
 if TYPE_CHECKING:
     from jukebox_kit.engine import Model
@@ -111,7 +111,7 @@ def visit(song: Song, version: str) -> Song:
         if version not in known:
             raise SongError(f"{song.shown_path} has no version {version}; it has {', '.join(known) or 'none yet'}.")
         manifest, levels = read_version(state, version)
-        keep_version(state)
+        save_version(state)
         _go(state, "visited", version, manifest, levels)
     return song
 
@@ -211,7 +211,7 @@ def _unused_seed(state: SongState) -> int:
 
 def _change(state: SongState, manifest: Manifest, levels: Levels) -> None:
     """Give the song a new manifest and new levels, as an edit that can be undone."""
-    saved = keep_version(state)
+    saved = save_version(state)
     _become(state, replace(manifest, undo=(*manifest.undo, saved), redo=(), runs={}), levels)
 
 
@@ -221,7 +221,7 @@ def _turn(state: SongState, back: str, forth: str, kind: EventKind) -> None:
     if not stack:
         raise SongError(f"{state.shown_path} has nothing to {back}.")
     version, levels = read_version(state, stack[-1])
-    stacks: dict[str, Any] = {back: stack[:-1], forth: (*getattr(state.manifest, forth), keep_version(state))}
+    stacks: dict[str, Any] = {back: stack[:-1], forth: (*getattr(state.manifest, forth), save_version(state))}
     _go(state, kind, stack[-1], replace(version, **stacks), levels)
 
 

@@ -17,6 +17,7 @@ from jukebox_kit.model import LEVELS
 from jukebox_kit.song.arguments import chosen_items, item_number, level_number
 from jukebox_kit.song.audio import Audio, audio_bytes
 from jukebox_kit.song.files import EXPORTS
+from jukebox_kit.song.sampled_audio import SampledAudio
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.store.local import LocalStore
 
@@ -28,7 +29,7 @@ CEILING = 10 ** (-1 / 20)  # the peak that a gain may reach, -1 dBFS
 
 BLOCK = 0.4  # seconds; loudness is measured over blocks of this length
 
-QUIETEST = -70.0  # LUFS; the measure counts nothing below it
+QUIETEST = -70.0  # LUFS; the standard ignores anything quieter
 
 PAN = np.sqrt(0.5)  # the middle in both channels, at equal power
 
@@ -41,7 +42,7 @@ class Exported:
     notes: tuple[str, ...] = ()
 
 
-def best_audio(song: Song, item: int, model: Model | None = None) -> Audio:
+def best_audio(song: Song, item: int, model: Model | None = None) -> SampledAudio:
     """Return an item's audio at the best level that each moment has so far, (samples,) float32, not clipped.
 
     Level 0 as far as it is sampled, then level 1, then level 2; where one ends it is cross-faded into the next over
@@ -49,11 +50,11 @@ def best_audio(song: Song, item: int, model: Model | None = None) -> Audio:
     """
     item = item_number(song.shown_path, song.request.items, item)
     loaded = model or Model.load(song.request.model)
-    best = np.zeros(0, np.float32)
+    best: Audio = np.zeros(0, np.float32)
     for level in LEVELS:
         if _made(song, level, item) > len(best):
             best = _joined(best, song.audio(level, item, loaded), int(FADE * song.sr))
-    return best
+    return SampledAudio.of(best, song.sr)
 
 
 def export_audio(
@@ -68,11 +69,11 @@ def export_audio(
 ) -> Exported:
     """Write a song's audio as files of a format: item_0.mp3 …, or stereo.mp3. Files of these names are replaced.
 
-    target: a folder, `exports` in the song's own if left out. format: wav, flac, mp3, ogg, or stems: 24-bit WAV files
-    of every item and level, all as long as the song, to be laid over each other. items: those chosen, all that have
-    anything sampled if left out. level: a single level in place of the best at each moment. normalise: integrated
-    loudness (BS.1770) in LUFS; a gain that would bring a peak above -1 dBFS is limited to that, and the notes say so.
-    stereo: three items as left, centre and right.
+    target: a folder, by default `exports` in the song's. format: wav, flac, mp3, ogg, or stems: 24-bit WAV files of
+    every item and level, all as long as the song, so that they can be played together. items: those to write, by
+    default all with sampled tokens. level: a single level in place of the best at each moment. normalise: integrated
+    loudness (BS.1770) in LUFS; the gain is limited so that no peak exceeds -1 dBFS, which the notes report. stereo:
+    three items as left, centre and right.
 
     Raises RequestError for options that exclude each other, SongError if nothing is sampled yet or the target cannot be
     used, AudioError if a format cannot be written.
@@ -83,11 +84,13 @@ def export_audio(
     if normalise is not None and not QUIETEST < normalise <= 0:
         raise RequestError(f"loudness is in LUFS, above {QUIETEST:g} and at most 0, not {normalise:g}; -14 is usual.")
     if format == "stems" and (stereo or normalise is not None):
-        raise RequestError("stems are each level as it is; leave stereo and loudness out, or choose another format.")
+        raise RequestError(
+            "stems contain each level unchanged; leave out stereo and loudness, or choose another format."
+        )
     level = None if level is None else level_number(level)
     chosen = _chosen(song, items, level)
     if stereo and len(chosen) != 3:
-        raise RequestError(f"stereo is made of three items, left, centre and right, not {len(chosen)}; choose three.")
+        raise RequestError(f"stereo needs three items, left, centre and right, not {len(chosen)}; choose three.")
     write = _writer(song, target)
     loaded = model or Model.load(song.request.model)
     if format == "stems":
@@ -108,7 +111,7 @@ def export_audio(
 def loudness(audio: Audio, sr: int) -> float | None:
     """Return the integrated loudness of (samples,) or (samples, channels) by BS.1770 in LUFS; None for silence.
 
-    What is shorter than the measure's block of 0.4 seconds is one block.
+    Audio shorter than the standard's block of 0.4 seconds is one block.
     """
     if not len(audio):
         return None
@@ -146,7 +149,7 @@ def _chosen(song: Song, items: int | Iterable[int] | None, level: int | None) ->
 
 
 def _writer(song: Song, target: str | Path | None) -> Callable[[str, bytes], Path]:
-    """Return what writes a file to the target; SongError for a folder of the song that is not there for exports."""
+    """Return a function that writes a file to the target; SongError if that is the song's own and not for exports."""
     asked = song.root / EXPORTS if target is None else Path(target)
     own, place = song.root.resolve(), asked.resolve()
     if place.exists() and not place.is_dir():
@@ -192,7 +195,7 @@ def _panned(three: list[Audio]) -> Audio:
 
 
 def _settled(audio: Audio, sr: int, target: float | None, mixed: bool) -> tuple[Audio, str]:
-    """Return audio at its loudness, never above full scale, and a note on what was changed, or an empty one."""
+    """Return audio at the target loudness, never above full scale, and a note on what was changed, often empty."""
     peak = float(np.abs(audio).max(initial=0.0))
     if target is None:
         # A single item above full scale is clipped, as its file in the song's folder is; a sum is turned down.
@@ -212,9 +215,9 @@ def _settled(audio: Audio, sr: int, target: float | None, mixed: bool) -> tuple[
 
 
 def _tags(song: Song, title: str) -> dict[str, str]:
-    """Return a file's tags, which say as well that the named artist does not play in it."""
-    asked = song.request
+    """Return a file's tags, which also state that the named artist does not play in it."""
+    request = song.request
     model = song.definition.name
-    artist = "Jukebox" if asked.artist == "unknown" else f"Jukebox in the style of {asked.artist}"
-    made = f"made with jukebox_kit, model {model}, seed {asked.seed}; licence: {song.manifest.licence}"
-    return {"title": title, "artist": artist, "comment": made}
+    artist = "Jukebox" if request.artist == "unknown" else f"Jukebox in the style of {request.artist}"
+    comment = f"made with jukebox_kit, model {model}, seed {request.seed}; licence: {song.manifest.licence}"
+    return {"title": title, "artist": artist, "comment": comment}

@@ -1,4 +1,4 @@
-"""Songs saved in format 1, whose history was written as sentences and whose request called chunks pieces."""
+"""Reads songs saved in format 1, in which the history was sentences and chunks were called pieces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ROWS = r"rows (?P<first_row>\d+) to (?P<last_row>\d+)"
 _LEVEL = rf"level (?P<level>\d): (?:{_ROWS}: )?"
 _SECONDS = r"(?P<seconds>\d+(?:\.\d+)?(?:e[+-]\d+)?) seconds"
 
-# Every sentence that was ever written, and the kind of event that it told of.
+# Every sentence that format 1 wrote, and the kind of its event.
 _SENTENCES = (
     (r"created", "created"),
     (r"made from (?P<path>.*)", "created_from"),
@@ -38,9 +38,9 @@ _RENAMED = {"tokens_of_pieces": "tokens_of_chunks"}
 
 
 def read_line(line: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the event that a line of the history told of, as format 2 holds it.
+    """Return the event of a line of the history, as format 2 saves it.
 
-    A sentence that is not known becomes a note: its text and the line's other facts are kept.
+    An unknown sentence becomes a note, which keeps its text and the line's other facts.
     """
     sentence = str(line.get("what", ""))
     when = {"when": line["when"]} if "when" in line else {}
@@ -49,23 +49,23 @@ def read_line(line: Mapping[str, Any]) -> dict[str, Any]:
         if (matched := pattern.fullmatch(sentence)) is not None and "kind" not in facts:
             named = {name: _value(name, text) for name, text in matched.groupdict().items() if text is not None}
             return {**when, "kind": kind, **facts, **named}
-    level = re.match(r"level (\d)\b", sentence)  # such sentences told of sampling, not of edits
+    level = re.match(r"level (\d)\b", sentence)  # sentences that begin so are about sampling, not edits
     where = {"level": int(level[1])} if level else {}
     return {**when, "kind": "note", "text": sentence, **where, **({"facts": facts} if facts else {})}
 
 
 def format_1_note(note: Mapping[str, Any], level: int, rows: range) -> dict[str, Any]:
-    """Return the event that a note of a shard, `share.json`, told of; rows: the shard's."""
+    """Return the event of a note in a shard's `share.json`; rows: the shard's."""
     return read_line({**note, "what": f"level {level}: rows {rows.start} to {rows.stop - 1}: {note['what']}"})
 
 
 def read_request(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a request's fields by their present names."""
+    """Return a request's fields under their present names."""
     return {"chunks" if name == "pieces" else name: value for name, value in values.items()}
 
 
 def format_1_request(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a request's fields by their names in format 1, by which the shards of a song are still identified."""
+    """Return a request's fields under their names in format 1, which the marks of shards are still computed from."""
     return {"pieces" if name == "chunks" else name: value for name, value in values.items()}
 
 

@@ -19,7 +19,7 @@ GROUND, INK, FAINT = "#12131b", "#d9dbe8", "#8b8fa8"  # as in web/base.css, dark
 
 WAVE_SHARE = 0.4  # of a strip's height
 
-SHADES = 24  # of a strip's spectrogram: few enough to pack well, too many to be seen
+SHADES = 24  # of a strip's spectrogram: few enough to compress well, too many to tell apart
 
 FLOOR, CEILING = -90.0, -15.0  # dB of a full-scale sine
 
@@ -37,8 +37,8 @@ def spectrogram_png(levels: dict[int, Audio], sr: int, title: str) -> bytes:
     axes = figure.subplots(len(levels), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (level, audio) in zip(axes, sorted(levels.items(), reverse=True), strict=True):
         whole = np.pad(np.asarray(audio), (0, max(0, 2048 - len(audio))))  # a picture needs two frames
-        found = mlab.specgram(whole, NFFT=1024, Fs=sr, noverlap=768)
-        power, hertz, seconds = (np.asarray(values, np.float64) for values in found)
+        spectrogram = mlab.specgram(whole, NFFT=1024, Fs=sr, noverlap=768)
+        power, hertz, seconds = (np.asarray(values, np.float64) for values in spectrogram)
         decibels = 10 * np.log10(power + 1e-13)  # silence has a colour too
         extent = (0.0, float(seconds[-1]), 0.0, float(hertz[-1]))
         axis.imshow(decibels, cmap="magma", vmin=-120, vmax=-30, origin="lower", aspect="auto", extent=extent)
@@ -51,8 +51,8 @@ def spectrogram_png(levels: dict[int, Audio], sr: int, title: str) -> bytes:
 def strip_png(audio: Audio, sr: int, width: int = 900, height: int = 100) -> bytes:
     """Return a PNG of audio (samples,) in [-1, 1]: its waveform above its spectrogram, low tones at the bottom.
 
-    There are no axes and no margins: the picture's width is exactly the audio's time, so that a cursor can be laid over
-    it by percent. At the default size it takes some 50 kB, however long the audio is.
+    There are no axes and no margins: the picture's width is exactly the audio's length, so that a cursor can be placed
+    over it by percent. At the default size it takes about 50 kB, whatever the length.
     """
     from matplotlib import image
 
@@ -68,7 +68,7 @@ def heat_map_png(weights: NDArray[np.float32], seconds: float, lines: Sequence[s
     """Return a PNG of attention over lyrics, weights (frames, characters), first line at the top.
 
     seconds: the time of all frames together; lines: the lyrics' lines, which with a character for each line break
-    between them are the characters. ValueError where they are not as many.
+    between them are the characters. ValueError if their number differs.
     """
     from matplotlib.figure import Figure
 
@@ -77,7 +77,7 @@ def heat_map_png(weights: NDArray[np.float32], seconds: float, lines: Sequence[s
         raise ValueError(f"{len(lines)} lines do not match the {characters} characters of {frames} frames")
     starts = np.cumsum([0, *(len(line) + 1 for line in lines)])
     named = [(int(start), line) for start, line in zip(starts[:-1], lines, strict=True) if line.strip()]
-    named = named[:: math.ceil(len(named) / 60) or 1]  # more names than that would lie over each other
+    named = named[:: math.ceil(len(named) / 60) or 1]  # more names than that would overlap
     figure = Figure(figsize=(10, min(2.0 + 0.22 * len(named), 12.0)), layout="constrained", facecolor=GROUND)
     axis = figure.subplots()
     brightest = float(np.quantile(weights, 0.995)) or float(weights.max()) or 1.0
@@ -95,7 +95,7 @@ def heat_map_png(weights: NDArray[np.float32], seconds: float, lines: Sequence[s
 
 
 def _waveform(audio: Audio, rows: int, columns: int) -> Pixels:
-    """Return the least to the greatest sample of each column's time as an upright stroke."""
+    """Return for each column a vertical stroke from the lowest to the highest sample of its time."""
     edges = np.arange(columns) * len(audio) // columns
     samples = audio if len(audio) else np.zeros(1, np.float32)
     if len(audio) >= columns:
@@ -112,7 +112,7 @@ def _waveform(audio: Audio, rows: int, columns: int) -> Pixels:
 
 
 def _spectrogram(audio: Audio, sr: int, rows: int, columns: int) -> Pixels:
-    """Return the power at each column's time and each row's pitch, rows evenly spaced in mel."""
+    """Return the power at each column's time and each row's frequency; rows are evenly spaced in mel."""
     from matplotlib import colormaps
 
     size = 1 << round(math.log2(sr * 0.05))

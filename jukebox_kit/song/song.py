@@ -28,13 +28,14 @@ from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition
 from jukebox_kit.song.arguments import item_number, level_number
-from jukebox_kit.song.audio import Audio, wav_bytes
+from jukebox_kit.song.audio import wav_bytes
 from jukebox_kit.song.chunks import level_audio
 from jukebox_kit.song.codes import Codes, LevelCodes, pack_codes
 from jukebox_kit.song.creation import check_codes, check_free, check_same, read_prompt, write_given
 from jukebox_kit.song.files import PROMPT, SEGMENTS, SONG, codes_name
 from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.request import Request, RequestFields, Resolved, normalise_request, resolve
+from jukebox_kit.song.sampled_audio import SampledAudio
 from jukebox_kit.song.state import SongState
 from jukebox_kit.song.store.base import Store
 from jukebox_kit.song.store.detect import open_store
@@ -73,7 +74,9 @@ class Song:
         if store.read(SONG) is not None:
             return cls.open(store.root)._if_same(asked)
         model, resolved = _prepared(store, asked, loaded)
-        prompt = None if asked.prompt is None else read_prompt(asked, resolved, model)
+        notes = list(resolved.notes)
+        prompt = None if asked.prompt is None else read_prompt(asked, resolved, model, notes.append)
+        resolved = dataclasses.replace(resolved, notes=tuple(notes))
         store.begin()
         with store.lock():
             if store.read(SONG) is not None:  # another process was quicker
@@ -211,14 +214,13 @@ class Song:
         totals = {level: len(state.items(level)) * self.resolved.plans[level].total for level in DOWNWARD}
         return tuple(LevelStatus(level, total - state.missing(level), total) for level, total in totals.items())
 
-    def audio(self, level: int | str = 0, item: int = 0, model: Model | None = None) -> Audio:
-        """Return an item's audio decoded from a level's codes so far, (samples,) float32, not clipped."""
+    def audio(self, level: int | str = 0, item: int = 0, model: Model | None = None) -> SampledAudio:
+        """Return an item's audio decoded from a level's codes so far, (samples,) float32 with `.sr`, not clipped."""
         level, item = level_number(level), item_number(self.shown_path, self.request.items, item)
         from jukebox_kit.engine import Model
 
-        return level_audio(
-            (model or self.loaded or Model.load(self.request.model)).vqvae, level, self.level(level), item
-        )
+        vqvae = (model or self.loaded or Model.load(self.request.model)).vqvae
+        return SampledAudio.of(level_audio(vqvae, level, self.level(level), item), self.sr)
 
     def check_model(self, model: Model) -> None:
         """Raise SongError if a component's file is not the one that the song was created with."""

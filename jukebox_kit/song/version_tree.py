@@ -1,4 +1,4 @@
-"""The tree of a song's versions: what was tried, what each version came from, and which one is current."""
+"""The tree of a song's versions: what each was edited from, and which one is current."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ NOW = "now"
 class Node:
     """A state of the song.
 
-    name: the version to visit, "now" for a present state that is not saved as a version. parent: the name of the node
-    it came from. label: the edit that led here. seconds: how much of level 2 every item has. levels: the fraction of
-    levels 0, 1 and 2 that is sampled, of all items together.
+    name: of the version, for `visit`; "now" for a present state that is not saved as a version.
+    parent: the name of the node that it was edited from.
+    label: the edit that led to it.
+    seconds: how much of level 2 is sampled of every item.
+    levels: the sampled share of levels 0, 1 and 2, of all items together.
     """
 
     name: str
@@ -37,7 +39,7 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class _Version:
-    """A version, or the present."""
+    """A version, or the present state."""
 
     manifest: Manifest
     levels: Levels
@@ -51,7 +53,7 @@ class _Version:
 
     @property
     def made(self) -> int:
-        """Number of tokens that exist, of all levels and items together."""
+        """Number of sampled or given tokens, of all levels and items together."""
         return sum(sum(level.done) for level in self.levels.values())
 
 

@@ -42,15 +42,15 @@ def read_version(state: SongState, name: str) -> tuple[Manifest, Levels]:
         levels[level] = unpack_codes(content, shown_path(state.root / file))
         shape = (manifest.request.items, manifest.resolved.plans[level].total)
         if levels[level].codes.shape != shape:
-            raise SongError(f"{place} holds the codes of another song; put back a copy of it.")
+            raise SongError(f"{place} contains the codes of another song; put back a copy of it.")
     return manifest, levels
 
 
-def keep_version(state: SongState) -> str:
+def save_version(state: SongState) -> str:
     """Save the present state as a new version; returns its name."""
-    # The name of a version that was lost is not used again: undo and redo may still refer to it.
-    taken = (*version_names(state), *state.manifest.undo, *state.manifest.redo)
-    name = str(1 + max((int(known) for known in taken), default=0))
+    # The name of a lost version is not reused, as undo and redo may still refer to it.
+    used = (*version_names(state), *state.manifest.undo, *state.manifest.redo)
+    name = str(1 + max((int(number) for number in used), default=0))
     write_levels(state.store, name, state.all_levels())
     state.store.write(version_name(name, SONG), state.manifest.to_json())
     return name

@@ -25,9 +25,12 @@ from jukebox_kit.steps.progress import duration
 
 @dataclass(frozen=True)
 class LevelEstimate:
-    """One level of a song: tokens of all items together, items or chunks at once, and how long it takes.
+    """How long one level of a song takes.
 
-    ms_per_token: milliseconds a step, which makes one token of each of the `batch` rows; seconds: of the whole level.
+    tokens: of all items together.
+    batch: batch size, in items or chunks.
+    ms_per_token: milliseconds per step, which samples one token of each of the `batch` rows.
+    seconds: of the whole level.
     """
 
     level: int
@@ -39,9 +42,11 @@ class LevelEstimate:
 
 @dataclass(frozen=True)
 class SongEstimate:
-    """What a song takes. levels: level 2 first, empty where the plan of memory says that it does not fit.
+    """How long a song takes.
 
-    vqvae_seconds: decoding each level of each item once, None where it does not fit; weights_bytes: by part.
+    levels: level 2 first, empty if the song does not fit into memory.
+    vqvae_seconds: to decode every level of every item once, None if the song does not fit.
+    weights_bytes: by component.
     """
 
     plan: MemoryPlan
@@ -74,7 +79,7 @@ class SongEstimate:
 
 
 class Measured:
-    """What was measured on one device: the pace of priors alike, and the seconds that decoding takes."""
+    """Measurements on one device: the pace of priors by shape, and the seconds that decoding takes."""
 
     def __init__(self) -> None:
         self.steps: dict[object, Pace] = {}
@@ -90,51 +95,49 @@ def estimate(
     measured: Measured | None = None,
     chunks: tuple[int, int] = (1, 1),
 ) -> SongEstimate:
-    """Return what a song of `seconds` and `items` takes, made from its first token on as the model likes it.
+    """Return how long a song of `seconds` and `items` takes from its first token on, with the model's defaults.
 
-    batch: maximum batch size, in items or chunks of items, by default as the memory plan says. measured: what
-    earlier calls on this device have measured, which is not measured again; what is new is added. chunks: as in
-    `Request`.
+    batch: maximum batch size, in items or chunks of items, by default that of the memory plan. measured: measurements
+    of earlier calls on this device, which are reused; new ones are added. chunks: as in `Request`.
 
-    Times are measured here and now, in a few seconds, on parts without their weights: whatever keeps the machine busy
-    counts. Left out: reading the files, the conditioning of each window on the level above, pictures, previews, saving,
-    and that songs left over by the last full batch are faster. Raises RequestError for a length or a number that cannot
-    be.
+    Times are measured in a few seconds on components without their weights, so other work of the machine counts. The
+    estimate leaves out reading the files, conditioning each window on the level above, pictures, previews and saving,
+    and ignores that the last batch may be smaller. RequestError for a length or number that is not possible.
     """
     where = placement.device
     plan = plan_memory(
         definition, seconds, items, where, None, placement.weights, batch, engine=placement.engine, chunks=chunks
     )
-    kept = {part: weights_bytes(definition, part, placement) for part in PARTS}
+    sizes = {name: weights_bytes(definition, name, placement) for name in PARTS}
     if not plan.fits:
-        return SongEstimate(plan, (), None, kept)
+        return SongEstimate(plan, (), None, sizes)
     samples = song_samples(definition, seconds)
     fractions = definition.sampling.hop_fraction
     plans = [plan_level(prior, definition.vqvae, samples, fractions[prior.level]) for prior in definition.priors]
     paces = Measured() if measured is None else measured
     levels: list[LevelEstimate] = []
-    for level, at_once in ((one.level, one.batch) for one in plan.levels):
+    for level, rows in ((one.level, one.batch) for one in plan.levels):
         prior, layout = definition.priors[level], lay_chunks(plans[level], chunks_at(chunks, level))
-        sizes = (prior.patterns, prior.n_ctx, prior.prior_width, prior.heads, prior.m_attn, prior.m_mlp)
-        alike = (*sizes, at_once, placement)
-        if alike not in paces.steps:  # the upsamplers are alike in all that costs time
-            choice = SamplingParams(definition.sampling.temperature[level])
-            paces.steps[alike] = measure_pace(prior, definition.vqvae, at_once, placement, choice)
+        shape = (prior.patterns, prior.n_ctx, prior.prior_width, prior.heads, prior.m_attn, prior.m_mlp)
+        key = (*shape, rows, placement)
+        if key not in paces.steps:  # the upsamplers have the same shape
+            params = SamplingParams(definition.sampling.temperature[level])
+            paces.steps[key] = measure_pace(prior, definition.vqvae, rows, placement, params)
         prefix = prior.positions - prior.n_ctx
-        levels.append(_level(plans[level], layout, items, at_once, paces.steps[alike], prefix))
+        levels.append(_level(plans[level], layout, items, rows, paces.steps[key], prefix))
     if definition.vqvae not in paces.decoding:
         paces.decoding[definition.vqvae] = measure_decoding(definition.vqvae, placement.device)
     decoding = paces.decoding[definition.vqvae] * samples / definition.vqvae.sr * items
-    return SongEstimate(plan, tuple(levels), decoding, kept)
+    return SongEstimate(plan, tuple(levels), decoding, sizes)
 
 
 def read_positions(plan: LevelPlan, prefix: int) -> int:
-    """Return how many positions an item's windows begin with, lyrics (`prefix`) included, which are read at once."""
+    """Return how many positions are read, not sampled, at the start of all windows together; prefix: of the lyrics."""
     return sum(prefix + begin - start for start, begin, _ in plan.windows(0))
 
 
 def _level(plan: LevelPlan, layout: ChunkLayout, items: int, batch: int, pace: Pace, prefix: int) -> LevelEstimate:
     windows = layout.plan(plan)
-    once = windows.total * pace.step + read_positions(windows, prefix) * pace.position
-    seconds = math.ceil(items * len(layout.starts) / batch) * once
+    row_seconds = windows.total * pace.step + read_positions(windows, prefix) * pace.position
+    seconds = math.ceil(items * len(layout.starts) / batch) * row_seconds
     return LevelEstimate(plan.level, plan.total * items, batch, pace.step * 1000, seconds)

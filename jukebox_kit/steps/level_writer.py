@@ -1,4 +1,4 @@
-"""Writing a level while it is sampled: autosave, previews, progress, and notes in the song's history."""
+"""Saves a level while it is sampled: autosave, previews, progress, and events in the song's history."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jukebox_kit.engine import UNMADE, Model
 from jukebox_kit.song import Codes, EventKind, LevelCodes, SongState, write_sounds
 from jukebox_kit.steps.progress import Progress, RunSettings, check_stop
 
-REPORTS_A_SECOND = 4
+REPORTS_PER_SECOND = 4
 
 
 class LevelWriter:
@@ -35,18 +35,18 @@ class LevelWriter:
         self.tokens_before = self.count_tokens()
 
     def count_tokens(self) -> int:
-        """Return how many tokens of the target rows are sampled or given, counted as `ChunkLayout.shown` does."""
+        """Return how many tokens of the target rows are sampled or given; see `ChunkLayout.count_played`."""
         total = 0
         for row in self.target_rows:
             chunk = row % self.chunks
-            (first, last), start = self.layout.shares[chunk], self.layout.starts[chunk]
+            (first, last), start = self.layout.played[chunk], self.layout.starts[chunk]
             made = int((self.work[row, first - start : last - start] != UNMADE).sum())
             total += made + (0 if chunk else first)
         return total
 
     @property
     def level_codes(self) -> LevelCodes:
-        """The level as it was saved last."""
+        """The level as last saved."""
         return self.state.level(self.level)
 
     @property
@@ -55,8 +55,8 @@ class LevelWriter:
         return len(self.layout.starts)
 
     @property
-    def what(self) -> str:
-        """What a row is called in messages."""
+    def unit(self) -> str:
+        """The word for a row in messages."""
         return "item" if self.chunks == 1 else "chunk"
 
     def batches(self) -> list[tuple[int, ...]]:
@@ -72,16 +72,16 @@ class LevelWriter:
         self.rows, self.tokens = rows, self.work[list(rows)]
         return self.tokens
 
-    def made(self, position: int) -> None:
-        """Report a token, sampled or replayed, at a position of the current rows; save and preview when it is time."""
+    def report_token(self, position: int) -> None:
+        """Report progress after a token of the current rows, sampled or replayed; save and preview when it is time."""
         check_stop(self.state.root, self.run)
         now = time.monotonic()
-        if now - self.reported >= 1 / REPORTS_A_SECOND or position == self.work.shape[1] - 1:
+        if now - self.reported >= 1 / REPORTS_PER_SECOND or position == self.work.shape[1] - 1:
             self.reported = now
             if self.run.progress:
-                before = self.target_rows[: self.target_rows.index(self.rows[0])]
-                done = self.layout.shown(before) + self.layout.shown(self.rows, position + 1)
-                self.run.progress(Progress(self.level, done, self.layout.shown(self.target_rows), self.tokens_before))
+                before, count = self.target_rows[: self.target_rows.index(self.rows[0])], self.layout.count_played
+                done, total = count(before) + count(self.rows, position + 1), count(self.target_rows)
+                self.run.progress(Progress(self.level, done, total, self.tokens_before))
         if now - self.saved >= self.run.save_every:
             self.save()
         if now - self.previewed >= self.run.preview_every:
@@ -96,13 +96,13 @@ class LevelWriter:
         self.saved = time.monotonic()
 
     def keep(self, rows: Codes) -> None:
-        """Save all rows, (rows, L), if they differ from what is saved."""
+        """Save all rows, (rows, L), unless they are saved already."""
         if not np.array_equal(rows, self.layout.rows(self.level_codes)):  # replayed tokens are saved already
             level_codes = self.layout.level(self.level_codes, rows)
             self.state = self.state.song.write_level(self.level, level_codes)
 
     def preview(self) -> None:
-        """Write the audio, pictures and page of what is sampled so far."""
+        """Write the audio and pictures of what is sampled so far, and the page."""
         self.state = write_sounds(self.state, self.level, self.model)
 
     def note(self, kind: EventKind, **facts: object) -> None:
@@ -115,7 +115,7 @@ class LevelWriter:
             self.note("started_in_chunks", chunks=self.chunks)
 
     def note_run(self, now: dict[str, Any]) -> None:
-        """Record what the bits of the next tokens depend on, and where that differs from the tokens saved before."""
+        """Record what the bits of the next tokens depend on, and where it differs from that of the tokens before."""
         level, codes, manifest = self.level, self.level_codes, self.state.manifest
         before = manifest.runs.get(str(level))
         if before == now:

@@ -1,4 +1,4 @@
-"""Load a song's model: in the precision that the song was started with if that fits, otherwise in one that does."""
+"""Loads a song's model in the precision that the song was started with or, if that does not fit, in one that does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jukebox_kit.errors import RequestError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import load_definition, model_source
 from jukebox_kit.song import Song, SongState, normalise_request, typed_fields
-from jukebox_kit.steps.memory_plan import MemoryPlan, kinds, plan_memory
+from jukebox_kit.steps.memory_plan import MemoryPlan, plan_memory, precisions
 from jukebox_kit.steps.progress import AUTO, RunSettings
 
 if TYPE_CHECKING:
@@ -21,22 +21,22 @@ log = logging.getLogger(__name__)
 
 
 def load_planned(song: Song, run: RunSettings | None = None, loaded: Model | None = None) -> Model:
-    """Return the model for what is left of a song, by the settings of a run; its files are read on first use.
+    """Return the model for the rest of a song, by the settings of a run; its files are read on first use.
 
-    With precision "auto" it is the one that the song was started with, or, where that does not fit or nothing has been
-    sampled, the first that fits. A precision that you choose is used without asking the memory plan. loaded: the
-    model of the song before, returned if it can be used again. Raises RequestError if nothing fits.
+    The precision "auto" is the one that the song was started with; if that does not fit, or nothing has been sampled,
+    it is the first that fits. Any other precision is used without asking the memory plan. loaded: the model of the song
+    before, returned if it can be used again. RequestError if nothing fits.
     """
     run = run or RunSettings()
     precision: str | None = run.precision
     if precision == AUTO:
         state, device = song.state, usable_device(run.device)
-        before = begun_in(state)
-        first = before if before in kinds(device, run.engine) else None
+        before = started_in(state)
+        first = before if before in precisions(device, run.engine) else None
         plan = plan_song(state, device, first, run.engine, run.batch_size, loaded)
         if not plan.fits and before:
             plan = plan_song(state, device, None, run.engine, run.batch_size, loaded)
-        precision = chosen(plan)
+        precision = planned_precision(plan)
         if before not in (None, precision):
             log.warning(
                 "%s was started in %s, which does not fit here; it continues in %s.", song.shown_path, before, precision
@@ -54,7 +54,7 @@ def load_for(
     if precision == AUTO:
         free = free_memory(device) + loaded_bytes(loaded)
         definition = load_definition(source)
-        precision = chosen(
+        precision = planned_precision(
             plan_memory(definition, asked.seconds, asked.items, device, free, batch=run.batch_size, engine=run.engine)
         )
     return _reused(model_source(source), Placement.of(device, precision, run.engine), loaded)
@@ -66,21 +66,21 @@ def check_run(run: RunSettings) -> None:
 
 
 def _reused(source: str, placement: Placement, loaded: Model | None) -> Model:
-    """Return the loaded model if it is the same; otherwise the other one, with nothing read yet."""
+    """Return the loaded model if it is this one; otherwise this one, with nothing read yet."""
     if loaded is not None and (loaded.source, loaded.placement) == (source, placement):
         return loaded
     return Model.load(source, placement.device, placement.weights, placement.engine)
 
 
-def chosen(plan: MemoryPlan) -> str:
+def planned_precision(plan: MemoryPlan) -> str:
     """Return the precision of a plan; RequestError with its reason if the song does not fit."""
     if not plan.fits:
         raise RequestError(plan.reason)
     return plan.weights
 
 
-def begun_in(state: SongState) -> str | None:
-    """Return the precision that a song's tokens were last sampled in, None if it has none yet."""
+def started_in(state: SongState) -> str | None:
+    """Return the precision in which a song's tokens were last sampled, None if it has none."""
     by_level = (state.manifest.runs.get(str(level), {}).get("weights") for level in LEVELS)
     return next((str(precision) for precision in by_level if precision), None)
 
@@ -93,7 +93,7 @@ def plan_song(
     batch_size: int | None,
     loaded: Model | None = None,
 ) -> MemoryPlan:
-    """Return the plan for what is left of a song. loaded: a model whose memory counts as free."""
+    """Return the memory plan for the rest of a song. loaded: a model whose memory counts as free."""
     left = tuple(level for level in DOWNWARD if not state.finished(level))
     return plan_memory(
         state.definition,
@@ -126,7 +126,7 @@ def plan_step(state: SongState, level: int, model: Model, batch_size: int) -> Me
 
 
 def loaded_bytes(model: Model | None) -> int:
-    """Return the bytes that the loaded components of a model take, as its definition gives them."""
+    """Return the bytes of the loaded components of a model, computed from its definition."""
     if model is None:
         return 0
     return sum(weights_bytes(model.definition, part, model.placement) for part in model.loaded)

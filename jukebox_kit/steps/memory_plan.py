@@ -1,4 +1,4 @@
-"""The memory plan of a song, before anything is loaded: precision, batch sizes, and which levels stay loaded.
+"""Plans the memory of a song before anything is loaded: precision, batch sizes, and which levels stay loaded.
 
 The precision is the same for the whole song, since tokens depend on it. `engine.memory` counts the bytes.
 """
@@ -30,11 +30,10 @@ from jukebox_kit.song import chunks_at, lay_chunks
 
 BUCKETS = (1, 2, 4, 8, 16)  # batch sizes
 
-
 RESIDENT_LEVELS = ((0, 1, 2), (0, 1), ())  # levels whose priors stay loaded if there is room, the best choice first
 
 # Bytes left free. On a CPU for freed memory that glibc keeps: up to 344 MiB were measured beyond the plan. On a GPU for
-# what the allocator cannot use and for the kernels' code; not measured yet.
+# memory that the allocator cannot use and for the code of the kernels; not measured yet.
 SPARE = {"cpu": 3 * 2**27, "cuda": 2**28}
 
 GIB = 2**30
@@ -53,11 +52,11 @@ class LevelMemory:
 class MemoryPlan:
     """How a song is sampled in the free memory.
 
-    weights: the precision of the weights.
+    weights: the precision.
     levels: level 2 first, empty if the song does not fit.
     resident_levels: levels whose priors stay loaded, so that the next level or song need not load them again.
     free: bytes.
-    reason: if the song does not fit, a sentence on what would.
+    reason: if the song does not fit, a sentence on why and on what would.
     """
 
     weights: str
@@ -72,7 +71,7 @@ class MemoryPlan:
         return not self.reason
 
     def batch(self, level: int) -> int:
-        """Return a level's batch size; 1 if nothing fits, since that is the least to try."""
+        """Return a level's batch size; 1 if nothing fits, the least that can be tried."""
         return next((one.batch for one in self.levels if one.level == level), 1)
 
 
@@ -90,37 +89,37 @@ def plan_memory(
     hop_fraction: tuple[float, ...] | None = None,
     chunks: tuple[int, int] = (1, 1),
 ) -> MemoryPlan:
-    """Return how the levels of a song of `seconds` and `items` are made in the memory of a device.
+    """Return how a song of `seconds` and `items` is sampled in the memory of a device.
 
-    free: bytes, by default what `free_memory` says, which must be before anything of the model is loaded. weights: by
-    default the first of the device's kinds that fits: on a GPU float16, then int8; on the CPU float32, float16, int8.
-    batch: maximum batch size, by default as many as fit of 16. chunks: as in `Request`; each counts as an item.
-    Raises RequestError for a length or number that cannot be, and for a device that is not supported.
+    free: bytes, by default `free_memory` of the device, before any component is loaded. weights: the precision, by
+    default the first that fits: on a GPU of float16, int8; on the CPU of float32, float16, int8. batch: maximum batch
+    size, by default up to 16 if they fit. levels: those to be sampled. chunks: as in `Request`; each counts as an item.
+    RequestError for a length or number that is not possible, and for a device that is not supported.
     """
     items, batch = checked("items", items, int), checked("batch", batch, int | None)
     samples, device = song_samples(definition, checked("seconds", seconds, float)), supported_device(device)
     if items < 1 or (batch is not None and batch < 1):
         raise RequestError(f"items and batch must be at least 1, not {items if items < 1 else batch}.")
-    there = free_memory(device) if free is None else free
+    available = free_memory(device) if free is None else free
     work = _Work.of(definition, samples, items, batch or BUCKETS[-1], levels, hop_fraction, chunks)
-    tried = (weights,) if weights else kinds(device, engine)
-    for kind in tried:
-        found = work.fitted(Placement(device, kind, engine), there - SPARE[device.type])
-        if found is not None:
-            return MemoryPlan(kind, *found, there)
-    least = min((*work.least(Placement(device, kind, engine)), kind) for kind in tried)
-    return MemoryPlan(tried[-1], (), (), there, _reason(definition, least, device, there, weights))
+    tried = (weights,) if weights else precisions(device, engine)
+    for precision in tried:
+        fitted = work.fitted(Placement(device, precision, engine), available - SPARE[device.type])
+        if fitted is not None:
+            return MemoryPlan(precision, *fitted, available)
+    least = min((*work.least(Placement(device, precision, engine)), precision) for precision in tried)
+    return MemoryPlan(tried[-1], (), (), available, _reason(definition, least, device, available, weights))
 
 
-def kinds(device: torch.device, engine: str = "fast") -> tuple[str, ...]:
+def precisions(device: torch.device, engine: str = "fast") -> tuple[str, ...]:
     """Return the precisions that a device supports, the preferred one first."""
     if device.type != "cpu":
         return WEIGHTS[1:2] if engine == "jukebox" else WEIGHTS[1:]
-    return tuple(kind for kind in WEIGHTS if kind == "float32" or engine != "fast" or can_pack(kind))
+    return tuple(name for name in WEIGHTS if name == "float32" or engine != "fast" or can_pack(name))
 
 
 def song_samples(definition: ModelDefinition, seconds: float) -> int:
-    """Return a song's length in samples, whole tokens of the top level; RequestError where it is less than one."""
+    """Return a song's length in samples, whole tokens of the top level; RequestError if it is shorter than one."""
     hop, sr = definition.vqvae.hops[-1], definition.vqvae.sr
     samples = int(seconds * sr) // hop * hop if math.isfinite(seconds) else 0
     if samples <= 0:
@@ -148,23 +147,23 @@ class _Work:
         hop_fraction: tuple[float, ...] | None,
         chunks: tuple[int, int],
     ) -> _Work:
-        """Return the work of a song of so many samples and items."""
+        """Return the work of a song. most: the maximum batch size."""
         fractions, vqvae = hop_fraction or definition.sampling.hop_fraction, definition.vqvae
         plans = {level: plan_level(definition.priors[level], vqvae, samples, fractions[level]) for level in levels}
         rows = {n: items * len(lay_chunks(plan, chunks_at(chunks, n)).starts) for n, plan in plans.items()}
         return cls(definition, plans, items, {n: min(count, most) for n, count in rows.items()})
 
-    def taken(self, placement: Placement) -> dict[int, LevelBytes]:
-        """Return what each level takes."""
+    def level_bytes(self, placement: Placement) -> dict[int, LevelBytes]:
+        """Return the memory that each level needs."""
         return {n: level_bytes(self.definition, placement, plan, self.items) for n, plan in self.plans.items()}
 
     def least(self, placement: Placement) -> tuple[int, int]:
-        """Return the bytes that a batch size of 1 needs at every level, and the level that needs most."""
-        return max((taken.peak(1), level) for level, taken in self.taken(placement).items())
+        """Return the bytes that batch size 1 needs, and the level that needs them."""
+        return max((taken.peak(1), level) for level, taken in self.level_bytes(placement).items())
 
     def fitted(self, placement: Placement, room: int) -> tuple[tuple[LevelMemory, ...], tuple[int, ...]] | None:
         """Return the levels with the largest batch sizes that fit, and those kept loaded; None if one does not fit."""
-        each = self.taken(placement)
+        each = self.level_bytes(placement)
         counts = {level: {min(bucket, most) for bucket in BUCKETS} for level, most in self.most.items()}
         batches = {n: max((c for c in counts[n] if taken.peak(c) <= room), default=0) for n, taken in each.items()}
         if not all(batches.values()):
@@ -182,14 +181,14 @@ class _Work:
 def _reason(
     definition: ModelDefinition, least: tuple[int, int, str], device: torch.device, free: int, weights: str | None
 ) -> str:
-    """Return why a song does not fit and what would; `least`: bytes, level and weights of what takes least."""
-    needed, level, kind = least
+    """Return why a song does not fit and what would. least: bytes, level and precision of what needs least."""
+    needed, level, precision = least
     place = "this machine" if device.type == "cpu" else "this GPU"
-    others = [(definition, f"--precision {kind}") for kind in kinds(device) if weights not in (None, kind)]
+    others = [(definition, f"--precision {name}") for name in precisions(device) if weights not in (None, name)]
     others += [(load_definition(name), f"the model {name}") for name in shipped_models() if name != definition.name]
     for other, choice in others:
         work = _Work.of(other, song_samples(other, other.seconds_range[0]), 1, 1, LEVELS, None, (1, 1))
-        tried = (choice.removeprefix("--precision "),) if other is definition else kinds(device)
+        tried = (choice.removeprefix("--precision "),) if other is definition else precisions(device)
         if any(work.fitted(Placement(device, each), free - SPARE[device.type]) for each in tried):
             advice = f"or choose {choice}"
             break
@@ -197,5 +196,5 @@ def _reason(
         advice = "or use a larger machine"
     return (
         f"level {level} of {definition.name} needs {(needed + SPARE[device.type]) / GIB:.1f} GiB for one item with "
-        f"{kind} weights, but {place} has {free / GIB:.1f} GiB free; free some, {advice}."
+        f"{precision} weights, but {place} has {free / GIB:.1f} GiB free; free some, {advice}."
     )

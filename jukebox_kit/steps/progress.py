@@ -13,11 +13,11 @@ from jukebox_kit._values import checked
 from jukebox_kit.errors import RequestError, StoppedError
 from jukebox_kit.song import OPTIONS
 
-SPEED_SECONDS = 20.0  # of recent progress that the speed is measured over: longer than a save takes
+SPEED_SECONDS = 20.0  # over which the speed is measured: longer than a save takes
 
 
 class Speed:
-    """Measures the speed of one level at a time."""
+    """Measures the speed of sampling, one level at a time."""
 
     def __init__(self) -> None:
         self.level = -1
@@ -25,7 +25,7 @@ class Speed:
         self.total = 0
 
     def note(self, progress: Progress, now: float | None = None) -> None:
-        """Take note of where a level is; `now` in seconds of `time.monotonic`."""
+        """Record the progress of a level; now: seconds of `time.monotonic`."""
         moment = time.monotonic() if now is None else now
         if progress.level != self.level or (self.seen and progress.done < self.seen[-1][1]):
             self.level = progress.level
@@ -37,7 +37,7 @@ class Speed:
 
     @property
     def rate(self) -> float | None:
-        """Recent tokens per second, None until it can be measured."""
+        """Recent speed in tokens per second, None until it can be measured."""
         if len(self.seen) < 2:
             return None
         (first, before), (last, done) = self.seen[0], self.seen[-1]
@@ -50,7 +50,7 @@ class Speed:
         return None if rate is None else (self.total - self.seen[-1][1]) / rate
 
     def summary(self, wall: float | None = None) -> str:
-        """Return speed, time left and time of day of the end as text; `wall` in seconds of `time.time`."""
+        """Return speed, time left and time of day of the end as text; wall: seconds of `time.time`."""
         rate, left = self.rate, self.left
         if rate is None or left is None:
             return "measuring the speed …"
@@ -71,7 +71,10 @@ def duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a level is, in tokens of all items together; sampled_before: how many were sampled before this run."""
+    """How far a level is, in tokens of all items together.
+
+    sampled_before: how many existed before this run.
+    """
 
     level: int
     done: int
@@ -84,12 +87,12 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How and where the work is done; none of it changes which song is asked for.
+    """How and where a song is sampled; none of it is part of the request.
 
     device: "cpu" or "cuda", None for the GPU if there is one.
     precision: float32, float16 or int8 weights, or "auto": as the song was started, otherwise what fits in memory.
     engine: one of `engine.ENGINES`.
-    batch_size: items, or chunks of items, that are sampled together at most; fewer if memory is short.
+    batch_size: items, or chunks of items, sampled together at most; fewer if memory is short.
     save_every: seconds of work between two saves, 0 to save at every token.
     preview_every: seconds of work between two updates of the audio.
     progress: called a few times a second.

@@ -1,8 +1,8 @@
-"""Shards: rows of a level sampled by several processes at once, which the level's own step merges.
+"""Shards: rows of a level that are sampled by other processes, and then merged by the level's own step.
 
-A shard is a folder in its song's folder, `shares/level_1_rows_0-3_MARK`, with codes and a lease of its own, so that the
-song has one worker and so has each shard. The mark is a hash of all that its tokens depend on: the shards of a song
-that was edited since, or whose upper level has changed, are deleted.
+A shard is a folder in the song's folder, `shares/level_1_rows_0-3_MARK`, with its own codes and lease, so that one
+process works on it at a time. The mark is a hash of everything that its tokens depend on: shards from before an edit,
+or of a level whose upper level has changed, are deleted.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ PATIENCE = 60.0  # seconds to wait for processes that lock the song while they s
 
 @dataclass(frozen=True)
 class Shard:
-    """Some rows of a level, in a folder of their own; held by one process at a time."""
+    """Some rows of a level, in their own folder; one process works on it at a time."""
 
     store: Store
     level: int
@@ -70,32 +70,32 @@ class Shard:
         return codes
 
     def facts(self) -> dict[str, Any]:
-        """Return what was recorded while it was sampled: `run`, what its bits depend on, and `notes`."""
+        """Return what was recorded while it was sampled: `run`, what its bits depend on, and `notes`, its events."""
         content = self.store.read(SHARD_FACTS)
         return {"run": None, "notes": []} if content is None else dict(json.loads(content))
 
 
 class ShardWriter(LevelWriter):
-    """Saves the rows of a shard alone, in its folder."""
+    """Saves the rows of a shard in its folder."""
 
     def __init__(self, shard: Shard, state: SongState, level: int, run: RunSettings, model: Model) -> None:
         super().__init__(state, level, run, model)
-        self.shard, self.own = shard, list(shard.rows)
+        self.shard, self.shard_rows = shard, list(shard.rows)
         self.target_rows = [row for row in self.target_rows if row in shard.rows]
-        self.kept = shard.codes(self.work.shape[1])
-        kept = torch.from_numpy(self.kept.astype(np.int64)).to(self.work.device)
-        self.work[self.own] = torch.where(kept == UNMADE, self.work[self.own], kept)
+        self.saved_rows = shard.codes(self.work.shape[1])
+        saved = torch.from_numpy(self.saved_rows.astype(np.int64)).to(self.work.device)
+        self.work[self.shard_rows] = torch.where(saved == UNMADE, self.work[self.shard_rows], saved)
         self.tokens_before = self.count_tokens()
 
     def keep(self, rows: Codes) -> None:
         """See LevelWriter."""
-        now = rows[self.own]
-        if not np.array_equal(now, self.kept):
+        now = rows[self.shard_rows]
+        if not np.array_equal(now, self.saved_rows):
             self.shard.store.write(SHARD_CODES, pack_codes(LevelCodes(now, (0,) * len(now))))
-            self.kept = now
+            self.saved_rows = now
 
     def preview(self) -> None:
-        """See LevelWriter; the other rows are not known here."""
+        """See LevelWriter; nothing is written, as the other rows are not known here."""
 
     def note(self, kind: EventKind, **facts: object) -> None:
         """See LevelWriter."""
@@ -103,7 +103,7 @@ class ShardWriter(LevelWriter):
         self._write(saved | {"notes": [*saved["notes"], {"kind": kind, **facts}]})
 
     def note_start(self) -> None:
-        """See LevelWriter; a shard is named after its rows."""
+        """See LevelWriter; nothing to record, as a shard is named after its rows."""
 
     def note_run(self, now: dict[str, Any]) -> None:
         """See LevelWriter."""
@@ -118,9 +118,9 @@ class ShardWriter(LevelWriter):
 
 @contextmanager
 def held_shard(song: Song, level: int, rows: range) -> Iterator[tuple[Shard, SongState]]:
-    """Lock some rows of a level, and yield them with the song's state; SongBusyError if another process has them.
+    """Lock some rows of a level and yield them with the song's state; SongBusyError if another process has them.
 
-    The song itself is locked for a moment, so that no step on the whole song is running.
+    The song itself is locked for a moment, so no step of the whole song can be running.
     """
     with ExitStack() as held:
         with _held_in_turn(song) as state:
@@ -161,8 +161,8 @@ def merge_shards(state: SongState, level: int) -> SongState:
         codes, layout = state.level(level), state.layout(level)
         rows = layout.rows(codes)
         for shard in shards:
-            own, made = list(shard.rows), shard.codes(rows.shape[1])
-            rows[own] = np.where(rows[own] == UNMADE, made, rows[own])
+            at, sampled = list(shard.rows), shard.codes(rows.shape[1])
+            rows[at] = np.where(rows[at] == UNMADE, sampled, rows[at])
         state = _note(state.song.write_level(level, layout.level(codes, rows)), level, shards)
     for shard in shards:
         _remove(shard.store.root)
@@ -185,7 +185,7 @@ def _note(state: SongState, level: int, shards: list[Shard]) -> SongState:
 
 
 def _mark(state: SongState, level: int) -> str:
-    """Return a short hash of all that a level's tokens depend on."""
+    """Return a short hash of everything that a level's tokens depend on."""
     codes, layout = state.level(level), state.layout(level)
     given = np.where(np.arange(layout.total) < np.array(codes.given)[:, None], codes.codes, UNMADE)
     facts = [
@@ -204,13 +204,13 @@ def _mark(state: SongState, level: int) -> str:
 
 @contextmanager
 def _held_in_turn(song: Song) -> Iterator[SongState]:
-    """Lock a song that others lock for moments only."""
+    """Lock a song that other processes lock only for moments."""
     with ExitStack() as held:
         yield patiently(lambda: held.enter_context(song.locked()))
 
 
 def patiently(do: Callable[[], Done]) -> Done:
-    """Return the result of `do` on a song that others lock for moments; SongBusyError if they hold it longer."""
+    """Return the result of `do` on a song that others lock only for moments; SongBusyError if it stays locked."""
     until = time.monotonic() + PATIENCE
     while True:
         try:

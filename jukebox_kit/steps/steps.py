@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 def run_facts(model: Model, batch: int, optimised: bool) -> dict[str, Any]:
     """Return what the bits of sampled tokens depend on besides the song and its checkpoints.
 
-    own: whether this package's kernels and compiled code are really used, which the device decides.
+    optimised: whether this package's kernels and compiled code are used, which depends on the device.
     """
     on_gpu = model.device.type == "cuda"
     device = torch.cuda.get_device_name(model.device) if on_gpu else torch.backends.cpu.get_cpu_capability()
@@ -95,7 +95,7 @@ def generate(model: str | Model = "demo", **request: Unpack[ForkFields]) -> Samp
         for note in song.resolved.notes:
             log.warning(note)
         sample(song, model=loaded)
-        return SampledAudio.of(song.audio(0, 0, loaded), song.sr)
+        return song.audio(0, 0, loaded)
 
 
 def upsample(
@@ -167,7 +167,7 @@ def _fit_to_memory(state: SongState, level: int, model: Model, run: RunSettings)
 
 
 def _sample_rows(writer: LevelWriter) -> SongState:
-    """Sample all rows of a level in batches; one that does not fit into memory is halved. Returns the state after."""
+    """Sample all rows of a level in batches, halving those that do not fit into memory. Returns the state after it."""
     codes = writer.state.upper_codes(writer.level)
     upper_codes = None if codes is None else torch.from_numpy(codes.astype(np.int64)).to(writer.model.device)
     writer.note_start()
@@ -177,16 +177,16 @@ def _sample_rows(writer: LevelWriter) -> SongState:
         if not _sampled(writer, rows, upper_codes):
             if len(rows) == 1:
                 raise SongError(
-                    f"there is not enough memory to sample even one {writer.what} of {writer.state.shown_path}; free "
+                    f"there is not enough memory to sample even one {writer.unit} of {writer.state.shown_path}; free "
                     f"some, or use a smaller model. Everything sampled so far is saved."
                 )
             queue[:0] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
-            writer.note("out_of_memory", batch=len(rows), unit=writer.what)
+            writer.note("out_of_memory", batch=len(rows), unit=writer.unit)
     return writer.state
 
 
 def _sampled(writer: LevelWriter, rows: tuple[int, ...], upper_codes: torch.Tensor | None) -> bool:
-    """Sample some rows of a level to their end; False if memory ran out, with what was sampled saved."""
+    """Sample some rows of a level to their end; False if memory ran out. What was sampled is saved in any case."""
     state, level, layout = writer.state, writer.level, writer.layout
     items = tuple(row // writer.chunks for row in rows)
     job = LevelJob(
@@ -207,12 +207,12 @@ def _sampled(writer: LevelWriter, rows: tuple[int, ...], upper_codes: torch.Tens
         with threads_for(prior.config):
             loop = job_loop(prior, job, tokens.device)
             writer.note_run(run_facts(writer.model, writer.run.batch_size, loop.decoder.optimised))
-            mismatches = sample_level(prior, job, tokens, writer.made, loop)
+            mismatches = sample_level(prior, job, tokens, writer.report_token, loop)
     except (torch.OutOfMemoryError, MemoryError) as error:
         log.warning("out of memory with a batch size of %d", len(rows))
-        error.__traceback__ = None  # it holds on to what filled the memory
+        error.__traceback__ = None  # it refers to what filled the memory
     finally:
-        writer.save()  # Ctrl-C, out of memory, anything: what was sampled is saved
+        writer.save()  # whatever happens, such as Ctrl-C, what was sampled is saved
     if mismatches is None and torch.cuda.is_available():
         torch.cuda.empty_cache()
     if mismatches:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from jukebox_kit.engine.model import Model
 from jukebox_kit.notebook.sections import request as forms
@@ -200,6 +201,56 @@ def test_a_prompt_is_cut_kept_and_heard(form: Form, tmp_path: Path) -> None:
     assert given["prompt"] == str(tmp_path / "prompts" / "riff-0.5-1.wav")
     form.prompt.kind.value = "none"
     assert form.request() == {**(form.good or {}), "prompt": None}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # audioread leaves a file open
+def test_recordings_that_cannot_be_used_are_explained(form: Form, tmp_path: Path) -> None:
+    (tmp_path / "take.raw").write_bytes(bytes(range(256)) * 2)
+    form.prompt.kind.value = "path"
+    for path, sentence in (
+        (str(tmp_path / "take.raw"), "take.raw cannot be read as audio: it has no header of a known format"),
+        (str(tmp_path), "is a folder; choose a recording"),
+        (f"{tmp_path}/{'x' * 300}.wav", "there is no recording"),
+        ("~nobody-of-this-name/x.wav", "there is no recording ~nobody-of-this-name/x.wav"),
+    ):
+        form.prompt.path.value = path
+        assert sentence in said(form, "prompt")
+        assert form.good is None
+    form.prompt.path.value = ""
+    assert said(form, "prompt") == ""
+    assert form.request() is None
+    assert said(form, "prompt") == "Add a recording, or choose none."
+
+
+def test_silent_and_loud_recordings_are_explained(form: Form, tmp_path: Path) -> None:
+    sine = np.sin(np.arange(16000) / 20).astype(np.float32)
+    (tmp_path / "riff.wav").write_bytes(wav_bytes(np.concatenate([0 * sine, sine]), 16000))
+    soundfile.write(tmp_path / "loud.wav", 2.1 * sine, 16000, subtype="FLOAT")
+    form.prompt.kind.value = "path"
+    form.prompt.path.value = str(tmp_path / "riff.wav")
+    form.prompt.trim.value = (0.0, 0.5)
+    sentence = "Seconds 0 to 0.5 of riff.wav are silent; choose some with sound in them."
+    assert said(form, "prompt") == sentence
+    assert form.request() is None
+    assert said(form, "prompt") == sentence
+    assert not (tmp_path / "prompts").exists()
+    form.prompt.trim.value = (0.0, 1.5)
+    assert said(form, "prompt") == "riff.wav: 2.0 seconds"
+    assert form.request() is not None
+    form.prompt.path.value = str(tmp_path / "loud.wav")
+    assert said(form, "prompt").startswith("loud.wav: 1.0 seconds ")
+    assert "loud.wav exceeds full scale by 6.4 dB and was turned down by as much." in said(form, "prompt")
+
+
+@pytest.mark.parametrize("name", ["..", "...", f"{'y' * 300}.wav", f"{'宇' * 200}.wav", f"y.{'w' * 300}", ""])
+def test_uploads_of_any_name_are_saved(form: Form, tmp_path: Path, name: str) -> None:
+    form.prompt.kind.value = "upload"
+    content = wav_bytes(np.sin(np.arange(16000) / 20).astype(np.float32), 16000)
+    form.prompt.take_upload({name: {"content": content}})
+    assert said(form, "prompt").endswith(": 1.0 seconds")
+    form.prompt.trim.value = (0.5, 1.0)
+    assert form.request() is not None
+    assert len(list((tmp_path / "prompts").iterdir())) == 2
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # audioread leaves a file open

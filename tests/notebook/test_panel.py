@@ -217,7 +217,7 @@ def test_a_panel_that_is_shown_anew_finds_the_work(
     panel: Panel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "jukebox_kit.steps.level_writer.REPORTS_A_SECOND", 10**6
+        "jukebox_kit.steps.level_writer.REPORTS_PER_SECOND", 10**6
     )  # so that it is stopped before it is done
     panel.form.fill({"seconds": 6.0, "items": 1})
     panel.name.widget.value = "found"

@@ -62,7 +62,7 @@ def assert_same(song: Song, whole: Song) -> None:
 
 def at_half_of_level_1(deed: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a progress callback that does something once, in the middle of level 1."""
-    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_A_SECOND", 1e9)
+    monkeypatch.setattr("jukebox_kit.steps.level_writer.REPORTS_PER_SECOND", 1e9)
     done: list[bool] = []
 
     def progress(now: Progress) -> None:

@@ -21,7 +21,7 @@ from jukebox_kit.engine import CachedDecoder, Model, threads_for
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import DOWNWARD
 from jukebox_kit.model.weights import blank_prior
-from jukebox_kit.steps import kinds
+from jukebox_kit.steps import precisions
 from jukebox_kit.training import CodeCorpus, Windows, encode_windows, synthesise_windows
 
 SEED = 2  # of songs that the demo model was not trained on
@@ -69,7 +69,7 @@ def bits_by_weights(
     if first.definition.name != "demo":  # other models have other names
         unknown = [replace(labels, artist=0, genres=(0,)) for labels in windows.labels]
         windows = replace(windows, labels=unknown)
-    asked = [(kind, engine) for kind in weights or kinds(first.device) for engine in engines]
+    asked = [(kind, engine) for kind in weights or precisions(first.device) for engine in engines]
     corpora = {level: bits_corpus(first, windows, level) for level in levels}
     found: list[BitsRow] = []
     for level in levels:

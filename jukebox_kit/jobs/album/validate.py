@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from jukebox_kit.song import (
     resolve,
 )
 from jukebox_kit.song.store import open_store
+
+log = logging.getLogger(__name__)
 
 
 class Checks:
@@ -102,7 +105,7 @@ class Checks:
         if request.prompt is not None and key not in self._prompts:
             self._prompts[key] = None
             try:
-                read_prompt(request, resolved, model)
+                read_prompt(request, resolved, model, log.info)  # the song itself keeps the note
             except JukeboxKitError as error:
                 self._prompts[key] = error
         fault = self._prompts.get(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import ipywidgets as widgets
@@ -69,8 +70,8 @@ class Listening:
     def _audio(self, song: Song, item: int) -> Audio:
         model, level = self.session.loaded(song.request.model), self.level.value
         audio = best_audio(song, item, model) if level is None else song.audio(level, item, model)
-        last = max(0, int(self.last.value * song.sr))
-        return audio[-last:] if last else audio
+        last = self.last.value * song.sr
+        return audio[-math.ceil(last) :] if 0 < last < len(audio) else audio
 
 
 class _Player:

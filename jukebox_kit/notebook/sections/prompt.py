@@ -8,13 +8,15 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from jukebox_kit._files import make_folder, write_atomically
-from jukebox_kit.errors import JukeboxKitError
+from jukebox_kit._files import make_folder, user_path, write_atomically
+from jukebox_kit.errors import AudioError, JukeboxKitError
 from jukebox_kit.notebook.sections.recording import record_button
 from jukebox_kit.notebook.widgets import LABEL, WIDE, Field, reachable
-from jukebox_kit.song import Audio, audio_bytes, read_recording, wav_bytes
+from jukebox_kit.song import Audio, audio_bytes, is_silent, read_recording, wav_bytes
 
 PREVIEW_RATE = 44100  # samples a second of the preview; the song itself reads the file at its own rate
+
+STEM, SUFFIX = 60, 12  # characters of a file name that are kept: in UTF-8 no more bytes than a disk takes
 
 
 class PromptField(Field):
@@ -24,6 +26,7 @@ class PromptField(Field):
         self.folder = folder
         self.source: Path | None = None
         self.audio: Audio | None = None
+        self.notes: list[str] = []  # on the recording
         self.kind = widgets.ToggleButtons(
             options=["none", "upload", "path", "record"], description="prompt", style={**LABEL, "button_width": "auto"}
         )
@@ -43,7 +46,7 @@ class PromptField(Field):
         self.box.children = (self.kind, self.inputs, self.said)
         self.kind.observe(lambda _: self._choose(), "value")
         self.upload.observe(lambda change: self.take_upload(change.new), "value")
-        self.path.observe(lambda _: self._open(Path(self.path.value.strip()).expanduser()), "value")
+        self.path.observe(lambda _: self._typed(self.path.value.strip()), "value")
         self.trim.observe(lambda _: self._cut(), "value")
 
     def ready(self) -> bool:
@@ -55,13 +58,18 @@ class PromptField(Field):
         return False
 
     def take(self) -> str | None:
-        """Return the path of the recording as trimmed, None for no prompt; SongError if it cannot be saved."""
+        """Return the path of the recording as trimmed, None for no prompt.
+
+        AudioError if the chosen seconds are silent, SongError if they cannot be saved.
+        """
         if self.source is None:
             return None
         start, end = self.trim.value
         if start <= 0 and end >= self.trim.max:
             return str(self.source.absolute())
-        name = f"{self.source.stem}-{start:g}-{end:g}.wav"
+        if is_silent(self._chosen()):
+            raise AudioError(self._heard(), field="prompt")
+        name = f"{self.source.stem[:STEM]}-{start:g}-{end:g}.wav"
         self._save(name, wav_bytes(self._chosen(), PREVIEW_RATE))
         return str((self.folder / name).absolute())
 
@@ -84,8 +92,9 @@ class PromptField(Field):
         self._receive("recording.wav", wav)
 
     def _receive(self, name: str, content: bytes) -> None:
-        plain = re.sub(r"[^\w.-]+", "_", Path(name).name) or "prompt"
-        number, stem, suffix = 1, Path(plain).stem, Path(plain).suffix
+        path = Path(re.sub(r"[^\w.-]+", "_", Path(name).name).strip(".") or "prompt")
+        number, stem, suffix = 1, path.stem[:STEM], path.suffix[:SUFFIX]
+        plain = stem + suffix
         while (self.folder / plain).exists() and (self.folder / plain).read_bytes() != content:
             number += 1
             plain = f"{stem}-{number}{suffix}"
@@ -96,18 +105,23 @@ class PromptField(Field):
             return
         self._open(self.folder / plain)
 
+    def _typed(self, path: str) -> None:
+        if path:
+            self._open(user_path(path))
+        else:
+            self._choose()
+
     def _open(self, path: Path) -> None:
+        self.notes = []
         try:
-            self.audio = read_recording(path, PREVIEW_RATE)
+            self.audio = read_recording(path, PREVIEW_RATE, note=self.notes.append)
         except JukeboxKitError as error:
             self.source = self.audio = None
             self.say(str(error))
             return
         self.source = path
-        seconds = len(self.audio) / PREVIEW_RATE
-        self.trim.max = max(round(seconds, 2), 0.1)
+        self.trim.max = max(round(len(self.audio) / PREVIEW_RATE, 2), 0.1)
         self.trim.value = (0.0, self.trim.max)
-        self.say(f"{path.name}: {seconds:.1f} seconds", "good")
         self._cut()
         shown = {"upload": self.upload, "path": self.path}.get(self.kind.value, self.inputs.children[0])
         self.inputs.children = (shown, self.trim, self.preview)
@@ -115,7 +129,18 @@ class PromptField(Field):
 
     def _cut(self) -> None:
         if self.audio is not None:
-            self.preview.value = audio_bytes(self._chosen(), PREVIEW_RATE, "flac")
+            chosen = self._chosen()
+            self.preview.value = audio_bytes(chosen, PREVIEW_RATE, "flac")
+            self.say(self._heard(), "error" if is_silent(chosen) else "note" if self.notes else "good")
+
+    def _heard(self) -> str:
+        """Return what is to be said of the recording and of the chosen seconds."""
+        assert self.audio is not None
+        assert self.source is not None
+        if is_silent(self._chosen()):
+            start, end = self.trim.value
+            return f"Seconds {start:g} to {end:g} of {self.source.name} are silent; choose some with sound in them."
+        return " ".join([f"{self.source.name}: {len(self.audio) / PREVIEW_RATE:.1f} seconds", *self.notes])
 
     def _chosen(self) -> Audio:
         assert self.audio is not None

@@ -12,13 +12,14 @@ upsampled one takes over its lower levels.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
-from jukebox_kit._settings import Settings, typed_settings
+from jukebox_kit._settings import typed_settings
 from jukebox_kit._yaml import read_yaml
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.model.weights import read_pickle
@@ -56,13 +57,12 @@ class Project:
     parents: dict[str, str | None]
 
     @classmethod
-    def around(cls, node: Path) -> Project:
-        """Return the project that a node belongs to; ConfigurationError if the file of parents is faulty."""
+    def around(cls, node: Path, failed: list[str]) -> Project:
+        """Return the project that a node belongs to; a fault in the file of parents is added to `failed`."""
         name, folder = project_of(node), node.parent
         files = sorted(p for p in folder.iterdir() if p.suffix in NODES and project_of(p) == name)
-        named = _settings(folder / f"{name}-parents.yaml", texts=True)
-        given = typed_settings(named, dict.fromkeys(named, str | None), "")
-        parents = {f"{name}-{child}": f"{name}-{parent}" if parent else None for child, parent in given.items()}
+        written = _settings(folder / f"{name}-parents.yaml", None, failed)
+        parents = {f"{name}-{child}": f"{name}-{parent}" if parent else None for child, parent in written.items()}
         return cls(folder, name, {p.stem: p for p in files}, parents)
 
     def ancestors(self, node: str) -> list[str]:
@@ -84,10 +84,13 @@ class Project:
 
 
 def read_project(source: OldSource) -> Found:
-    """Read the nodes of a source into songs, parents first; ConfigurationError for a faulty YAML file."""
+    """Read the nodes of a source into songs, parents first; none if a YAML file of the project is faulty."""
     failed: list[str] = []
-    project = Project.around(source.paths[0])
-    told, notes = _told(project, failed)
+    project = Project.around(source.paths[0], failed)
+    settings = _settings(project.folder / f"{project.name}.yaml", SETTINGS, failed)
+    if failed:
+        return Found((), tuple(failed))  # a song without its settings would be another song
+    told, notes = _told(project, settings, failed)
     files: dict[str, OldFile | None] = {}
 
     def file_of(node: str) -> OldFile | None:
@@ -142,7 +145,7 @@ def _with_lower(codes: OldCodes, upsampled: OldCodes) -> OldCodes:
     return lower[0], lower[1], top
 
 
-def _told(project: Project, failed: list[str]) -> tuple[OldLabels, tuple[str, ...]]:
+def _told(project: Project, settings: Mapping[str, Any], failed: list[str]) -> tuple[OldLabels, tuple[str, ...]]:
     """Return the labels and temperature of a project, and notes for the user."""
     told, notes = OldLabels(model=MODEL), tuple[str, ...]()
     labels = project.folder / f"{project.name}.labels"
@@ -151,9 +154,7 @@ def _told(project: Project, failed: list[str]) -> tuple[OldLabels, tuple[str, ..
             told, notes = _told_by(labels, told)
     except JukeboxKitError as error:
         failed.append(str(error))
-    settings = _settings(project.folder / f"{project.name}.yaml")
-    typed = typed_settings(settings, SETTINGS, "", ignored=settings)
-    return replace(told, **{name: value for name, value in typed.items() if value is not None}), notes
+    return replace(told, **{name: value for name, value in settings.items() if value is not None}), notes
 
 
 def _told_by(path: Path, told: OldLabels) -> tuple[OldLabels, tuple[str, ...]]:
@@ -167,6 +168,14 @@ def _told_by(path: Path, told: OldLabels) -> tuple[OldLabels, tuple[str, ...]]:
     return replace(channels[0], model=told.model), (note,) if len(set(genres)) > 1 else ()
 
 
-def _settings(path: Path, texts: bool = False) -> Settings:
-    """Return a YAML mapping, empty if there is no such file or nothing in it; texts: as of `read_yaml`."""
-    return read_yaml(path, empty=True, texts=texts) if path.exists() else Settings(path, 1, {}, {})
+def _settings(path: Path, kinds: Mapping[str, Any] | None, failed: list[str]) -> dict[str, Any]:
+    """Return settings of a YAML file by their types, empty if it does not exist; a fault is added to `failed`.
+
+    kinds: None reads all settings, as the text in the file.
+    """
+    try:
+        values = read_yaml(path, empty=True, texts=kinds is None) if path.exists() else {}
+        return typed_settings(values, dict.fromkeys(values, str | None) if kinds is None else kinds, "", ignored=values)
+    except JukeboxKitError as error:
+        failed.append(str(error))
+        return {}

@@ -1,8 +1,9 @@
-"""Which characters of the lyrics the model attends to at each moment of a song, by its own alignment layer and head.
+"""Aligns lyrics with music: which characters the top prior's alignment head attends to at each moment of a song.
 
-level_2/alignment.safetensors holds it for every item, made when level 2 ends, while the top prior is there anyway. It
-can be made again from the codes. A frame's weights lie within one window of the lyrics, so that part alone is kept:
-`item_0.weights` (frames, kept characters) float16, and `item_0.first` (frames,), which character the first of them is.
+Alignments are computed at the end of level 2, while the top prior is loaded, and saved in
+level_2/alignment.safetensors; they can be computed again from the codes. Since a frame's weights lie within one window
+of the lyrics, only that part is saved: `item_0.weights` (frames, saved characters) float16, and `item_0.first`
+(frames,), the index of the first of them.
 """
 
 from __future__ import annotations
@@ -34,17 +35,17 @@ from jukebox_kit.song.state import SongState
 
 log = logging.getLogger(__name__)
 
-FRAME = 0.1  # seconds, as near as whole tokens allow
+FRAME_SECONDS = 0.1  # rounded to whole tokens
 
-Kept = tuple[NDArray[np.float16], NDArray[np.int32]]
+Saved = tuple[NDArray[np.float16], NDArray[np.int32]]
 
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """How much each character of `text` is attended to, (frames, characters) float32, a frame every `frame_seconds`.
+    """The attention to each character of `text`, (frames, characters) float32, a frame every `frame_seconds`.
 
-    text: the lyrics as the model reads them. Weights are means of a softmax over more than the lyrics, not normalised
-    again; they are 0 where a character was outside of the window of lyrics that the model saw.
+    text: the lyrics as the model reads them. Weights are means of a softmax that also covers other positions, and are
+    not normalised again; they are 0 for characters outside the window of lyrics that the model saw.
     """
 
     weights: NDArray[np.float32]
@@ -57,18 +58,18 @@ class Alignment:
 
 
 def follow(alignment: Alignment) -> tuple[Line, ...]:
-    """Return when each line of the lyrics is sung; lines that are never reached are left out."""
+    """Return when each line of the lyrics is sung, without the lines that are not."""
     return sung_lines(alignment.weights, alignment.text, alignment.frame_seconds)
 
 
 def can_align(state: SongState) -> bool:
-    """Return whether the song has lyrics and its top prior a layer and head that attend to them."""
+    """Return whether the song has lyrics, and its top prior an alignment head."""
     top = state.definition.top
     return None not in (top.alignment_layer, top.alignment_head) and bool(state.resolved.labels[TOP].tokens)
 
 
 def align(state: SongState, item: int, prior: Prior, between: Callable[[], None] | None = None) -> Alignment:
-    """Return the alignment of the part of an item's level 2 that is made, by the lyrics that the song has now.
+    """Return the alignment of what is sampled of an item's level 2 with the present lyrics of the song.
 
     prior: the song's top prior. Every half window is run as a whole plain forward, and each moment is taken from the
     first window that reaches it, so that at least half a window stands before it, or the song's start. `between` is
@@ -76,9 +77,9 @@ def align(state: SongState, item: int, prior: Prior, between: Callable[[], None]
     lyrics or without that item.
     """
     _check(state, item, prior)
-    found = state.level(TOP)
+    level = state.level(TOP)
     device = next(prior.parameters()).device
-    codes = torch.from_numpy(found.codes[item, : found.made[item]].astype(np.int64)).to(device)
+    codes = torch.from_numpy(level.codes[item, : level.made[item]].astype(np.int64)).to(device)
     size = frame_tokens(prior.config.n_ctx, prior.hop, state.sr)
     frames, window = math.ceil(len(codes) / size), prior.config.n_ctx // size
     text = clean_lyrics(state.request.lyrics, prior.config.label_set)
@@ -97,37 +98,37 @@ def align(state: SongState, item: int, prior: Prior, between: Callable[[], None]
 def _check(state: SongState, item: int, prior: Prior) -> None:
     if prior.config.alignment_layer is None or prior.config.alignment_head is None or not prior.config.use_tokens:
         raise ConfigurationError(
-            f"the top prior of {state.request.model} has no alignment_layer and alignment_head that read lyrics; use "
-            f"another model."
+            f"the top prior of {state.request.model} has no alignment_layer and alignment_head that read lyrics; "
+            f"choose another model."
         )
     if not state.resolved.labels[TOP].tokens:
-        raise SongError(f"{state.shown_path} has no lyrics to align; create a song with lyrics.")
+        raise SongError(f"{state.shown_path} has no lyrics to align; create a song that has some.")
     if not 0 <= item < state.request.items:
         raise SongError(f"{state.shown_path} has items 0 to {state.request.items - 1}, not {item}.")
 
 
 def frame_tokens(n_ctx: int, hop: int, sr: int) -> int:
-    """Return how many tokens a frame has; a window has two frames at least, if it has two tokens."""
-    return max(1, min(round(FRAME * sr / hop), n_ctx // 2))
+    """Return the number of tokens in a frame; a window of at least two tokens has at least two frames."""
+    return max(1, min(round(FRAME_SECONDS * sr / hop), n_ctx // 2))
 
 
 @torch.no_grad()
 def _window(
     state: SongState, prior: Prior, codes: torch.Tensor, start: int, size: int
 ) -> tuple[NDArray[np.float32], int]:
-    """Return the means of a window's frames, (frames, characters it sees), and which character the first one is.
+    """Return the mean weights of a window's frames, (frames, characters it sees), and the index of the first character.
 
-    codes: (L ≤ n_ctx,) int64, those from token `start` on.
+    codes: (L ≤ n_ctx,) int64, from token `start` on.
     """
     labels, config = state.resolved.labels[TOP], prior.config
-    given = prior.condition(label_rows([labels], config, prior.hop, start, codes.device))
-    found = prior.alignment(codes[None], given)[0]  # (L, n_tokens)
+    conditioning = prior.condition(label_rows([labels], config, prior.hop, start, codes.device))
+    weights = prior.alignment(codes[None], conditioning)[0]  # (L, n_tokens)
     offset, length = labels.offset + start * prior.hop, config.n_ctx * prior.hop
     _, first = lyric_window(list(labels.tokens), config.n_tokens, labels.total, offset, length)
-    found = found[:, max(0, -first) :]  # without what pads the lyrics on the left
-    sums = F.pad(found, (0, 0, 0, -len(found) % size)).view(-1, size, found.shape[1]).sum(1)
+    weights = weights[:, max(0, -first) :]  # without the padding to the left of the lyrics
+    sums = F.pad(weights, (0, 0, 0, -len(weights) % size)).view(-1, size, weights.shape[1]).sum(1)
     counts = torch.full((len(sums), 1), float(size), device=sums.device)
-    counts[-1] -= -len(found) % size
+    counts[-1] -= -len(weights) % size
     return (sums / counts).cpu().numpy(), max(0, first)
 
 
@@ -145,48 +146,48 @@ def read_alignments(state: SongState) -> Iterator[tuple[int, Alignment]]:
 
 
 def write_alignments(state: SongState, prior: Prior, between: Callable[[], None] | None = None) -> None:
-    """Make and keep the alignment of every item that has none of its present codes and lyrics; under `song.locked`.
+    """Compute and save the alignments that are missing for the present codes and lyrics; under `song.locked`.
 
-    `between` is called before each window; what it raises ends the work, with nothing written. Raises as `align` does.
+    between: called before each window; if it raises, nothing is written. Raises as `align` does.
     """
-    kept = _read(state)
+    saved = _read(state)
     with threads_for(prior.config):
-        missing = [item for item in state.items(TOP) if item not in kept]
-        kept |= {item: _narrowed(align(state, item, prior, between).weights) for item in missing}
+        missing = [item for item in state.items(TOP) if item not in saved]
+        saved |= {item: _narrowed(align(state, item, prior, between).weights) for item in missing}
     if not missing:
         return
     arrays: dict[str, NDArray[Any]] = {}
-    for item, (weights, first) in kept.items():
+    for item, (weights, first) in saved.items():
         arrays |= {f"item_{item}.weights": weights, f"item_{item}.first": first}
     level = state.level(TOP)
-    marks = {f"item_{item}": _mark(state, level, item, content) for item, content in kept.items()}
+    marks = {f"item_{item}": _mark(state, level, item, content) for item, content in saved.items()}
     text = clean_lyrics(state.request.lyrics, prior.config.label_set)
     state.store.write(ALIGNMENT, save(arrays, {"text": text, **marks}))
 
 
 def try_alignments(state: SongState, prior: Prior, between: Callable[[], None] | None = None) -> None:
-    """Do what `write_alignments` does where it can be done; what memory or the device do not allow is left out.
+    """Call `write_alignments` if the song can be aligned; if memory or the device do not allow it, only warn.
 
-    A song is whole without it, so that is a warning and no error.
+    A song is complete without alignments, so that is not an error.
     """
     if not can_align(state):
         return
     try:
         write_alignments(state, prior, between)
-    except (RuntimeError, MemoryError) as error:  # torch's own errors of memory are of the first kind
+    except (RuntimeError, MemoryError) as error:  # torch's out-of-memory errors are RuntimeErrors
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         log.warning(
             "the lyrics of %s were not aligned (%s); the song itself is not affected.", state.shown_path, reason
         )
-        error.__traceback__ = None  # it holds on to what filled the memory
+        error.__traceback__ = None  # it refers to what filled the memory
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
 def ensure_alignments(song: Song, model: Model | None = None) -> None:
-    """Make what is missing of a song's alignments, where it can have any; loads the top prior only if it must.
+    """Compute the missing alignments of a song that can have them; loads the top prior only if there are any.
 
-    Raises SongError where the song is being worked on, or the model's files are not those that it was made with.
+    SongError if the song is being worked on, or if the model's files are not those that it was created with.
     """
     state = song.state
     if not can_align(state) or aligned_items(state).issuperset(state.items(TOP)):
@@ -197,47 +198,47 @@ def ensure_alignments(song: Song, model: Model | None = None) -> None:
         write_alignments(state, loaded.top)
 
 
-def _read(state: SongState) -> dict[int, Kept]:
-    """Return what is kept of the items whose codes and lyrics are still those of which it was made."""
+def _read(state: SongState) -> dict[int, Saved]:
+    """Return the saved alignments that belong to the present codes and lyrics, by item."""
     content = state.store.read(ALIGNMENT)
     if content is None:
         return {}
     try:
         arrays, metadata = load(content), read_metadata(content)
-        found = {item: (arrays[f"item_{item}.weights"], arrays[f"item_{item}.first"]) for item in _named(metadata)}
-    except (SafetensorError, KeyError, ValueError, TypeError):  # damaged, or not arrived whole
+        saved = {item: (arrays[f"item_{item}.weights"], arrays[f"item_{item}.first"]) for item in _named(metadata)}
+    except (SafetensorError, KeyError, ValueError, TypeError):  # damaged or incomplete
         return {}
     level = state.level(TOP)
-    there = [item for item in state.items(TOP) if item in found]
-    return {item: found[item] for item in there if metadata[f"item_{item}"] == _mark(state, level, item, found[item])}
+    items = [item for item in state.items(TOP) if item in saved]
+    return {item: saved[item] for item in items if metadata[f"item_{item}"] == _mark(state, level, item, saved[item])}
 
 
 def _named(metadata: dict[str, str]) -> list[int]:
     return [int(name.removeprefix("item_")) for name in metadata if name.startswith("item_")]
 
 
-def _mark(state: SongState, level: LevelCodes, item: int, kept: Kept) -> str:
-    """Return sha256 over an item's codes, its labels, lyrics among them, and the alignment made of those."""
+def _mark(state: SongState, level: LevelCodes, item: int, saved: Saved) -> str:
+    """Return the sha256 of an item's codes, its labels, which include the lyrics, and the saved alignment."""
     digest = hashlib.sha256(json.dumps(asdict(state.resolved.labels[TOP])).encode())
-    for values in (level.codes[item, : level.made[item]], *kept):
+    for values in (level.codes[item, : level.made[item]], *saved):
         digest.update(str(values.shape).encode() + np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
 
 
-def _narrowed(weights: NDArray[np.float32]) -> Kept:
-    """Return weights as float16 without the zeros to both sides, and which character each frame's first one is."""
+def _narrowed(weights: NDArray[np.float32]) -> Saved:
+    """Return weights as float16 without the zeros on both sides, and the index of each frame's first character."""
     halves = weights.astype(np.float16)
-    there = halves != 0
-    first = there.argmax(1)
-    spans = np.where(there.any(1), there.shape[1] - there[:, ::-1].argmax(1) - first, 0)
+    used = halves != 0
+    first = used.argmax(1)
+    spans = np.where(used.any(1), used.shape[1] - used[:, ::-1].argmax(1) - first, 0)
     width = int(spans.max(initial=0))
-    first = np.minimum(first, there.shape[1] - width)
+    first = np.minimum(first, used.shape[1] - width)
     return np.take_along_axis(halves, first[:, None] + np.arange(width), 1), first.astype(np.int32)
 
 
-def _spread(kept: Kept, characters: int) -> NDArray[np.float32]:
-    """Return what `_narrowed` was given, in float32, as exactly as float16 holds it."""
-    halves, first = kept
+def _spread(saved: Saved, characters: int) -> NDArray[np.float32]:
+    """Return the weights that `_narrowed` was called with, as float32 with the precision of float16."""
+    halves, first = saved
     weights = np.zeros((len(halves), characters), np.float32)
     np.put_along_axis(weights, first[:, None] + np.arange(halves.shape[1]), halves.astype(np.float32), 1)
     return weights

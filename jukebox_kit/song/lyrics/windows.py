@@ -11,7 +11,7 @@ from jukebox_kit.song.request import Resolved
 
 @dataclass(frozen=True)
 class Stretch:
-    """What one window sees: `text` is lyrics[first:last]; start and end of the window in seconds of the song."""
+    """What one window sees: `text` is lyrics[first:last]; start, end: of the window, in seconds of the song."""
 
     start: float
     end: float
@@ -21,16 +21,16 @@ class Stretch:
 
 
 def stretches(lyrics: str, resolved: Resolved, definition: ModelDefinition) -> tuple[Stretch, ...]:
-    """Return each window's stretch of the lyrics as the model reads them; none where it reads no lyrics."""
+    """Return the stretch of the lyrics that each window sees, as the model reads them; none if it reads no lyrics."""
     top, sr, hop = definition.top, definition.vqvae.sr, definition.vqvae.hops[-1]
     if not top.use_tokens or not lyrics:
         return ()
     text, labels, plan = clean_lyrics(lyrics, top.label_set), resolved.labels[-1], resolved.plans[-1]
-    found: list[Stretch] = []
+    windows: list[Stretch] = []
     for start in plan.starts:
         offset, length = labels.offset + start * hop, top.n_ctx * hop
         _, index = lyric_window(list(labels.tokens), top.n_tokens, labels.total, offset, length)
         first, last = max(index, 0), min(index + top.n_tokens, len(text))
         end = min(start + plan.n_ctx, plan.total) * hop / sr
-        found.append(Stretch(start * hop / sr, end, first, last, text[first:last]))
-    return tuple(found)
+        windows.append(Stretch(start * hop / sr, end, first, last, text[first:last]))
+    return tuple(windows)

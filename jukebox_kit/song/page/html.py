@@ -1,4 +1,4 @@
-"""What the pages share: templates that escape what is put into them, a page in one file, and the state of a level."""
+"""What the pages share: templates that escape their values, a page in one file, and the state of a level."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def render_page(
     """Return a whole page made by a template that extends `frame.html`.
 
     styles, scripts: names of files in `web`, put into the page in this order. The page's security policy allows these
-    scripts and no others, and lets nothing be fetched except files beside the page.
+    scripts and no others, and loads nothing but files beside the page.
     """
     style, script = ("\n".join(map(_read, names)) for names in (styles, scripts))
     frame = {

@@ -163,7 +163,7 @@ def _level(state: SongState, level: int, sounds: Container[tuple[int, int]]) -> 
 
 
 def _request_rows(manifest: Manifest) -> tuple[tuple[str, str], ...]:
-    """Return the fields that were requested, and those that every song shows; lyrics are shown elsewhere."""
+    """Return the fields that were set, and those that are always shown; lyrics have a place of their own."""
     shown = {**dataclasses.asdict(manifest.request), **{"lyrics": ""}}
     listed = asked_fields(manifest.request).keys() | {"model", "artist", "genre", "seconds", "items", "seed"}
     rows = [(name.replace("_", " "), _value(value)) for name, value in shown.items() if name in listed and value != ""]

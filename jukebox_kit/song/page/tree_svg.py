@@ -17,7 +17,7 @@ LABEL_CHARACTERS = 27  # as many as fit into a box, in wide fonts too
 def tree_svg(nodes: Iterable[Node]) -> str:
     """Return the tree as an SVG element to be put into a page, roots on the left.
 
-    It brings its own colours, which are legible on light and on dark. Each node is a group with its name as
+    It has its own colours, which are legible on light and on dark backgrounds. Each node is a group with its name as
     `data-version`; the current one has the class `now`.
     """
     placed = {node.name: (node, *_corner(depth, row)) for node, depth, row in lay_out_tree(tuple(nodes))}
