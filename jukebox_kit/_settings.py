@@ -6,12 +6,13 @@ import dataclasses
 import difflib
 import reprlib
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from jukebox_kit._values import of_type, type_words
-from jukebox_kit.errors import ConfigurationError
+from jukebox_kit.errors import ConfigurationError, JukeboxKitError
 
 T = TypeVar("T")
 
@@ -26,18 +27,30 @@ class Settings(dict[str, Any]):
         super().__init__(values)
         self.path, self.line, self.lines = path, line, lines
 
-    def without(self, *names: str) -> Settings:
-        """Return the settings without some of them."""
-        return Settings(self.path, self.line, {n: v for n, v in self.items() if n not in names}, self.lines)
-
-    def renamed(self, current: Mapping[str, str]) -> Settings:
-        """Return the settings with those of older files under their current names."""
-        values, lines = ({current.get(n, n): v for n, v in part.items()} for part in (self, self.lines))
-        return Settings(self.path, self.line, values, lines)
-
     def place(self, name: str | None = None) -> str:
         """Return where a setting is, or the mapping if it is not in it: "model.yaml, line 3"."""
         return f"{self.path}, line {self.lines.get(name or '', self.line)}"
+
+
+@dataclasses.dataclass
+class Faults:
+    """The faults of a file: (line, sentence), lines counted from 1. The same one is reported once."""
+
+    path: Path
+    sentences: dict[tuple[int, str], None] = dataclasses.field(default_factory=dict[tuple[int, str], None])
+
+    def add(self, line: int, sentence: object) -> None:
+        """Report a fault."""
+        self.sentences[line, " ".join(str(sentence).splitlines())] = None
+
+    def check(self) -> None:
+        """Raise ConfigurationError if there are faults, with all of them in the order of the file."""
+        faults = sorted(self.sentences, key=lambda fault: fault[0])
+        if len(faults) == 1:
+            raise ConfigurationError(f"{self.path}, line {faults[0][0]}: {faults[0][1]}")
+        if faults:
+            lines = [f"  line {line}: {sentence}" for line, sentence in faults]
+            raise ConfigurationError("\n".join([f"{self.path} has {len(faults)} faults:", *lines]))
 
 
 class Unreadable:
@@ -52,28 +65,23 @@ class Unreadable:
 
 def from_mapping(
     cls: type[T],
-    values: Any,
+    values: Mapping[str, Any],
     where: str,
     ignored: Collection[str] = (),
     extra: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> T:
     """Build a dataclass from a mapping of a YAML or JSON file; lists become tuples.
 
-    ConfigurationError for anything but a mapping, an unknown or missing setting, a value of another type than its
-    field, and whatever the dataclass refuses; with the line if `values` are Settings. where: what the mapping is, such
-    as "vqvae", with its file if `values` are not Settings. ignored: names that are skipped. extra: fields that are not
-    in the file.
+    ConfigurationError for an unknown or missing setting, a value of another type than its field, and whatever the
+    dataclass refuses; with the line if `values` are Settings.
+    where: what the mapping is, such as "vqvae", with its file if `values` are not Settings.
+    ignored: names that are skipped.
+    extra: fields that are not in the file.
     """
-    if not isinstance(values, Mapping):
-        raise ConfigurationError(f"{where} must be a mapping, not {described(values)}.")
-
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # T is always a dataclass here
     hints = get_type_hints(cls)
-    kept = {name: value for name, value in values.items() if name not in ignored}
-    if isinstance(values, Settings):
-        kept = Settings(values.path, values.line, kept, values.lines)
-    built = typed_settings(kept, {name: hints[name] for name in fields if name not in extra}, where)
-    built |= extra
+    kinds = {name: hints[name] for name in fields if name not in extra}
+    built = {**typed_settings(values, kinds, where, ignored), **extra}
     missing = [
         n
         for n, f in fields.items()
@@ -81,26 +89,37 @@ def from_mapping(
     ]
     if missing:
         raise setting_error(values, where, f"missing {', '.join(missing)}.")
-    try:
+    with located(values, where):
         return cls(**built)
-    except ConfigurationError as error:
-        raise setting_error(values, where, error, error.field) from None
 
 
-def typed_settings(values: Mapping[str, Any], kinds: Mapping[str, Any], where: str) -> dict[str, Any]:
+def typed_settings(
+    values: Mapping[str, Any], kinds: Mapping[str, Any], where: str, ignored: Collection[str] = ()
+) -> dict[str, Any]:
     """Return settings, each as its type in `kinds`; lists become tuples.
 
     ConfigurationError for an unknown setting and for a value of another type, with the line if `values` are Settings.
+    ignored: names that are skipped unless they have a type.
     """
     typed = dict[str, Any]()
     for name, value in values.items():
-        if name not in kinds:
+        if name in kinds:
+            try:
+                typed[name] = of_type(value, kinds[name])
+            except TypeError:
+                raise setting_error(values, where, refusal(name, kinds[name], value), name) from None
+        elif name not in ignored:
             raise setting_error(values, where, unknown_setting(name, list(kinds)), name)
-        try:
-            typed[name] = of_type(value, kinds[name])
-        except TypeError:
-            raise setting_error(values, where, refusal(name, kinds[name], value), name) from None
     return typed
+
+
+@contextmanager
+def located(values: Mapping[str, Any], where: str = "") -> Iterator[None]:
+    """Turn an error about one of these settings into a ConfigurationError that names its line."""
+    try:
+        yield
+    except JukeboxKitError as error:
+        raise setting_error(values, where, error, error.field) from None
 
 
 def setting_error(
@@ -120,7 +139,7 @@ def unknown_setting(name: str, known: Collection[str], what: str = "") -> str:
 
 def refusal(name: str, kind: Any, value: Any) -> str:
     """Return the sentence about a value of another type than its setting."""
-    quotes = kind is str and value is not None and not isinstance(value, list | Mapping)
+    quotes = str in (kind, *get_args(kind)) and value is not None and not isinstance(value, list | Mapping)
     return f"{name} must be {type_words(kind)}, not {described(value)}{'; put it into quotes' if quotes else ''}."
 
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from jukebox_kit._settings import Settings, Unreadable, described, refusal, unknown_setting
+from jukebox_kit._settings import Faults, Settings, Unreadable, described, refusal, unknown_setting
 from jukebox_kit._values import as_text
-from jukebox_kit.errors import ConfigurationError, RequestError
+from jukebox_kit.errors import RequestError
 
 MAX_DEPTH = 50  # of lists and mappings within each other; the toolkit's own files have at most 5
 
@@ -25,16 +25,15 @@ _TAG = "tag:yaml.org,2002:"
 _NULL, _INT, _FLOAT, _DATE, _MERGE = (f"{_TAG}{name}" for name in ("null", "int", "float", "timestamp", "merge"))
 _SCALARS = {_NULL, _INT, _FLOAT, _DATE, _MERGE, f"{_TAG}bool", f"{_TAG}str"}
 _NUMBERS = {
-    _INT: re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|[0-9][0-9_]*)$"),
+    _INT: re.compile(r"[-+]?(0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|[0-9][0-9_]*)$"),
     _FLOAT: re.compile(r"[-+]?((\.[0-9]+|[0-9][0-9_]*\.?[0-9]*)([eE][-+]?[0-9]+)?|\.(inf|Inf|INF))$|\.(nan|NaN|NAN)$"),
 }
-
 
 Resolvers = dict[str | None, list[tuple[str, re.Pattern[str]]]]
 
 
 def _resolvers(standard: Resolvers, *left_out: str) -> Resolvers:
-    """Return which plain scalars are not text, by their first character: standard ones, without some tags, and ours."""
+    """Return which plain scalars are not text, by first character: the standard ones without some tags, and numbers."""
     resolvers = {first: [pair for pair in pairs if pair[0] not in left_out] for first, pairs in standard.items()}
     for tag, pattern in _NUMBERS.items():
         for first in "-+.0123456789":
@@ -49,7 +48,7 @@ class _TooDeepError(Exception):
         self.line = line
 
 
-class Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
+class Loader(yaml.SafeLoader):  # type: ignore[misc]  # the YAML library has no types
     """Reads the toolkit's YAML."""
 
     yaml_implicit_resolvers = _resolvers(yaml.SafeLoader.yaml_implicit_resolvers, _TAG + "value", *_NUMBERS)
@@ -66,14 +65,18 @@ class Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
 
 
 class Dumper(yaml.SafeDumper):  # type: ignore[misc]  # as above
-    """Writes the toolkit's YAML; text that this reader or that of YAML 1.1 would take for something else is quoted."""
+    """Writes the toolkit's YAML; text that this reader or YAML 1.1 would take for something else is quoted."""
 
     yaml_implicit_resolvers = _resolvers(yaml.SafeDumper.yaml_implicit_resolvers)
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Return a node of text; in double quotes, with escapes, if it has line breaks that YAML normalises."""
+        return self.represent_scalar(f"{_TAG}str", data, '"' if re.search("[\r\x85\u2028\u2029]", data) else None)
 
 
 def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     text = str(loader.construct_scalar(node)).replace("_", "")
-    return int(text, 0 if re.match("[-+]?0[bx]", text) else 10)
+    return int(text, 0 if re.match("[-+]?0[box]", text) else 10)
 
 
 def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
@@ -87,27 +90,7 @@ def _date(_loader: yaml.SafeLoader, node: yaml.ScalarNode) -> None:
 
 for _tag, _construct in ((_INT, _whole_number), (_FLOAT, _number), (_DATE, _date)):
     Loader.add_constructor(_tag, _construct)
-
-
-@dataclass
-class Faults:
-    """The faults of a file: (line, sentence), lines counted from 1. The same one is reported once."""
-
-    path: Path
-    sentences: dict[tuple[int, str], None] = field(default_factory=dict[tuple[int, str], None])
-
-    def add(self, line: int, sentence: object) -> None:
-        """Report a fault."""
-        self.sentences[line, " ".join(str(sentence).splitlines())] = None
-
-    def check(self) -> None:
-        """Raise ConfigurationError if there are faults, with all of them in the order of the file."""
-        faults = sorted(self.sentences, key=lambda fault: fault[0])
-        if len(faults) == 1:
-            raise ConfigurationError(f"{self.path}, line {faults[0][0]}: {faults[0][1]}")
-        if faults:
-            lines = [f"  line {line}: {sentence}" for line, sentence in faults]
-            raise ConfigurationError("\n".join([f"{self.path} has {len(faults)} faults:", *lines]))
+Dumper.add_representer(str, Dumper.represent_str)
 
 
 @dataclass(frozen=True)
@@ -123,10 +106,11 @@ class Reader:
     """One YAML file. Faults of form go to `faults`, and values that have them are left out of what is returned.
 
     missing: the sentence about a file that does not exist.
+    texts: whether each scalar but null is read as text, as it is written.
     """
 
-    def __init__(self, path: Path, faults: Faults, missing: str = "") -> None:
-        self.path, self.faults = path, faults
+    def __init__(self, path: Path, faults: Faults, missing: str = "", texts: bool = False) -> None:
+        self.path, self.faults, self._texts = path, faults, texts
         self._missing = missing or f"there is no file {path}."
         self._loader = Loader("")
         self._merged: dict[int, dict[str, tuple[yaml.Node, yaml.Node]]] = {}
@@ -152,9 +136,8 @@ class Reader:
             line = content.count(b"\n", 0, error.start) + 1
             self.faults.add(line, "the file is not valid UTF-8; save it as UTF-8.")
         except yaml.reader.ReaderError as error:
-            character = chr(error.character) if isinstance(error.character, int) else error.character
             line = text.count("\n", 0, error.position) + 1
-            self.faults.add(line, f"YAML does not allow the character {character!r}; remove it.")
+            self.faults.add(line, f"YAML does not allow the character {chr(error.character)!r}; remove it.")
         except _TooDeepError as error:
             self.faults.add(error.line, "nested too deeply.")
         except yaml.MarkedYAMLError as error:
@@ -201,6 +184,8 @@ class Reader:
 
     def _value(self, node: yaml.Node, around: tuple[int, ...]) -> Any:
         if isinstance(node, yaml.ScalarNode):
+            if self._texts and not is_null(node):
+                return node.value
             try:
                 return self._loader.construct_object(node)
             except (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError):
@@ -258,16 +243,19 @@ class Reader:
                     lines[name] = line_of(key)
 
 
-def read_yaml(path: Path, missing: str = "", empty: bool = False) -> Settings:
+def read_yaml(path: Path, missing: str = "", empty: bool = False, texts: bool = False) -> Settings:
     """Return the mapping that a YAML file contains.
 
     Raises RequestError if the file does not exist (`missing` is its sentence) or cannot be read, ConfigurationError
-    with the line if it contains anything but a mapping. empty: whether a file without content is an empty mapping.
+    with the line if it contains anything but a mapping.
+    empty: whether a file without content is an empty mapping. texts: as of Reader.
     """
     faults = Faults(path)
-    reader = Reader(path, faults, missing)
+    reader = Reader(path, faults, missing, texts)
     root = reader.root()
-    value = Settings(path, 1, {}, {}) if root is None and empty else None if root is None else reader.value(root)
+    if root is None and empty:
+        return Settings(path, 1, {}, {})
+    value = None if root is None else reader.value(root)
     if not isinstance(value, Settings):
         faults.add(1 if root is None else line_of(root), f"the file must contain a mapping, not {described(value)}.")
     faults.check()

@@ -70,9 +70,9 @@ def test_the_recorded_files_are_their_recipe() -> None:
     ("name", "sentence"),
     [
         ("hostile", "posix.system"),
-        ("truncated", "get it again"),
-        ("empty", "get it again"),
-        ("not_a_checkpoint", "get it again"),
+        ("truncated", "download it again"),
+        ("empty", "download it again"),
+        ("not_a_checkpoint", "download it again"),
         ("nowhere", "there is no checkpoint"),
     ],
 )
@@ -96,9 +96,9 @@ def test_a_pickle_that_runs_code_does_not_run(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_part_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vqvae.safetensors"
     save_file({name: value.contiguous() for name, value in recipe_state(small_vqvae()).items()}, path)
-    with pytest.raises(CheckpointError, match="another part"):
+    with pytest.raises(CheckpointError, match="another component"):
         assign(small_prior(), read_state(path), str(path))
-    with pytest.raises(CheckpointError, match=r"where the definition says \(5, 16\)"):
+    with pytest.raises(CheckpointError, match=r"but the definition requires \(5, 16\)"):
         assign(small_prior(), recipe_state(small_prior(prior_width=32)), "file")
 
 
@@ -155,5 +155,5 @@ def test_a_mapped_file_is_safe_and_copied_only_where_it_must_be(tmp_path: Path) 
 def test_numbers_of_another_kind_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "part.safetensors"
     save_file({"a": torch.zeros(2, dtype=torch.float8_e4m3fn)}, path)
-    with pytest.raises(CheckpointError, match="holds numbers of the kind F8_E4M3"):
+    with pytest.raises(CheckpointError, match="contains numbers of type F8_E4M3"):
         read_state(path)

@@ -120,7 +120,7 @@ def test_a_checkpoint_of_another_part_is_refused_before_anything_is_written(
     done = run("sample", tmp_path / "song", "--model", tmp_path / "tiny.yaml")
     assert done.returncode == 1
     assert re.fullmatch(
-        r"jukebox-kit: .*level_0.safetensors is the checkpoint of another part or model: .*\n", done.stderr
+        r"jukebox-kit: .*level_0.safetensors is the checkpoint of another component or model: .*\n", done.stderr
     )
     assert not (tmp_path / "song").exists()
 

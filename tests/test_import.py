@@ -180,6 +180,30 @@ def test_web_ui_names_parents_and_what_is_composed_on_from_an_upsampled_node(min
     assert status(songs["tune-2-chorus"])[:2] == [(60, 60), (240, 240)]
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("tune.yaml", "genre: g\nartist: 2020-02-30\n", "tune.yaml, line 2: artist must be text, not '2020-02-30'"),
+        ("tune.yaml", "genre: g\nlyrics: [\n", "tune.yaml, line 3: this is not YAML"),
+        ("tune.yaml", "temperature: .inf\n", "tune.yaml, line 1: temperature must be a number, not inf."),
+        ("tune-parents.yaml", "'1': '2'\n'1': '3'\n", "tune-parents.yaml, line 2: duplicate key 1"),
+    ],
+)
+def test_a_faulty_file_of_one_project_is_reported_and_the_others_are_imported(
+    mini: Path, tmp_path: Path, file: str, text: str, said: str
+) -> None:
+    for name in ("moon", "tune", "wave"):
+        (tmp_path / "old" / name).mkdir(parents=True)
+        shutil.copy(OLD_FORMATS / "webui" / "blue-moon-1.z", tmp_path / "old" / name / f"{name}-1.z")
+        (tmp_path / "old" / name / f"{name}.yaml").write_text("artist: a\ngenre: g\ncreated: 2020-02-30\n")
+    (tmp_path / "old" / "tune" / file).write_text(text)
+    outcomes = imported(tmp_path / "old", tmp_path / "songs", mini)
+    assert [outcome.song.root.name for outcome in outcomes if outcome.song] == ["moon-1", "wave-1"]
+    (failed,) = [outcome.failed for outcome in outcomes if not outcome.song]
+    assert said in failed
+    assert not (tmp_path / "songs" / "tune-1").exists()
+
+
 def test_processes_of_one_run_make_one_song(mini: Path, tmp_path: Path) -> None:
     codes = [write_run(tmp_path / f"oz_rank_{rank}", ["a", "a"]) for rank in (0, 10, 9)]
     song = one(tmp_path / "oz", tmp_path / "songs" / "oz", mini)

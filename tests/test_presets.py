@@ -40,11 +40,11 @@ def test_a_name_that_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
     [
         ("request: {tempo: 3}", "line 1: request: unknown setting tempo"),
         ("options: {speed: 3}", "line 1: options: unknown setting speed"),
-        ("options: {batch: many}", "line 1: options: batch_size must be a whole number, not"),
-        ("request: {seconds: -1}", "seconds must be above 0"),
+        ("options: {batch: many}", "options: batch must be a whole number, not 'many'"),
+        ("request: {seconds: -1}", "line 1: request: seconds must be above 0"),
         ("request: {seconds: long}", "line 1: request: seconds must be a number, not 'long'"),
         ("style: {}", "unknown setting style"),
-        ("request: [1]", "line 1: request must be a mapping"),
+        ("request: [1]", r"line 1: request must be a mapping, not \[1\]"),
         ("request: {", "line 1: this is not YAML"),
     ],
 )

@@ -82,8 +82,23 @@ def test_wrong_training_files_are_named(tiny: Path, tmp_path: Path, run: Run) ->
     path.write_text(SMALL.format(model=tiny, out=tmp_path).replace("warm_up: 2", "warmup: 2"))
     with pytest.raises(ConfigurationError, match="unknown setting warmup; did you mean warm_up"):
         load_training(path)
+    for before, after, sentence in (
+        ("vqvae: {steps: 4, batch: 2", "vqvae: {steps: 4, batch: 0", "line 6: vqvae: batch must be above 0, not 0."),
+        ("level_1: {steps: 3", "level_1: {steps: -3", "line 8: level_1: steps must be above 0, not -3."),
+        ("songs: 8", "songs: 2", "line 5: corpus: songs must be at least 4, not 2."),
+        ("samples: 2048", "samples: 2000", "line 6: vqvae: samples must be a multiple of 128 from 1025 to"),
+        ("samples: 2048", "samples: 999936", "line 6: vqvae: samples must be a multiple of 128 from 1025 to"),
+        ("seed: 1", "seed: -1", "line 3: seed must be from 0 to 2.63 - 1, not -1."),
+        ("vqvae: {", "vqvae: 3\nvqva: {", "line 6: vqvae must be a mapping, not 3."),
+        ("warm_up: 2}", "warm_up: .nan}", "line 6: vqvae: warm_up must be a whole number, not nan."),
+    ):
+        text = SMALL.format(model=tiny, out=tmp_path)
+        assert before in text
+        path.write_text(text.replace(before, after, 1))
+        with pytest.raises(ConfigurationError, match=sentence):
+            load_training(path)
     path.write_text("seed: 1")
-    with pytest.raises(ConfigurationError, match="unknown or missing"):
+    with pytest.raises(ConfigurationError, match="line 1: missing model, out, corpus"):
         load_training(path)
     assert "there is no training file" in run("train", tmp_path / "nowhere.yaml").stderr
     assert "there is no component level_3" in run("train", path, "--part", "level_3").stderr

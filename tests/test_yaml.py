@@ -91,7 +91,7 @@ def test_numbers_are_those_of_yaml_1_2(tmp_path: Path) -> None:
         "h": 3,
         "i": 1000.0,
         "j": 7,
-        "k": "0o7",
+        "k": 7,
     }
 
 

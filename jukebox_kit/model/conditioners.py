@@ -1,4 +1,4 @@
-"""What a prior is told beside the tokens: labels as embeddings, and the codes of the level above.
+"""What a prior is conditioned on besides tokens: labels as embeddings, and the codes of the level above.
 
 Shapes: N songs, L tokens, W width.
 """
@@ -15,7 +15,7 @@ from jukebox_kit.model.vqvae import residual_blocks
 
 
 class _Table(nn.Module):
-    """An embedding under the attribute `emb`: the released names nest so."""
+    """An embedding under the attribute `emb`: the nesting of the released names."""
 
     def __init__(self, rows: int, width: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class _Table(nn.Module):
 
 
 class LabelEmbedding(nn.Module):
-    """Artist and genre as one vector; for top priors also where in the song each position is."""
+    """Artist and genre as one vector; for top priors also the position of each token in the song."""
 
     def __init__(self, config: PriorConfig, sr: int, timed: bool) -> None:
         super().__init__()
@@ -67,13 +67,13 @@ class LabelEmbedding(nn.Module):
         return out
 
     def _bin(self, value: Tensor, low: float, high: float) -> Tensor:
-        # A song may end at the very edge of a range; the last bin holds it.
+        # A song may end exactly at the end of the range, which belongs to the last bin.
         index = (self.config.t_bins * ((value - low) / (high - low))).floor().long()
         return index.clamp(0, self.config.t_bins - 1)
 
 
 class _Upsampler(nn.Module):
-    """Conv1d, then per doubling a residual stack and a ConvTranspose1d: (N, W, L / rate) → (N, W, L)."""
+    """Conv1d, then for each doubling a residual stack and a ConvTranspose1d: (N, W, L / rate) → (N, W, L)."""
 
     def __init__(self, config: PriorConfig, down: int, stride: int) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class _Upsampler(nn.Module):
 
 
 class _Blocks(nn.Module):
-    """A Sequential under the attribute `blocks`: the released names nest so."""
+    """A Sequential under the attribute `blocks`: the nesting of the released names."""
 
     def __init__(self, modules: list[nn.Module]) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class _Blocks(nn.Module):
 
 
 class CodesConditioner(nn.Module):
-    """The upper level's codes of the same time span as a vector for each token."""
+    """A vector for each token, from the upper level's codes of the same time span."""
 
     def __init__(self, config: PriorConfig, vqvae: VQVAEConfig) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Hyperparameters of the model's parts, as frozen dataclasses that check themselves when made.
+"""Hyperparameters of the model's components, as frozen dataclasses that are checked when they are created.
 
 Field names are those of the 2020 release, so that its files, its papers and its users' notes can be read beside them.
 """
@@ -12,10 +12,12 @@ from enum import IntEnum
 from jukebox_kit.errors import ConfigurationError
 
 TOP = 2  # the level with the coarsest codes, which is sampled first
-LEVELS = (0, 1, 2)  # as the release numbers them: level 0 is what one hears
+LEVELS = (0, 1, 2)  # as the release numbers them: level 0 becomes the audio
 DOWNWARD = (2, 1, 0)  # in the order they are sampled
 
-# Written by the release beside the rest, but without effect on what a trained part computes.
+LABEL_SETS = ("v2", "v3")  # the release's tables of artists and genres
+
+# The release saves these with the others, but a trained component does not use them.
 TRAINING_ONLY = frozenset(
     {
         *("init_scale", "c_res", "cond_c_res", "prime_c_res", "prime_init_scale", "prime_loss_fraction"),
@@ -57,7 +59,7 @@ def layer_patterns(attn_order: int | Sequence[str], depth: int) -> tuple[Pattern
 
 @dataclass(frozen=True)
 class VQVAEConfig:
-    """Three autoencoders at `prod(strides ** downs)` samples a token each; see `spec` names in the release."""
+    """Autoencoders, one per level, with `strides ** downs` samples per token; names as in the release."""
 
     sr: int = 44100
     levels: int = 3
@@ -81,7 +83,7 @@ class VQVAEConfig:
 
     @property
     def hops(self) -> tuple[int, ...]:
-        """Samples a token, per level."""
+        """Samples per token, for each level."""
         hops: list[int] = []
         for down, stride in zip(self.downs_t, self.strides_t, strict=True):
             hops.append((hops[-1] if hops else 1) * stride**down)
@@ -134,7 +136,7 @@ class PriorConfig:
             )
         names = {p.name.lower() for p in Pattern}
         if not isinstance(self.attn_order, int) and not (self.attn_order and set(self.attn_order) <= names):
-            raise ConfigurationError(f"attn_order may name the patterns {', '.join(sorted(names))} only.")
+            raise ConfigurationError(f"attn_order takes only the patterns {', '.join(sorted(names))}.")
         if self.positions % self.blocks:
             raise ConfigurationError(
                 f"{self.positions} positions do not divide into {self.blocks} blocks; change n_ctx, n_tokens or blocks."
@@ -142,7 +144,7 @@ class PriorConfig:
         if self.n_state % self.heads:
             raise ConfigurationError(f"{self.heads} heads do not divide the attention state of {self.n_state}.")
         if self.use_tokens != (self.n_tokens > 0):
-            raise ConfigurationError("use_tokens is true exactly where n_tokens is above 0.")
+            raise ConfigurationError("use_tokens must be true if n_tokens is above 0, and false otherwise.")
         if Pattern.PRIME in self.patterns and not self.single_enc_dec:
             raise ConfigurationError("the prime pattern needs single_enc_dec (lyrics and music in one sequence).")
         if Pattern.ENCODER in self.patterns and not self.has_encoder:
@@ -150,7 +152,7 @@ class PriorConfig:
 
     @property
     def positions(self) -> int:
-        """Positions of the transformer's sequence: lyric tokens too where they share it."""
+        """Positions of the transformer's sequence, including lyric tokens if they share it."""
         return self.n_ctx + (self.n_tokens if self.single_enc_dec else 0)
 
     @property
@@ -160,7 +162,7 @@ class PriorConfig:
 
     @property
     def has_encoder(self) -> bool:
-        """True where a separate encoder reads the lyrics."""
+        """Whether a separate encoder reads the lyrics."""
         return self.use_tokens and not self.single_enc_dec
 
     @property

@@ -1,6 +1,6 @@
 """A prior: labels, the level above and earlier tokens in, logits of the next token out.
 
-One class serves the top priors and the upsamplers; what a part has is in its configuration. Shapes: N songs, L music
+One class serves the top priors and the upsamplers, as their configuration says. Shapes: N songs, L music
 tokens, W width, Y label columns.
 """
 
@@ -23,11 +23,12 @@ NO_ALIGNMENT = "this part has no alignment_layer and alignment_head; its definit
 
 @dataclass(frozen=True)
 class Conditioning:
-    """All that a window's tokens are conditioned on, computed once a window.
+    """Everything that a window's tokens are conditioned on, computed once per window.
 
-    positions: (N, lyric + music positions, W), added at each position; start: (N, 1, W), the input of position 0;
-    prefix: (N, n) int64, lyric tokens that share the sequence, n = 0 where they do not; lyrics: (N, n_lyric, W), the
-    lyric encoder's states, or None.
+    positions: (N, lyric + music positions, W), added at each position.
+    start: (N, 1, W), the input of position 0.
+    prefix: (N, n) int64, the lyric tokens in the same sequence; n = 0 if lyrics are encoded separately or absent.
+    lyrics: (N, n_lyric, W), the lyric encoder's states, or None.
     """
 
     positions: Tensor
@@ -40,7 +41,7 @@ class AutoregressiveTransformer(nn.Module):
     """Token and position tables, the transformer, and the output layer."""
 
     def __init__(self, shape: Shape, bins: int, tied: bool | None, own_start: bool = False) -> None:
-        """Make one over `bins` tokens; `tied` says whether x_out shares x_emb's table, None leaves x_out away."""
+        """Build one over `bins` tokens. tied: whether x_out shares the weights of x_emb; without x_out if None."""
         super().__init__()
         if own_start:
             self.start_token = nn.Parameter(torch.empty(1, shape.width))
@@ -53,7 +54,7 @@ class AutoregressiveTransformer(nn.Module):
                 self.x_out.weight = self.x_emb.weight
 
     def inputs(self, tokens: Tensor, start: Tensor, conditioning: Tensor | None) -> Tensor:
-        """Return layer 0's input for positions 0 … L: the start vector, then each token moved one place on.
+        """Return layer 0's input for positions 0 … L: the start vector, then the tokens shifted by one position.
 
         tokens (N, L), start (N, 1, W), conditioning (N, ≥ L + 1, W) or None → (N, L + 1, W), cut to the sequence.
         """
@@ -86,7 +87,7 @@ class Prior(nn.Module):
         )
         shift = config.n_vocab if config.single_enc_dec else 0
         self.prior = AutoregressiveTransformer(shape, vqvae.l_bins + shift, tied=not config.merged_decoder)
-        self.shift = shift  # music tokens come after the lyric vocabulary where both share a sequence
+        self.shift = shift  # music tokens follow the lyric vocabulary if both share a sequence
         if config.has_encoder:
             self._add_lyric_encoder(config)
 
@@ -102,7 +103,7 @@ class Prior(nn.Module):
 
     @property
     def prefix_length(self) -> int:
-        """Lyric positions that come before the music in the same sequence."""
+        """The number of lyric positions before the music in the same sequence."""
         return self.config.n_tokens if self.config.single_enc_dec else 0
 
     def condition(self, y: Tensor, upper_codes: Tensor | None = None, into: Tensor | None = None) -> Conditioning:
@@ -124,7 +125,7 @@ class Prior(nn.Module):
         return Conditioning(into, start, prefix, lyrics)
 
     def _music(self, y: Tensor, upper_codes: Tensor | None) -> Tensor:
-        """Return what is added at each music position, (N, n_ctx, W): where in the song it is, or the level above."""
+        """Return what is added at each music position, (N, n_ctx, W): its time in the song, or the level above."""
         if self.top:
             return self.y_emb.times(y)
         assert upper_codes is not None, "an upsampler needs the codes of the level above"
@@ -146,16 +147,16 @@ class Prior(nn.Module):
     def logits(self, codes: Tensor, labels: Tensor, upper_codes: Tensor | None = None) -> Tensor:
         """Return the logits of every music code given those before it, teacher-forced, by the plain forward.
 
-        codes (N, L ≤ n_ctx) int64, labels (N, Y) int64, upper codes as in `condition` → (N, prefix + L, bins) float32,
-        where lyrics share the sequence with their rows first and both vocabularies.
+        codes (N, L ≤ n_ctx) int64, labels (N, Y) int64, upper codes as in `condition` → (N, prefix + L, bins) float32.
+        If lyrics share the sequence, their rows come first, and the bins are those of both vocabularies.
         """
         return self.next_logits(codes[:, :-1], self.condition(labels, upper_codes)).float()
 
     def next_logits(self, codes: Tensor, given: Conditioning) -> Tensor:
         """Return the logits of every position and of the one after, by the plain forward over the whole sequence.
 
-        codes (N, L) → (N, prefix + min(L + 1, n_ctx), bins), position i's row saying what stands at i; where lyrics
-        share the sequence the rows of both vocabularies, lyrics first.
+        codes (N, L) → (N, prefix + min(L + 1, n_ctx), bins); row i predicts the token at position i. Rows and bins are
+        as in `logits`.
         """
         x = self.prior.inputs(self.sequence(codes, given), given.start, given.positions)
         return self.output(self.prior.transformer(x, given.lyrics), given.positions[:, : x.shape[1]])
@@ -166,9 +167,9 @@ class Prior(nn.Module):
         return out
 
     def losses(self, codes: Tensor, y: Tensor, upper_codes: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return mean cross-entropy in bits of the music and of the lyric tokens (0 where the part has no lyrics).
+        """Return mean cross-entropy in bits of the music and of the lyric tokens (0 if the model has no lyrics).
 
-        codes (N, n_ctx), labels (N, Y) and upper codes as in `condition`; over all bins the part has.
+        codes (N, n_ctx), labels (N, Y) and upper codes as in `condition`; over all bins.
         """
         given = self.condition(y, upper_codes)
         logits, prefix = self.next_logits(codes[:, :-1], given), self.prefix_length
@@ -183,7 +184,7 @@ class Prior(nn.Module):
     def alignment(self, codes: Tensor, given: Conditioning) -> Tensor:
         """Return how much each music position attends to each lyric token, (N, L, n_lyric) float32.
 
-        The softmax of the part's alignment layer and head, cut to the lyric tokens and not normalised again.
+        The softmax of the alignment layer and head, restricted to the lyric tokens and not renormalised.
         """
         layer, head = self.config.alignment_layer, self.config.alignment_head
         if layer is None or head is None:

@@ -18,7 +18,7 @@ from jukebox_kit.model.configuration import Pattern
 
 @dataclass(frozen=True)
 class Shape:
-    """What a transformer's layers need to know of their sequence."""
+    """The properties of a sequence that the layers of a transformer depend on."""
 
     width: int
     positions: int
@@ -31,7 +31,7 @@ class Shape:
 
     @property
     def block_ctx(self) -> int:
-        """Positions a row."""
+        """Positions per row."""
         return self.positions // self.blocks
 
 
@@ -41,7 +41,7 @@ def quick_gelu(x: Tensor) -> Tensor:
 
 
 class Linear(nn.Module, ABC):
-    """x·w + b, whatever form its weights are kept in; `computes` is the dtype of what it gives."""
+    """x·w + b, in any storage of the weights; `computes` is the dtype of the result."""
 
     n_in: int
     n_out: int
@@ -81,7 +81,7 @@ class PlainLinear(Linear):
 
 
 class LayerNorm(nn.LayerNorm):
-    """LayerNorm computed in float32 whatever the dtype of its input, given back in that dtype."""
+    """LayerNorm computed in float32, with the result in the dtype of the input."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (…, W)."""
@@ -92,7 +92,7 @@ class LayerNorm(nn.LayerNorm):
 
 
 class Attention(nn.Module):
-    """One layer's attention: maps to q, k, v, the pattern, and the map back."""
+    """One layer's attention: linear layers to q, k and v, attention by the pattern, and a linear layer back."""
 
     def __init__(self, shape: Shape, pattern: Pattern) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class Attention(nn.Module):
             self.c_enc_kv: Linear = PlainLinear(shape.width, shape.n_state * 2)
 
     def qkv(self, x: Tensor, lyrics: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return q, k, v, each (N, H, L, D); k and v are of `lyrics` (N, n_lyric, W) in the encoder pattern."""
+        """Return q, k, v, each (N, H, L, D); in the encoder pattern k and v come from `lyrics` (N, n_lyric, W)."""
         if self.pattern is Pattern.ENCODER:
             assert lyrics is not None, "a layer that reads lyrics was given none"
             k, v = self.c_enc_kv(lyrics).chunk(2, -1)
@@ -188,7 +188,7 @@ class Transformer(nn.Module):
 
 
 class PositionTable(nn.Module):
-    """One vector a position, parameter `pos_emb` (positions, W)."""
+    """One vector per position, parameter `pos_emb` (positions, W)."""
 
     def __init__(self, positions: int, width: int) -> None:
         super().__init__()

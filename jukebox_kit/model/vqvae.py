@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from jukebox_kit.errors import AudioError
 from jukebox_kit.model.configuration import VQVAEConfig
 
-PIECE = 2**17  # samples decoded at once where the margins are small beside them: more takes memory and no less time
+PIECE = 2**17  # samples decoded at a time, if the margins are small in comparison: more uses memory and is not faster
 
 
 class ResidualBlock(nn.Module):
@@ -45,14 +45,14 @@ def residual_blocks(
     reverse: bool = False,
     scale: float = 1.0,
 ) -> list[nn.Module]:
-    """Return `depth` residual blocks with dilation growth^(i mod cycle), in falling order where `reverse`."""
+    """Return `depth` residual blocks with dilation growth^(i mod cycle), in descending order if `reverse`."""
     dilations = [growth ** (i if cycle is None else i % cycle) for i in range(depth)]
     ordered = dilations[::-1] if reverse else dilations
     return [ResidualBlock(width, int(m_conv * width), d, scale) for d in ordered]
 
 
 class _Sequence(nn.Module):
-    """A Sequential under the attribute `model`: the released names nest so."""
+    """A Sequential under the attribute `model`: the nesting of the released names."""
 
     def __init__(self, modules: list[nn.Module]) -> None:
         super().__init__()
@@ -147,25 +147,25 @@ class VQVAE(nn.Module):
         return self.encoded(audio)
 
     def encoded(self, audio: Tensor) -> list[Tensor]:
-        """Return what `encode` does, of audio that fits."""
+        """Return what `encode` returns, without checking the shape."""
         return [self.codebook(i).nearest(self.latents(audio, i)) for i in range(self.config.levels)]
 
     def decoded(self, codes: Tensor, level: int) -> Tensor:
-        """Return what `decode` does, of codes decoded as a whole."""
+        """Return what `decode` returns, decoding all codes at once."""
         return self.reconstruct(self.codebook(level).vectors(codes), level)
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device that it computes on."""
         return self.codebook(0).k.device
 
     @torch.no_grad()
     def decode(self, codes: Tensor, level: int, piece: int | None = None) -> Tensor:
         """Return the audio of one level's codes: (N, L) → (N, L · hop, 1), not clipped.
 
-        Decodes `piece` tokens at a time, by default `piece_tokens`, with a margin on each side at least as wide as a
-        sample can see: so memory does not grow with L, and the samples are those of decoding it whole, float rounding
-        aside. All pieces are of one length, as oneDNN keeps memory for each that it has seen.
+        Decodes `piece` tokens at a time, by default `piece_tokens`, with a margin on each side that covers everything
+        that influences a sample. So memory does not grow with L, and the samples differ only by rounding from those
+        that are decoded in one piece. All pieces have one length, as oneDNN keeps memory for each length.
         """
         hop, margin, length = self.config.hops[level], self.margin(level), codes.shape[1]
         step = piece or self.piece_tokens(level)
@@ -173,17 +173,17 @@ class VQVAE(nn.Module):
         for start in range(0, length, step):
             low = max(0, min(start - margin, length - step - 2 * margin))
             read = codes[:, low : low + step + 2 * margin]
-            found = self.decoded(read, level)
+            decoded = self.decoded(read, level)
             end = min(start + step, length)
-            audio[:, start * hop : end * hop] = found[:, (start - low) * hop : (end - low) * hop]
+            audio[:, start * hop : end * hop] = decoded[:, (start - low) * hop : (end - low) * hop]
         return audio
 
     def piece_tokens(self, level: int) -> int:
-        """Return the tokens of a level that are decoded at once, margins aside."""
+        """Return how many tokens of a level are decoded at a time, without margins."""
         return max(self.margin(level) * 4, PIECE // self.config.hops[level])
 
     def margin(self, level: int) -> int:
-        """Tokens to each side that can reach a sample of `level`, an upper bound from kernel sizes and dilations."""
+        """Return how many tokens on each side influence a sample: an upper bound from kernel sizes and dilations."""
         c = self.config
         reach, hop = 1.0, 1  # samples; `out` has kernel 3
         for block in range(level + 1):  # from the audio inwards

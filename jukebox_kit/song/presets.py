@@ -1,6 +1,6 @@
-"""Presets: YAML files that fill in some of a request (a style) or of how the work is done (hardware).
+"""Presets: YAML files that set some fields of a request (a style) or of `RunSettings` (for some hardware).
 
-Those that ship lie in `configs/presets/`; a person's own are kept in a folder of theirs.
+Those that ship are in `configs/presets/`; users save theirs in a folder of their own.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jukebox_kit._files import make_folder, write_atomically
-from jukebox_kit._settings import Settings, from_mapping, setting_error, typed_settings
+from jukebox_kit._files import make_folder, user_path, write_atomically
+from jukebox_kit._settings import from_mapping, located, typed_settings, unknown_setting
 from jukebox_kit._values import checked
 from jukebox_kit._yaml import read_yaml, write_yaml
-from jukebox_kit.errors import ConfigurationError, JukeboxKitError, RequestError
+from jukebox_kit.errors import RequestError
 from jukebox_kit.model.weights import CONFIGS
 from jukebox_kit.song.request import FIELD_TYPES, normalise_request, typed_fields
 
@@ -23,12 +23,15 @@ OPTIONS: Mapping[str, type] = {"batch_size": int, "save_every": float, "preview_
 
 """The fields of `RunSettings` that a preset may set, with their types."""
 
-OLDER_OPTIONS = {"batch": "batch_size"}
+OLDER_OPTIONS = {"batch": "batch_size"}  # older presets use the name on the left
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Some fields of `Request` and of `RunSettings`, by name; whatever is not said stays as it is."""
+    """Some fields of `Request` and of `RunSettings`, by name; the others keep their values.
+
+    Raises RequestError about a field that is unknown, of another type or outside of its range.
+    """
 
     name: str
     about: str = ""
@@ -36,69 +39,66 @@ class Preset:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
-        _check_names(self.name, "request", self.request, set(FIELD_TYPES))
-        named = {OLDER_OPTIONS.get(name, name): value for name, value in self.options.items()}
-        object.__setattr__(self, "options", named)
-        _check_names(self.name, "options", self.options, set(OPTIONS))
-        try:
-            normalise_request(self.request)
-            object.__setattr__(self, "request", typed_fields(self.request))
-            options = {name: checked(name, value, OPTIONS[name]) for name, value in self.options.items()}
-            object.__setattr__(self, "options", options)
-        except JukeboxKitError as error:
-            raise ConfigurationError(f"preset {self.name}: {error}", field=error.field) from None
-        for name, value in self.options.items():
-            if value <= 0:
-                raise ConfigurationError(f"preset {self.name}: {name} must be above 0, not {value:g}.", field=name)
+        object.__setattr__(self, "request", _checked_request(self.request))
+        object.__setattr__(self, "options", _checked_options(self.options))
 
 
 @dataclass(frozen=True)
 class _File:
     """A preset as its file contains it."""
 
-    about: str = ""
+    about: str | None = None
     request: Mapping[str, Any] | None = None
     options: Mapping[str, Any] | None = None
 
 
 def load_preset(path: Path) -> Preset:
-    """Read a preset; ConfigurationError says what is wrong with the file, and in which line."""
-    values = read_yaml(path, empty=True)
-    file = from_mapping(_File, values, "")
-    request, options = file.request or {}, file.options or {}
-    if isinstance(options, Settings):
-        options = options.renamed(OLDER_OPTIONS)
-    fields, settings = (
-        typed_settings(request, FIELD_TYPES, "request"),
-        typed_settings(options, OPTIONS, "options"),
-    )
-    try:
-        return Preset(path.stem, file.about, fields, settings)
-    except ConfigurationError as error:
-        part = next((part for part in (request, options) if error.field in part), values)
-        raise setting_error(part, "", error, error.field) from None
+    """Read a preset; RequestError if there is no such file, ConfigurationError with the line for a faulty one."""
+    path = user_path(path)
+    file = from_mapping(_File, read_yaml(path, empty=True), "")
+    fields = typed_settings(file.request or {}, FIELD_TYPES, "request")
+    with located(file.request or {}, "request"):
+        request = _checked_request(fields)
+    with located(file.options or {}, "options"):
+        options = _checked_options(file.options or {})
+    return Preset(path.stem, file.about or "", request, options)
 
 
 def find_presets(own: Path | None = None) -> dict[str, Path]:
-    """Return the presets that ship and those in a person's folder, by name; a person's go before."""
-    folders = [CONFIGS / "presets", *([own] if own is not None else [])]
+    """Return the presets that ship and those of the folder `own`, by name; the latter take precedence."""
+    folders = [CONFIGS / "presets", *([user_path(own)] if own is not None else [])]
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
 
 
 def save_preset(preset: Preset, own: Path) -> Path:
-    """Keep a preset in a person's folder under its name; returns the path. RequestError for a name that is no name."""
+    """Save a preset in a folder under its name, and return the path; RequestError if the name is not a plain one."""
     if not re.fullmatch(r"[\w-]+", preset.name):
         raise RequestError(f"{preset.name!r} cannot be a preset's name; use letters, digits, - and _.")
     values: dict[str, Any] = {"about": preset.about}
     for name, part in (("request", preset.request), ("options", preset.options)):
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in part.items()}
         values |= {name: plain} if plain else {}
-    make_folder(own)
-    write_atomically(own, f"{preset.name}.yaml", write_yaml(values))
-    return own / f"{preset.name}.yaml"
+    folder, file = user_path(own), f"{preset.name}.yaml"
+    make_folder(folder)
+    write_atomically(folder, file, write_yaml(values))
+    return folder / file
 
 
-def _check_names(preset: str, part: str, given: Mapping[str, Any], known: set[str]) -> None:
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise ConfigurationError(f"preset {preset}: {part} has no {unknown[0]}; known are {', '.join(sorted(known))}.")
+def _checked_request(fields: Mapping[str, Any]) -> dict[str, Any]:
+    normalise_request(fields)
+    return typed_fields(fields)
+
+
+def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as their types, by their present names."""
+    result = dict[str, Any]()
+    for name, value in options.items():
+        current = OLDER_OPTIONS.get(name, name)
+        if current not in OPTIONS:
+            raise RequestError(unknown_setting(name, list(OPTIONS)), field=name)
+        if current in result:
+            raise RequestError(f"{name} and another name of it are both set; keep {current} only.", field=name)
+        result[current] = checked(name, value, OPTIONS[current])
+        if result[current] <= 0:
+            raise RequestError(f"{name} must be above 0, not {value:g}.", field=name)
+    return result

@@ -21,16 +21,16 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of songs: audio (K, T) float32 and each one's labels, whose offset is where the window starts."""
+    """Windows of songs: audio (K, T) float32, and the labels of each with the offset that the window starts at."""
 
     audio: Tensor
     labels: list[Labels]
 
 
 def synthesise_windows(model: ModelDefinition, count: int, seed: int) -> Windows:
-    """Return `count` windows as long as the top prior's, each of its own song, all pairs of artist and genre in turn.
+    """Return `count` windows of the top prior's length, each from another song, over all pairs of artist and genre.
 
-    Songs have lengths over the model's whole range; every other window is its song's first, where sampling starts.
+    The songs' lengths cover the model's whole range. Half of the windows are the first of their song, as in sampling.
     """
     rng = np.random.Generator(np.random.PCG64([seed, 0]))
     top, sr = model.vqvae.hops[-1], model.vqvae.sr

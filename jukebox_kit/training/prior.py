@@ -1,4 +1,4 @@
-"""Training a prior or an upsampler on the codes of the corpus."""
+"""Trains a prior or an upsampler on the codes of the corpus."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from jukebox_kit.training.schedule import LearningRate, Optimiser
 
 
 class CodeCorpus:
-    """Codes of windows at a level, (K, L), those of the level above, and labels; batches of n_ctx tokens."""
+    """Codes of windows at a level, (K, L), codes of the level above, and labels, from which batches are drawn."""
 
     def __init__(self, prior: Prior, codes: Tensor, upper_codes: Tensor | None, labels: list[Labels]) -> None:
         self.prior, self.codes, self.upper_codes, self.labels = prior, codes, upper_codes, labels
 
     def batch(self, rows: list[int], starts: list[int]) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return codes (N, n_ctx), label rows (N, Y) and upper codes for windows at `starts` of `rows`, in tokens.
+        """Return codes (N, n_ctx), label rows (N, Y) and the codes of the level above.
 
-        Below the top, starts are whole numbers of upper tokens.
+        rows: windows of the corpus.
+        starts: the first token of each; below the top, a multiple of the length of an upper token.
         """
         config, hop = self.prior.config, self.prior.hop
         pairs = list(zip(rows, starts, strict=True))
@@ -36,7 +37,7 @@ class CodeCorpus:
         return codes, y, upper.long()
 
     def random_batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return a batch at random places."""
+        """Return a batch from random positions."""
         rate = 1 if self.upper_codes is None else self.prior.rate
         room = (self.codes.shape[1] - self.prior.config.n_ctx) // rate + 1
         rows = torch.randint(len(self.codes), (size,), generator=generator).tolist()
@@ -47,7 +48,7 @@ class CodeCorpus:
 def train_prior(
     prior: Prior, recipe: PriorRecipe, corpus: CodeCorpus, held_out: CodeCorpus, seed: int, report: Report
 ) -> list[dict[str, float]]:
-    """Train a prior; return what was measured on the way, losses in bits a token."""
+    """Train a prior; return the measurements every 50 steps, losses in bits per token."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     initialise(prior)
@@ -65,15 +66,15 @@ def train_prior(
             }
             log.append(measured)
             report(
-                f"level {prior.config.level} step {step}: {measured['bits']:.3f} bits a token, "
-                f"{measured['held_out_bits']:.3f} on songs held out"
+                f"level {prior.config.level} step {step}: {measured['bits']:.3f} bits per token, "
+                f"{measured['held_out_bits']:.3f} on held-out songs"
             )
     return log
 
 
 @torch.no_grad()
 def measure(prior: Prior, corpus: CodeCorpus) -> float:
-    """Return the mean bits a token over the first window of each song of a corpus."""
+    """Return the mean bits per token over the first n_ctx tokens of each window of a corpus."""
     count = len(corpus.codes)
     rows = range(count)
     bits = [prior.losses(*corpus.batch([r], [0]))[0] for r in rows]
@@ -81,7 +82,7 @@ def measure(prior: Prior, corpus: CodeCorpus) -> float:
 
 
 def initialise(prior: Prior) -> None:
-    """Draw every parameter from torch's generator; maps back into the residual stream start small."""
+    """Draw every parameter from torch's generator; linear layers into the residual stream start small."""
     for name, module in prior.named_modules():
         if isinstance(module, PlainLinear):
             small = (2 * prior.config.prior_depth) ** -0.5 if name.endswith("c_proj") else 1.0

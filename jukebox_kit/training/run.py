@@ -1,6 +1,6 @@
-"""A whole training run: corpus, VQ-VAE, then the priors, each part written as it is done.
+"""A whole training run: the corpus, the VQ-VAE, then the priors; each component is saved when it is trained.
 
-A part whose file is there already is not trained again, so that an interrupted run resumes with the next part.
+A component whose file exists is not trained again, so that an interrupted run resumes with the next one.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from jukebox_kit.training.vqvae import relative_errors, train_vqvae
 
 log = logging.getLogger(__name__)
 
-HELD_OUT_SEED = 1  # added to the run's seed: songs that training never hears
+HELD_OUT_SEED = 1  # added to the run's seed, for songs that are not trained on
 
 
 def train(run: TrainingRun, parts: tuple[str, ...] = PARTS, report: Callable[[str], None] = log.info) -> None:
-    """Train the parts asked for that are not in `run.out` yet, and write each with its results.
+    """Train those of `parts` that are not in `run.out` yet, and save each with its measurements.
 
-    Raises RequestError where a prior is asked for before the VQ-VAE is there.
+    Raises RequestError for a prior if the VQ-VAE is not trained yet.
     """
     run.out.mkdir(parents=True, exist_ok=True)
     wanted = [part for part in PARTS if part in parts and not (run.out / f"{part}.safetensors").exists()]
     if not wanted:
-        report(f"nothing to train: {', '.join(parts)} are in {run.out}")
+        report(f"nothing to train: {run.out} already contains {', '.join(parts)}")
         return
     report(f"synthesising {run.corpus.songs} windows of music")
     corpus = synthesise_windows(run.model, run.corpus.songs, run.seed)
@@ -47,7 +47,7 @@ def train(run: TrainingRun, parts: tuple[str, ...] = PARTS, report: Callable[[st
         _timed(run, "vqvae", vqvae, lambda: _train_vqvae(run, vqvae, corpus, held_out, report))
     file = run.out / "vqvae.safetensors"
     if not file.exists():
-        raise RequestError(f"the priors learn from the VQ-VAE's codes: train vqvae first, there is no {file}.")
+        raise RequestError(f"the priors learn from the VQ-VAE's codes, but there is no {file}; train vqvae first.")
     vqvae.load_state_dict(load_file(file))
     for part in reversed(wanted):
         if part != "vqvae":
@@ -71,13 +71,13 @@ def _train_level(
 ) -> None:
     part = PARTS[level + 1]
     prior = Prior(run.model.priors[level], run.model.vqvae)
-    # A window of the corpus holds several of a lower level's, so fewer songs hold as many tokens.
+    # A window of the corpus has more tokens at a lower level, so a quarter of the songs is enough.
     quarter = len(corpus.labels) // 4
     used = corpus if prior.top else Windows(corpus.audio[:quarter], corpus.labels[:quarter])
     report(f"encoding {len(used.labels)} windows for {part}")
-    learnt, unheard = (_codes(prior, vqvae, windows) for windows in (used, held_out))
+    training, validation = (_codes(prior, vqvae, windows) for windows in (used, held_out))
     recipe, seed = run.priors[level], run.seed + level
-    _timed(run, part, prior, lambda: {"log": train_prior(prior, recipe, learnt, unheard, seed, report)})
+    _timed(run, part, prior, lambda: {"log": train_prior(prior, recipe, training, validation, seed, report)})
 
 
 def _codes(prior: Prior, vqvae: VQVAE, windows: Windows) -> CodeCorpus:
@@ -87,16 +87,16 @@ def _codes(prior: Prior, vqvae: VQVAE, windows: Windows) -> CodeCorpus:
 
 
 def _timed(run: TrainingRun, part: str, module: nn.Module, work: Callable[[], dict[str, Any]]) -> None:
-    begun = time.monotonic()
+    started = time.monotonic()
     results = work()
-    results["seconds"] = round(time.monotonic() - begun)
+    results["seconds"] = round(time.monotonic() - started)
     results["threads"] = torch.get_num_threads()
     results["parameters"] = sum(p.numel() for p in module.parameters())
-    # Priors are stored in half precision, as the release stores its largest; the VQ-VAE is small.
+    # Priors are saved in half precision, as the release saves its largest; the VQ-VAE is small.
     dtype = torch.float32 if part == "vqvae" else torch.float16
     state = {name: _stored(value, dtype) for name, value in module.state_dict().items()}
     if "prior.x_out.weight" in state and not getattr(getattr(module, "config", None), "merged_decoder", False):
-        del state["prior.x_out.weight"]  # the same table as x_emb
+        del state["prior.x_out.weight"]  # the same tensor as x_emb
     save_file(state, run.out / f"{part}.safetensors", {"format": "pt", "part": part})
     _write_results(run.out / "results.json", part, results)
 

@@ -16,7 +16,7 @@ SHAPES = ("constant", "linear", "cosine", "steps")
 
 @dataclass(frozen=True)
 class LearningRate:
-    """The learning rate over the steps of a run, which is 0 at step 0, as in the release.
+    """The learning rate over the steps of a run; it is 0 at step 0, as in the release.
 
     peak: the highest rate.
     warm_up: the number of steps over which it rises.

@@ -104,11 +104,11 @@ def _begin(
 
 
 def random_pieces(audio: Tensor, recipe: VQVAERecipe, generator: torch.Generator) -> Tensor:
-    """Return (batch, samples) of (K, T) at random places and loudness: a recording may be quieter than the corpus."""
+    """Return (batch, samples) from random positions of (K, T), with random gains, as recordings may be quieter."""
     rows = torch.randint(len(audio), (recipe.batch,), generator=generator).tolist()
     starts = torch.randint(audio.shape[1] - recipe.samples + 1, (recipe.batch,), generator=generator).tolist()
     gains = torch.rand(recipe.batch, 1, generator=generator) * 0.8 + 0.3
-    gains[::2] = 1.0  # but half of them as they are: most of the codes are for what the priors will sample
+    gains[::2] = 1.0  # half of them unchanged, as most codes are for the music that the priors will sample
     pieces = torch.stack([audio[r, s : s + recipe.samples] for r, s in zip(rows, starts, strict=True)])
     return pieces * gains
 
@@ -117,11 +117,11 @@ def random_pieces(audio: Tensor, recipe: VQVAERecipe, generator: torch.Generator
 def relative_errors(vqvae: VQVAE, windows: Windows) -> list[float]:
     """Return each level's squared error of reconstruction over the signal's, on whole windows."""
     audio = windows.audio.unsqueeze(-1)
-    found: list[float] = []
+    errors: list[float] = []
     for level in range(vqvae.config.levels):
         out = torch.cat([vqvae.decode(vqvae.encode(piece)[level], level) for piece in torch.split(audio, 8)])
-        found.append(float((out - audio).square().mean() / audio.square().mean()))
-    return found
+        errors.append(float((out - audio).square().mean() / audio.square().mean()))
+    return errors
 
 
 def _initialise(vqvae: VQVAE) -> None:

@@ -74,7 +74,7 @@ def test_every_fault_is_named_with_its_line(write: Write) -> None:
         (17, "0.0001 seconds are less than one token; ask for at least 0.008."),
         (18, "the name X is already used in line 17; choose another one."),
         (19, "top-k cannot be combined with top-p; set only one of them."),
-        (22, "there is no model dem; did you mean demo, or give the path of a model's YAML file."),
+        (22, "there is no model dem; did you mean demo, or pass the path of a model's YAML file."),
         (24, "a sweep of seed takes a list of values, not an empty list."),
         (25, "a sweep of genre takes a list of values, not 'waltz'."),
         (26, "the sweep of temperature has 1.0 twice; remove one of them."),
@@ -89,7 +89,7 @@ def test_every_fault_is_named_with_its_line(write: Write) -> None:
         (36, "total_seconds must be a number, not inf."),
         (37, "artist must be text, not 1975; put it into quotes."),
         (38, f"there is no lyrics file {path.parent}/missing.txt."),
-        (39, "lyrics and lyrics_file exclude each other; give one of them."),
+        (39, "lyrics and lyrics_file exclude each other; set only one of them."),
     ]
     assert faults_of(path) == expected
 
@@ -106,8 +106,8 @@ def test_every_fault_is_named_with_its_line(write: Write) -> None:
         ("songs:\n\t- {}", 2, "this is not YAML: while scanning for the next token, found character '"),
         ("songs: [{}]\n---\nsongs: [{}]", 2, "expected a single document in the stream, but found another document"),
         ("songs:\n- {lyrics: *words}", 2, "this is not YAML: found undefined alias 'words'"),
-        ("songs:\n- {lyrics: '\x07'}", 2, "does not allow the character"),
-        ("songs: " + "[" * 5000, 1, "too deep"),
+        ("songs:\n- {lyrics: '\x07'}", 2, "YAML does not allow"),
+        ("songs: " + "[" * 5000, 1, "nested too deeply"),
         ("songs:\n- {seed: 1, seed: 1}", 2, "duplicate key seed (first on line 2)"),
         ("songs:\n- seed: 1\n\n  seed: 2", 4, "duplicate key seed (first on line 2)"),
         ("songs:\n- &a\n  <<: *a\n  sed: 1", 4, "unknown setting sed of a song; did you mean seed?"),
@@ -133,7 +133,8 @@ def test_every_fault_is_named_with_its_line(write: Write) -> None:
         ("songs:\n- sweep: {lyrics: [a], lyrics_file: [album.yaml]}", 2, "exclude each other; sweep only one of them"),
         ("songs:\n- seed: 1\n  prompt: album.yaml", 3, "cannot be read as audio"),
         ("songs:\n- seed: 1\n  prompt_seconds: 1", 3, "prompt-seconds needs a prompt"),
-        ("songs:\n- model: " + "x" * 300, 2, "there is no model"),
+        ("songs:\n- model: " + "x" * 300, 2, "there is no model xxx"),
+        ("songs:\n- model: " + "x" * 300 + ".yaml", 2, "File name too long"),
         ("defaults: {strict: true, genre: polka}\nsongs: [{}, {seed: 2}]", 1, "genre 'polka' is unknown"),
         ("defaults:\n  model: 3\nsongs:\n- {total_seconds: 500}", 2, "model must be text"),
         ("folder: album.yaml\nsongs: [{}]", 1, "album.yaml is a file; choose another folder"),

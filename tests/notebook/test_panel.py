@@ -138,6 +138,31 @@ def test_a_song_that_is_gone_or_damaged_is_told_in_a_sentence(panel: Panel, comp
     assert panel.session.song is None
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("request: {artist: No}", "line 1: request: artist must be text, not false; put it into quotes."),
+        ("request:\n  artist: 311", "line 2: request: artist must be text, not 311; put it into quotes."),
+        ("about: 2020-02-30", "line 1: about must be text, not '2020-02-30'; put it into quotes."),
+        ("request: {seconds: .nan}", "line 1: request: seconds must be a number, not nan."),
+        ("options: {batch_size: yes}", "line 1: options: batch_size must be a whole number, not True."),
+        ("request: {artist: a}\n\tx", "line 2: this is not YAML"),
+        (None, "cannot be read (Is a directory)"),
+    ],
+)
+def test_a_faulty_preset_is_reported_and_the_form_stays(
+    panel: Panel, composed: Song, text: str | None, said: str
+) -> None:
+    path = composed.root.parent / "presets" / "odd.yaml"
+    path.parent.mkdir()
+    path.mkdir() if text is None else path.write_text(text)
+    before = panel.form.values()
+    panel.presets.options = [("", None), ("odd", path)]
+    panel.presets.value = path
+    assert said in words(panel.preset_name.said)
+    assert panel.form.values() == before
+
+
 def test_wrong_names_are_said_at_their_fields(panel: Panel, composed: Song) -> None:
     panel.composing.fork.click()
     assert "Enter a name for the new song" in words(panel.composing.name.said)

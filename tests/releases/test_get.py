@@ -87,7 +87,7 @@ GIVEN_UP: list[tuple[str, dict[str, object], str]] = [
     ("stalls for ever", {"stall": 9000, "ranges": False}, "no data arrived for 0.2 seconds"),
     ("compressed", {"headers": {"Content-Encoding": "gzip"}}, "an encoding that was not requested"),
     ("hostile", {"change": lambda _: hostile()}, "asks for posix.system"),
-    ("another part", {"change": lambda _: checkpoint({"w": torch.zeros(3)})}, "another part"),
+    ("another part", {"change": lambda _: checkpoint({"w": torch.zeros(3)})}, "another component"),
 ]
 
 
@@ -250,14 +250,14 @@ def test_a_damaged_file_in_a_cache_is_replaced_but_not_touched(world: World, tmp
     broken.write_bytes(b"PK\x03\x04")
     world.get()
     assert world.intact()
-    assert any("get it again. Downloading another copy." in line for line in world.said)
+    assert any("download it again. Downloading another copy." in line for line in world.said)
     assert broken.read_bytes() == b"PK\x03\x04"
 
 
 def test_no_room_is_said_before_anything_is_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type(shutil.disk_usage("/"))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
-    with pytest.raises(CheckpointError, match=r"tiny needs .* MiB in .*, where 0.00 MiB are free; free .* MiB more"):
+    with pytest.raises(CheckpointError, match=r"tiny needs .* MiB in .*, but only 0.00 MiB are free; free .* MiB more"):
         world.get()
     assert not world.server.asked
     assert not world.target.exists()
@@ -372,7 +372,7 @@ def test_the_facts_that_ship_know_every_file_of_the_released_models() -> None:
     [
         (lambda text: text.replace("69745413", "6974541x"), "is not a sha256"),
         (lambda text: text.replace("https://huggingface.co", "huggingface.co"), "is not a URL"),
-        (lambda text: text.replace("prefixes:", "prefix:"), "unknown setting prefix; did you mean prefixes"),
+        (lambda text: text.replace("prefixes:", "prefix:"), "line 3: unknown setting prefix; did you mean prefixes"),
         (lambda text: text.replace("bytes: 7726329", "bytes: -1"), "bytes must be above 0"),
     ],
 )

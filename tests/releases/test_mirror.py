@@ -182,7 +182,7 @@ def test_a_mirror_of_another_model_is_refused_and_what_came_is_removed(world: Wo
     elif spoil == "lacking":
         del state[name]
     world.server.files[f"{MAIN}/pytorch_model.bin"] = pickled(state if spoil != "no tensors" else {"a": torch.ones(1)})
-    with pytest.raises(CheckpointError, match=r"the download cannot be used: .* is the checkpoint of another part"):
+    with pytest.raises(CheckpointError, match=r"cannot be used: .* is the checkpoint of another component"):
         world.get()
     assert not list(world.target.rglob("*.bin*"))
     assert not world.converted().exists()

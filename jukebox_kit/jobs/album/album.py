@@ -10,8 +10,9 @@ from pathlib import Path
 
 import yaml
 
-from jukebox_kit._files import kept_path, shown_path
-from jukebox_kit._yaml import Faults, Reader, is_null, line_of
+from jukebox_kit._files import kept_path, shown_path, user_path
+from jukebox_kit._settings import Faults
+from jukebox_kit._yaml import Reader, is_null, line_of
 from jukebox_kit.jobs.album.songs import read_drafts
 from jukebox_kit.jobs.album.validate import Checks
 from jukebox_kit.song import Request, Resolved, is_song
@@ -58,6 +59,7 @@ def load_album(path: Path, folder: Path | None = None) -> Album:
     folder: by default the one that the file names, or songs/ and the file's name. ConfigurationError lists every fault
     with its line; RequestError if there is no such file. Each model's definition, tables and files are checked once.
     """
+    path = user_path(path)
     faults = Faults(path)
     reader = Reader(path, faults, f"there is no album file {path}; see configs/albums for some to copy.")
     root = reader.root()

@@ -1,4 +1,4 @@
-"""A request's fields as an album's file gives them: each of its type, paths found, lyrics read, with its line."""
+"""Reads the fields of a request from an album's file: checks types, resolves paths, reads lyrics, keeps lines."""
 
 from __future__ import annotations
 
@@ -26,10 +26,13 @@ RENAMED = {"pieces": "chunks"}  # older albums use the names on the left
 
 @dataclass(frozen=True)
 class Given:
-    """A field's value, of its type, with paths absolute; `written` is what the file says, and `line` where.
+    """A field as the file sets it.
 
-    One whose fault is taken down already is `faulty`: it is given, but nothing more can be said of it.
-    written_name: the field's name in the file, where that is an older one.
+    value: of the field's type, with absolute paths.
+    written: the value as it is in the file.
+    line: where it is in the file.
+    faulty: whether a fault of it is reported already; then it has no value.
+    written_name: the field's name in the file, if that is an older one.
     """
 
     value: Any
@@ -46,56 +49,56 @@ Sweep = dict[str, list[Given]]
 
 def read_fields(reader: Reader, entries: Mapping[str, Entry]) -> Fields:
     """Return the fields of Request among a mapping's settings; lyrics of a file become `lyrics`."""
-    found = {name: read_field(reader, name, entry.node) for name, entry in entries.items() if name in TYPES}
+    fields = {name: read_field(reader, name, entry.node) for name, entry in entries.items() if name in TYPES}
     if {"lyrics", "lyrics_file"} <= set(entries):
         line = max(entries[name].key_line for name in ("lyrics", "lyrics_file"))
-        reader.faults.add(line, "lyrics and lyrics_file exclude each other; give one of them.")
-        del found["lyrics_file"]
-    return found
+        reader.faults.add(line, "lyrics and lyrics_file exclude each other; set only one of them.")
+        del fields["lyrics_file"]
+    return fields
 
 
 def read_sweep(reader: Reader, node: yaml.Node) -> Sweep:
     """Return the values of each swept field, in the order of the file."""
-    entries, found = reader.entries(node, "a sweep", tuple(TYPES), RENAMED), Sweep()
+    entries, sweep = reader.entries(node, "a sweep", tuple(TYPES), RENAMED), Sweep()
     for name, entry in entries.items():
         values = entry.node
         if not isinstance(values, yaml.SequenceNode) or not values.value:
             kind = "an empty list" if isinstance(values, yaml.SequenceNode) else described(reader.value(values))
             reader.faults.add(line_of(values), f"a sweep of {name} takes a list of values, not {kind}.")
-            found[name] = [Given(None, None, line_of(values), faulty=True)]
+            sweep[name] = [Given(None, None, line_of(values), faulty=True)]
             continue
         older = entry.written_as if entry.written_as != name else None
-        found[name] = [replace(read_field(reader, name, part), written_name=older) for part in values.value]
-        met: list[Any] = []
-        for given, part in zip(found[name], values.value, strict=True):
+        sweep[name] = [replace(read_field(reader, name, part), written_name=older) for part in values.value]
+        seen: list[Any] = []
+        for given, part in zip(sweep[name], values.value, strict=True):
             if given.faulty:
                 continue
-            if given.written in met:
+            if given.written in seen:
                 reader.faults.add(
                     given.line, f"the sweep of {name} has {described(reader.value(part))} twice; remove one of them."
                 )
-            met.append(given.written)
+            seen.append(given.written)
     if {"lyrics", "lyrics_file"} <= set(entries):
         line = max(entries[name].key_line for name in ("lyrics", "lyrics_file"))
         reader.faults.add(line, "lyrics and lyrics_file exclude each other; sweep only one of them.")
-        del found["lyrics_file"]
-    return found
+        del sweep["lyrics_file"]
+    return sweep
 
 
 def over(lower: Fields, upper: Fields) -> Fields:
-    """Return fields with others put over them; lyrics go over a lyrics file, and a lyrics file over lyrics."""
+    """Return the fields of both, those of `upper` first; its lyrics also replace a lyrics file, and the reverse."""
     words = {"lyrics", "lyrics_file"}
     kept = {name: given for name, given in lower.items() if not (name in words and words & set(upper))}
     return {**kept, **upper}
 
 
 def asked(fields: Fields) -> dict[str, Any]:
-    """Return the fields as Request knows them."""
+    """Return the values of the fields under the names of Request."""
     return {"lyrics" if name == "lyrics_file" else name: given.value for name, given in fields.items()}
 
 
 def read_field(reader: Reader, name: str, node: yaml.Node) -> Given:
-    """Return a field's value; its faults are taken down."""
+    """Return a field; its faults are reported."""
     line = line_of(node)
     try:
         written = of_type(reader.value(node), TYPES[name])
@@ -104,11 +107,11 @@ def read_field(reader: Reader, name: str, node: yaml.Node) -> Given:
         return Given(None, None, line, faulty=True)
     value = written
     if name in ("lyrics_file", "prompt") or (name == "model" and Path(written).suffix in (".yaml", ".yml")):
-        value = None if written is None else os.path.abspath(reader.path.parent / user_path(written))  # noqa: PTH100 takes .. away
+        value = None if written is None else os.path.abspath(reader.path.parent / user_path(written))  # noqa: PTH100 removes ..
     try:
         if name == "lyrics_file":
             value = read_lyrics(Path(value))
-        elif name == "prompt" and value is not None and not os.path.isfile(value):  # noqa: PTH113 raises for no name
+        elif name == "prompt" and value is not None and not os.path.isfile(value):  # noqa: PTH113 raises if the name is too long
             raise RequestError(f"there is no recording {value}.")
     except RequestError as error:
         reader.faults.add(line, error)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import yaml
 
-from jukebox_kit._yaml import Entry, Faults, Reader, is_null, line_of
+from jukebox_kit._settings import Faults
+from jukebox_kit._yaml import Entry, Reader, is_null, line_of
 from jukebox_kit.jobs.album.fields import RENAMED, TYPES, Fields, Sweep, over, read_fields, read_sweep
 from jukebox_kit.jobs.album.naming import default_name, name_fault, swept_names
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jukebox_kit._files import shown_path
-from jukebox_kit._yaml import Faults
+from jukebox_kit._settings import Faults
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError, SongError
 from jukebox_kit.jobs.album.fields import Fields, asked

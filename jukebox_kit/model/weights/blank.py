@@ -18,7 +18,7 @@ from jukebox_kit.model.weights.definition import ModelDefinition
 
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """Make modules in this context without weights, on the meta device."""
+    """Build the modules of this context without weights, on the meta device."""
     with torch.device("meta"), _Unfilled():
         yield
 
@@ -36,7 +36,7 @@ def blank_prior(definition: ModelDefinition, level: int) -> Prior:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Makes modules without first values: on the meta device torch imports for a second what would draw them."""
+    """Skips the initial values of modules: for the meta device, torch would spend a second on imports to draw them."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

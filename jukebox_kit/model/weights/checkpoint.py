@@ -1,4 +1,4 @@
-"""Reading weights: the release's torch pickles and safetensors, memory-mapped, never a bare unpickle.
+"""Reads weights: the release's torch pickles and safetensors, memory-mapped and never unpickled unsafely.
 
 Every reader gives the state dict as the file has it (names without `module.`, dtypes kept: the 5b parts hold fp16).
 """
@@ -23,11 +23,11 @@ from jukebox_kit.model.weights.safetensors_file import SafetensorsFile
 
 Weights = NDArray[np.float32]
 
-_MULTIARRAY: Any = getattr(np, "_core", None) or getattr(np, "core")  # noqa: B009  # numpy 2 and numpy 1 name it so
+_MULTIARRAY: Any = getattr(np, "_core", None) or getattr(np, "core")  # noqa: B009  # its names in numpy 2 and numpy 1
 
 _SCALAR = _MULTIARRAY.multiarray.scalar
 
-# Metrics beside the weights are numpy scalars; nothing else that is not a tensor or a plain value may be made.
+# Metrics beside the weights are numpy scalars; only these, tensors and plain values may be constructed.
 ALLOWED: list[Any] = [
     _SCALAR,
     (_SCALAR, "numpy.core.multiarray.scalar"),
@@ -38,7 +38,7 @@ ALLOWED: list[Any] = [
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Return the state dict of a `.safetensors` file or of a torch pickle, on the CPU, mapped where the format allows.
+    """Return the state dict of a `.safetensors` file or of a torch pickle, on the CPU, mapped if the format allows it.
 
     Raises CheckpointError for a file that is missing, damaged, not a checkpoint, or asks for code to be run.
     """
@@ -46,7 +46,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def read_shapes(path: Path) -> dict[str, Tensor]:
-    """Return what `read_state` does; the tensors of a legacy container, which cannot be mapped, on the meta device."""
+    """Return what `read_state` returns, but tensors of a legacy file, which cannot be mapped, on the meta device."""
     return _state(path, "meta")
 
 
@@ -59,13 +59,13 @@ def _state(path: Path, unmapped: str) -> dict[str, Tensor]:
     state = cast("dict[str, Any]", content).get("model") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not state:
         raise CheckpointError(
-            f"{path} holds no model weights; a checkpoint of the 2020 release has them under `model`."
+            f"{path} contains no model weights; a checkpoint of the 2020 release has them under `model`."
         )
     tensors = cast("dict[str, Any]", state)
     odd = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
     if odd:
         raise CheckpointError(
-            f"{path} holds something that is no tensor under {odd[0]}; it is no checkpoint of a part."
+            f"{path} has something other than a tensor under {odd[0]}; it is not a checkpoint of a component."
         )
     return {name.removeprefix("module."): value for name, value in tensors.items()}
 
@@ -77,11 +77,10 @@ def brought(
     device: torch.device,
     mapped: bool = True,
 ) -> dict[str, Tensor]:
-    """Return a file's weights on a device, each in its dtype of `dtypes`; `state` is what `read_state` gave of it.
+    """Return a file's weights on a device, each in its dtype of `dtypes`; state: what `read_state` returned for it.
 
-    A tensor that is right as it lies stays mapped, unless `mapped` is false. One that must be copied is, in a
-    safetensors file, read rather than copied out of the mapping, whose touched pages would count as memory too: so a
-    part is never there twice.
+    A tensor that needs no conversion stays mapped, unless `mapped` is false. Others are read from a safetensors file
+    instead of copied from the mapping, whose pages would count as memory too: no component is in memory twice.
     """
     file = SafetensorsFile(path) if path.suffix == ".safetensors" else None
     found: dict[str, Tensor] = {}
@@ -92,10 +91,10 @@ def brought(
 
 
 def read_pickle(path: Path, unmapped: str = "cpu") -> object:
-    """Return what a torch pickle holds, read with weights_only and an allow-list of numpy scalars.
+    """Return the content of a torch pickle, read with weights_only and an allow-list of numpy scalars.
 
     Zip files are mapped, so that 10 GB need no 10 GB of memory; the tensors of the legacy container are read to the
-    device `unmapped`. Raises CheckpointError for a file that is damaged, is no torch pickle, or asks for code to be
+    device `unmapped`. Raises CheckpointError for a file that is damaged, is not a torch pickle, or asks for code to be
     run.
     """
     try:
@@ -109,16 +108,16 @@ def read_pickle(path: Path, unmapped: str = "cpu") -> object:
             raise CheckpointError(
                 f"{path} asks for {name}, which no checkpoint needs; it was not run and not read."
             ) from None
-        raise CheckpointError(f"{path} is not a checkpoint, or is damaged; get it again.") from None
-    except Exception as error:  # damaged bytes make the reader raise whatever the step they fall into does
+        raise CheckpointError(f"{path} is not a checkpoint, or is damaged; download it again.") from None
+    except Exception as error:  # damaged bytes can make any step of the reader fail in its own way
         short = " ".join(str(error).split()).split(". ")[0][:120] or "it ends too early"
-        raise CheckpointError(f"{path} is not a whole checkpoint ({short}); get it again.") from None
+        raise CheckpointError(f"{path} is not a whole checkpoint ({short}); download it again.") from None
 
 
 def assign(module: nn.Module, state: dict[str, Tensor], what: str) -> None:
-    """Make `state` the module's weights, tensors taken as they are, in place of parameters on the meta device.
+    """Make `state` the module's weights: its tensors, without copies, replace parameters on the meta device.
 
-    Raises CheckpointError as `matched` does. Tied tables stay tied.
+    Raises CheckpointError as `matched` does. Tied weights stay tied.
     """
     module.load_state_dict(matched(module, state, what), assign=True)
     if _tied(module):
@@ -126,9 +125,9 @@ def assign(module: nn.Module, state: dict[str, Tensor], what: str) -> None:
 
 
 def matched(module: nn.Module, state: dict[str, Tensor], what: str) -> dict[str, Tensor]:
-    """Return the state dict made whole with a tied table that a file may leave out.
+    """Return the state dict, completed with tied weights that a file may omit.
 
-    Raises CheckpointError where names or shapes are another part's; `what` says which file.
+    Raises CheckpointError if names or shapes belong to another component. what: the file, in errors.
     """
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     given = dict(state)
@@ -138,13 +137,13 @@ def matched(module: nn.Module, state: dict[str, Tensor], what: str) -> dict[str,
     if missing or extra:
         kind, name = ("lacks", missing[0]) if missing else ("has", extra[0])
         raise CheckpointError(
-            f"{what} is the checkpoint of another part or model: it {kind} {name}; name the file of this part."
+            f"{what} is the checkpoint of another component or model: it {kind} {name}; pass this component's file."
         )
     for name, shape in wanted.items():
         if tuple(given[name].shape) != shape:
             raise CheckpointError(
-                f"{what} is the checkpoint of another part or model: {name} is {tuple(given[name].shape)} where the "
-                f"definition says {shape}."
+                f"{what} is the checkpoint of another component or model: {name} is {tuple(given[name].shape)}, but "
+                f"the definition requires {shape}."
             )
     return given
 
@@ -155,14 +154,14 @@ def _tied(module: nn.Module) -> bool:
 
 
 def recipe_tensor(name: str, shape: tuple[int, ...]) -> Weights:
-    """Return float32 weights that are a function of a parameter's name and shape alone: anyone can make them again.
+    """Return float32 weights that depend only on a parameter's name and shape, so that anyone can reproduce them.
 
-    They make no music; they make numbers to compare, and files of the released sizes without the released weights.
+    They are no use for music, but for numbers to compare, and for files of the released sizes.
     """
     generator = np.random.Generator(np.random.Philox(key=zlib.crc32(name.encode())))
     values: Weights = generator.standard_normal(shape, dtype=np.float32)
     parts = name.split(".")
-    scale, shift = 0.25, 0.0  # tables and start tokens
+    scale, shift = 0.25, 0.0  # embeddings and start tokens
     if parts[-1] == "k":  # codebooks
         scale = 1.0
     elif len(shape) == 1:  # the gains of norms are called `weight`, every other vector is a bias
@@ -176,7 +175,7 @@ def recipe_tensor(name: str, shape: tuple[int, ...]) -> Weights:
 
 
 def recipe_state(module: nn.Module) -> dict[str, Tensor]:
-    """Return a whole part's weights by `recipe_tensor`; tied tables take the alphabetically first name's values."""
+    """Return a component's weights by `recipe_tensor`; tied weights take the alphabetically first name's values."""
     tied = {"prior.x_out.weight": "prior.x_emb.weight"} if _tied(module) else {}
     return {
         name: torch.from_numpy(recipe_tensor(tied.get(name, name), tuple(value.shape)))
@@ -187,8 +186,8 @@ def recipe_state(module: nn.Module) -> dict[str, Tensor]:
 def fingerprint(path: Path) -> str:
     """Return a short fingerprint of a weights file: sha256 over its size and 64 spread samples of 64 KiB.
 
-    Reading gigabytes for a full hash would take longer than sampling a second of music; a changed or damaged file of
-    the same size that differs between samples only is not noticed.
+    Reading gigabytes for a full hash would take longer than sampling a second of music; changes
+    that keep the size and fall between the samples are not noticed.
     """
     size, digest = path.stat().st_size, hashlib.sha256()
     digest.update(str(size).encode())

@@ -1,4 +1,4 @@
-"""Model definitions: YAML files that say what parts a model has, where their files are, and how it likes to be sampled.
+"""Model definitions: YAML files that list a model's components and their files, and its defaults for sampling.
 
 The definitions that ship lie in `configs/models/`; a user's own is a YAML file beside its weights.
 """
@@ -14,29 +14,30 @@ from pathlib import Path
 from typing import Any
 
 from jukebox_kit._files import kept_path, user_path
-from jukebox_kit._settings import Settings, from_mapping, refusal
+from jukebox_kit._settings import from_mapping, setting_error, typed_settings
+from jukebox_kit._values import shown
 from jukebox_kit._yaml import read_yaml
-from jukebox_kit.errors import CheckpointError, ConfigurationError, RequestError
-from jukebox_kit.model.configuration import TRAINING_ONLY, PriorConfig, VQVAEConfig
+from jukebox_kit.errors import CheckpointError, ConfigurationError, JukeboxKitError, RequestError
+from jukebox_kit.model.configuration import LABEL_SETS, TRAINING_ONLY, PriorConfig, VQVAEConfig
 
 PACKAGE = Path(__file__).parents[2]
 
-# In a wheel the configs travel inside the package; in a checkout they lie beside it.
+# In a wheel the configs travel inside the package; in a checkout they are beside it.
 CONFIGS = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
 
 PARTS = ("vqvae", "level_0", "level_1", "level_2")
 
 OWN_CACHE = Path("~/.cache/jukebox_kit/models")
 
-# The packages that carry the release's tables and code, by the names under which they are imported.
+# The packages that contain the release's tables and code, by the names under which they are imported.
 PACKAGES = ("jukebox", "jukebox_infer")  # the same modules under two names
 
-RELEASED = ".pth.tar"  # how the release's checkpoints end
+RELEASED = ".pth.tar"  # the suffix of the release's checkpoints
 
 
 @dataclass(frozen=True)
 class SamplingDefaults:
-    """How a model is sampled unless the request says otherwise; tuples are level 0, 1, 2."""
+    """A model's defaults for fields that a request omits; tuples are levels 0, 1, 2."""
 
     hop_fraction: tuple[float, float, float] = (0.5, 0.5, 0.125)
     temperature: tuple[float, float, float] = (0.99, 0.99, 0.98)
@@ -45,7 +46,7 @@ class SamplingDefaults:
 
 @dataclass(frozen=True)
 class TableFiles:
-    """Where a label set's names are: two text files of lines `name;id`."""
+    """The two files of a label set: text with lines `name;id`."""
 
     artists: str
     genres: str
@@ -53,7 +54,7 @@ class TableFiles:
 
 @dataclass(frozen=True)
 class ModelDefinition:
-    """A model: its parts' hyperparameters, files and label tables. `priors` are level 0, 1, 2."""
+    """A model: the hyperparameters and files of its components, and its label tables. `priors` are levels 0, 1, 2."""
 
     name: str
     about: str
@@ -72,30 +73,30 @@ class ModelDefinition:
 
     @property
     def seconds_range(self) -> tuple[float, float]:
-        """Shortest and longest total length of a song that the top prior knows, in seconds."""
+        """The shortest and longest total length of a song that the top prior was trained on, in seconds."""
         low, high = self.top.min_duration, self.top.max_duration
         if low is None or high is None:
             raise ConfigurationError(f"{self.name}: level_2 needs min_duration and max_duration, in seconds.")
         return low, high
 
     def find(self, part: str) -> Path:
-        """Return the file of a part; CheckpointError says where it was looked for."""
+        """Return the file of a component; CheckpointError lists the places where it was searched for."""
         return find_file(self.files[part], self.folder, f"the {part} weights of {self.name}", self.get)
 
     @property
     def get(self) -> str | None:
-        """The command that brings the model's files, where one does."""
+        """The command that downloads the model's files, if there is one."""
         return f"jukebox-kit models get {self.name}" if self.name in shipped_models() else None
 
     def missing(self) -> list[str]:
-        """Return the parts whose files are not on this machine."""
+        """Return the components whose files are not on this machine."""
         return [part for part in PARTS if not any(p.is_file() for p in places(self.files[part], self.folder))]
 
 
 def models_folder() -> Path:
-    """Return where files of the release are got to: `JUKEBOX_KIT_MODELS`, else a folder of the user's cache.
+    """Return the folder for files of the release: `JUKEBOX_KIT_MODELS`, else a folder in the user's cache.
 
-    A relative path starts at the folder that is current when it is first asked for.
+    A relative path refers to the folder that is current at the first call.
     """
     return _kept(os.environ.get("JUKEBOX_KIT_MODELS") or str(OWN_CACHE))
 
@@ -106,7 +107,7 @@ def _kept(folder: str) -> Path:
 
 
 def model_source(model: str | Path) -> str:
-    """Return the name of a model that ships as it is, and the path of a YAML file as an absolute one."""
+    """Return the name of a model that ships unchanged, and the path of a YAML file as an absolute one."""
     return str(kept_path(model)) if Path(model).suffix in (".yaml", ".yml") else str(model)
 
 
@@ -116,7 +117,7 @@ def converted_name(file: str) -> str:
 
 
 def places(file: str, folder: Path) -> list[Path]:
-    """Return where a model's file may lie, in the order looked at: in each folder first converted, then as released."""
+    """Return the possible paths of a model's file in order: in each folder first converted, then as released."""
     roots = [folder, models_folder(), PACKAGE / "model" / "weights", user_path(OWN_CACHE)]
     drive = Path("/content/drive/MyDrive")
     roots += [Path.home() / ".cache/jukebox/models", drive / "jukebox/models"]
@@ -126,15 +127,15 @@ def places(file: str, folder: Path) -> list[Path]:
 
 
 def find_file(file: str, folder: Path, what: str, get: str | None = None) -> Path:
-    """Return the first existing place of `file`, or raise CheckpointError naming `what` and the places.
+    """Return the first of the paths of `file` that exists; CheckpointError names `what` and all folders.
 
-    `get` is the command that brings the file, where one does.
+    get: the command that downloads the file, if there is one.
     """
-    looked = places(file, folder)
-    for path in looked:
+    paths = places(file, folder)
+    for path in paths:
         if path.is_file():
             return path
-    roots = ", ".join(dict.fromkeys(str(p.parent) for p in looked if not p.is_relative_to("/content")))
+    roots = ", ".join(dict.fromkeys(str(p.parent) for p in paths if not p.is_relative_to("/content")))
     other = f"run {get}" if get else "set JUKEBOX_KIT_MODELS to the folder that has it"
     raise CheckpointError(f"{what} ({file}) are not on this machine; put the file in one of {roots}, or {other}.")
 
@@ -147,31 +148,28 @@ def shipped_models() -> list[str]:
 def load_definition(model: str | Path) -> ModelDefinition:
     """Read a definition by the name of one that ships, or by the path of a YAML file.
 
-    Raises RequestError for an unknown name, ConfigurationError for a wrong file.
+    Raises RequestError for an unknown name, ConfigurationError for a faulty file; both are about the field "model".
     """
-    is_path = Path(model).suffix in (".yaml", ".yml")
-    path = user_path(model) if is_path else CONFIGS / "models" / f"{model}.yaml"
-    exists = os.path.isfile(path)  # noqa: PTH113  # Path.is_file raises for a name that is too long
-    if is_path and not exists:
-        raise RequestError(
-            f"there is no model file {path}; give a name that ships or the path of a YAML file.", field="model"
-        )
-    if not exists:
+    if Path(model).suffix in (".yaml", ".yml"):
+        path = user_path(model)
+    elif str(model) in shipped_models():
+        path = CONFIGS / "models" / f"{model}.yaml"
+    else:
         near = difflib.get_close_matches(str(model), shipped_models(), 1)
         hint = f"did you mean {near[0]}" if near else f"known are {', '.join(shipped_models())}"
         raise RequestError(
-            f"there is no model {model}; {hint}, or give the path of a model's YAML file.", field="model"
+            f"there is no model {shown(str(model))[1:-1]}; {hint}, or pass the path of a model's YAML file.",
+            field="model",
         )
-    definition = _definition(_read(path), path)
-    for prior in definition.priors:
-        if prior.label_set not in definition.tables:
-            raise ConfigurationError(f"{path}: labels must name the files of the {prior.label_set} tables.")
-    return definition
+    try:
+        return _definition(_read(path), path)
+    except JukeboxKitError as error:
+        raise type(error)(str(error), field="model") from None
 
 
 @dataclass(frozen=True)
 class _File:
-    """A definition as its file contains it. `parts` are Settings by name."""
+    """A definition as its file contains it; mappings within are Settings."""
 
     name: str = ""
     about: str = ""
@@ -183,40 +181,40 @@ class _File:
 
 
 def _read(path: Path) -> _File:
-    """Read a definition, taking what it leaves out from its `base`, by name."""
-    values = read_yaml(path)
+    """Read a definition, taking the settings and components that it omits from its `base`, by name."""
+    values = read_yaml(path, f"there is no model file {path}; pass a name that ships or the path of a YAML file.")
     file = from_mapping(_File, values, "")
+    parts = typed_settings(file.parts, dict.fromkeys(PARTS, Mapping[str, Any]), "parts")
+    labels = typed_settings(file.labels, dict.fromkeys(LABEL_SETS, Mapping[str, Any]), "labels")
+    file = replace(file, parts=parts, labels=labels)
     if file.base is None:
         return file
-    place = values.place("base")
-    if file.base == path.stem:
-        raise ConfigurationError(f"{place}: a definition cannot be its own base.")
-    if file.base not in shipped_models():
-        raise ConfigurationError(f"{place}: base must be one of {', '.join(shipped_models())}, not {file.base}.")
+    if file.base == path.stem or file.base not in shipped_models():
+        others = ", ".join(name for name in shipped_models() if name != path.stem)
+        raise setting_error(values, "", f"base must be one of {others}, not {file.base}.", "base")
     base = _read(CONFIGS / "models" / f"{file.base}.yaml")
-    given = {name: getattr(file, name) for name in values}
-    return replace(base, **given | {"parts": {**base.parts, **file.parts}})
+    set_here = {name: getattr(file, name) for name in values}
+    return replace(base, **set_here | {"parts": {**base.parts, **parts}})
 
 
 def _definition(file: _File, path: Path) -> ModelDefinition:
-    if set(file.parts) != set(PARTS):
-        raise ConfigurationError(f"{path}: parts must be {', '.join(PARTS)}.")
+    absent = [name for name in PARTS if name not in file.parts]
+    if absent:
+        raise ConfigurationError(f"{path}: parts must be {', '.join(PARTS)}; {', '.join(absent)} is missing.")
     files: dict[str, str] = {}
-    hyperparameters: dict[str, Any] = {}
     for name, part in file.parts.items():
-        files[name] = f"{name}.safetensors"
-        hyperparameters[name] = part
-        if isinstance(part, Settings):
-            files[name] = part.get("file", files[name])
-            hyperparameters[name] = part.without("file")
-            if not isinstance(files[name], str):
-                raise ConfigurationError(f"{part.place('file')}: {name}: {refusal('file', str, files[name])}")
-    vqvae = from_mapping(VQVAEConfig, hyperparameters["vqvae"], "vqvae", TRAINING_ONLY)
+        only = set(part) - {"file"}
+        files[name] = typed_settings(part, {"file": str}, name, ignored=only).get("file", f"{name}.safetensors")
+    ignored = {*TRAINING_ONLY, "file"}
+    vqvae = from_mapping(VQVAEConfig, file.parts["vqvae"], "vqvae", ignored)
     priors = tuple(
-        from_mapping(PriorConfig, hyperparameters[part], part, TRAINING_ONLY, {"level": level})
+        from_mapping(PriorConfig, file.parts[part], part, ignored, {"level": level})
         for level, part in enumerate(PARTS[1:])
     )
     tables = {name: from_mapping(TableFiles, table, f"labels {name}") for name, table in file.labels.items()}
+    for prior in priors:
+        if prior.label_set not in tables:
+            raise ConfigurationError(f"{path}: labels must name the files of the {prior.label_set} tables.")
     sampling = from_mapping(SamplingDefaults, file.sampling, "sampling")
     name, folder = file.name or path.stem, path.parent.absolute()
     return ModelDefinition(name, file.about, file.licence, sampling, vqvae, priors, files, tables, folder)

@@ -1,4 +1,4 @@
-"""A safetensors file, mapped: tensors that lie in the file until they are read, and reading one at a time.
+"""Safetensors files: tensors mapped from the file, or read into memory one at a time.
 
 The library's own `load_file` maps as well, but touches each tensor, which on some kernels maps megabytes around it; a
 mapped page counts as memory of the process. Here nothing is touched before it is used.
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from jukebox_kit.errors import CheckpointError
 
-# The dtypes that weights come in, by the names that the format has for them.
+# The dtypes of weights, by their names in the format.
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -33,26 +33,26 @@ DTYPES = {
 
 
 class SafetensorsFile:
-    """An open file's names, shapes and dtypes. Raises CheckpointError where it is damaged or holds an unknown dtype."""
+    """The names, shapes and dtypes of a file. Raises CheckpointError if it is damaged or has an unknown dtype."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with safe_open(path, "pt"):  # the library checks the header, the offsets and the size of the whole
+            with safe_open(path, "pt"):  # the library checks the header, the offsets and the file's size
                 pass
             with path.open("rb") as file:
                 length = int.from_bytes(file.read(8), "little")
                 header: dict[str, dict[str, Any]] = json.loads(file.read(length))
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is not a whole safetensors file ({error}); get it again.") from None
+            raise CheckpointError(f"{path} is not a whole safetensors file ({error}); download it again.") from None
         self.start = 8 + length
         self.entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         odd = [entry["dtype"] for entry in self.entries.values() if entry["dtype"] not in DTYPES]
         if odd:
-            raise CheckpointError(f"{path} holds numbers of the kind {odd[0]}; no checkpoint of a part does.")
+            raise CheckpointError(f"{path} contains numbers of type {odd[0]}, which no checkpoint of a component has.")
 
     def mapped(self) -> dict[str, Tensor]:
-        """Return every tensor, lying in the file; a copy-on-write mapping keeps the file safe from changes."""
+        """Return every tensor, mapped copy-on-write, so that changes never reach the file."""
         with self.path.open("rb") as file:
             mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         tensors: dict[str, Tensor] = {}
@@ -65,11 +65,11 @@ class SafetensorsFile:
         return tensors
 
     def read(self, name: str) -> Tensor:
-        """Return one tensor, read into memory of its own."""
+        """Return one tensor, read into memory."""
         entry = self.entries[name]
         begin, end = entry["data_offsets"]
         try:
             data = np.fromfile(self.path, np.uint8, end - begin, offset=self.start + begin)
         except OSError as error:
-            raise CheckpointError(f"{self.path} cannot be read ({error.strerror}); get it again.") from None
+            raise CheckpointError(f"{self.path} cannot be read ({error.strerror}); download it again.") from None
         return torch.from_numpy(data).view(DTYPES[entry["dtype"]]).view(entry["shape"])

@@ -31,9 +31,9 @@ def _table(definition: ModelDefinition, label_set: str, source: str) -> Tables:
 
 
 def find_table(name: str, folder: Path, get: str | None = None) -> Path:
-    """Return an id table's path: where models lie, else inside an installed `jukebox` or `jukebox_infer` package.
+    """Return an id table's path: in a folder of models, else in an installed `jukebox` or `jukebox_infer` package.
 
-    CheckpointError where it is nowhere, naming `get`, the command that brings it.
+    CheckpointError if it does not exist. get: the command that downloads it, for that error.
     """
     try:
         return find_file(name, folder, "the artist and genre tables", get)

@@ -1,12 +1,12 @@
-"""Projects of the Gradio web UI: a tree of nodes, each a file, which become songs that know their parent.
+"""Projects of the Gradio web UI: trees of nodes, each a file, which become songs that know their parent.
 
-PROJECT-3-1-2.z        a node; its parent's name is its own less the last number
-PROJECT-parents.yaml   the parents of nodes that were given other names, without `PROJECT-`
+PROJECT-3-1-2.z        a node; the name of its parent lacks the last number
+PROJECT-parents.yaml   the parents of renamed nodes, without `PROJECT-`
 PROJECT.yaml           artist, genre, lyrics, temperature
-PROJECT.labels         labels and the words they were made of
+PROJECT.labels         labels, and the text that they were made from
 
-A node that was composed has one row; one that was upsampled has three, for left, centre and right. What is composed
-on from an upsampled node goes on with its lower levels.
+A composed node has one row of codes; an upsampled one has three, for left, centre and right. A node that continues an
+upsampled one takes over its lower levels.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
+from jukebox_kit._settings import typed_settings
 from jukebox_kit._yaml import read_yaml
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.model.weights import read_pickle
@@ -34,9 +35,13 @@ from jukebox_kit.song.interop.pickles import (
 )
 from jukebox_kit.song.interop.sampler2020 import Found, OldSong
 
-MODEL = "5b_lyrics"  # the only one that the web UI composes with
+MODEL = "5b_lyrics"  # the only model that the web UI composes with
 
 CHANNELS = ("left", "centre", "right")
+
+SETTINGS = {"artist": str | None, "genre": str | None, "lyrics": str | None, "temperature": float | None}
+
+"""The settings of a project that a song keeps, with their types."""
 
 RATES = (16, 4)  # tokens of levels 0 and 1 under one of level 2
 
@@ -52,30 +57,23 @@ class Project:
 
     @classmethod
     def around(cls, node: Path, failed: list[str]) -> Project:
-        """Return the project that a node belongs to; faults of the file of its parents are added to `failed`."""
+        """Return the project that a node belongs to; a fault in the file of parents is added to `failed`."""
         name, folder = project_of(node), node.parent
         files = sorted(p for p in folder.iterdir() if p.suffix in NODES and project_of(p) == name)
-        try:
-            nodes = _settings(folder / f"{name}-parents.yaml")
-        except JukeboxKitError as error:
-            failed.append(str(error))
-            nodes = {}
-        named = {
-            child: getattr(parent, "text", parent) for child, parent in nodes.items()
-        }  # a date's, as it is written
-        parents = {f"{name}-{child}": f"{name}-{p}" if p not in (None, "") else None for child, p in named.items()}
+        written = _settings(folder / f"{name}-parents.yaml", None, failed)
+        parents = {f"{name}-{child}": f"{name}-{parent}" if parent else None for child, parent in written.items()}
         return cls(folder, name, {p.stem: p for p in files}, parents)
 
     def ancestors(self, node: str) -> list[str]:
-        """Return the nodes that a node comes from and that are still there, the nearest first."""
-        found: list[str] = []
+        """Return the ancestors of a node whose files exist, the nearest first."""
+        nodes: list[str] = []
         seen = {node}
         parent = self._parent(node)
         while parent is not None and parent not in seen:
             seen.add(parent)
-            found += [parent] if parent in self.nodes else []
+            nodes += [parent] if parent in self.nodes else []
             parent = self._parent(parent)
-        return found
+        return nodes
 
     def _parent(self, node: str) -> str | None:
         if node in self.parents:
@@ -85,10 +83,13 @@ class Project:
 
 
 def read_project(source: OldSource) -> Found:
-    """Read the nodes of a source, parents before their children, into songs."""
+    """Read the nodes of a source into songs, parents first; none if a YAML file of the project is faulty."""
     failed: list[str] = []
     project = Project.around(source.paths[0], failed)
-    told, notes = _told(project, failed)
+    settings = _settings(project.folder / f"{project.name}.yaml", SETTINGS, failed)
+    if failed:
+        return Found((), tuple(failed))  # a song without its settings would be another song
+    told, notes = _told(project, settings, failed)
     files: dict[str, OldFile | None] = {}
 
     def file_of(node: str) -> OldFile | None:
@@ -122,7 +123,7 @@ def _items(count: int) -> tuple[str, ...]:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Return a key that puts 10 after 9."""
+    """Return a key for sorting that puts 10 after 9."""
     return [(int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
@@ -132,7 +133,7 @@ def _is_upsampled(of: OldFile | OldCodes) -> bool:
 
 
 def _with_lower(codes: OldCodes, upsampled: OldCodes) -> OldCodes:
-    """Return composed codes with an ancestor's rows of the lower levels, as far as both are the same at the top."""
+    """Return composed codes with the lower levels of an ancestor, as far as both have the same top codes."""
     rows, length = len(upsampled[2]), min(codes[2].shape[1], upsampled[2].shape[1])
     top: OldLevel = np.repeat(codes[2], rows, 0) if len(codes[2]) == 1 else codes[2]
     if len(top) != rows:
@@ -143,36 +144,37 @@ def _with_lower(codes: OldCodes, upsampled: OldCodes) -> OldCodes:
     return lower[0], lower[1], top
 
 
-def _told(project: Project, failed: list[str]) -> tuple[OldLabels, tuple[str, ...]]:
-    """Return what a project's settings and labels say, and what a person should be told of it."""
+def _told(project: Project, settings: Mapping[str, Any], failed: list[str]) -> tuple[OldLabels, tuple[str, ...]]:
+    """Return the labels and temperature of a project, and notes for the user."""
     told, notes = OldLabels(model=MODEL), tuple[str, ...]()
     labels = project.folder / f"{project.name}.labels"
     try:
         if labels.is_file():
             told, notes = _told_by(labels, told)
-        said = _settings(project.folder / f"{project.name}.yaml")
     except JukeboxKitError as error:
         failed.append(str(error))
-        return told, notes
-    words = {name: said[name] for name in ("artist", "genre", "lyrics") if isinstance(said.get(name), str)}
-    temperature = said.get("temperature")
-    if isinstance(temperature, int | float) and temperature > 0:
-        told = replace(told, temperature=float(temperature))
-    return replace(told, **words), notes  # type: ignore[arg-type]  # each was seen to be a str
+    return replace(told, **{name: value for name, value in settings.items() if value is not None}), notes
 
 
 def _told_by(path: Path, told: OldLabels) -> tuple[OldLabels, tuple[str, ...]]:
-    """Add what a `.labels` file says: (labels, words of each channel); the channels' genres may differ."""
+    """Return labels with those of a `.labels` file, and notes; each of its channels has labels of its own."""
     content = read_pickle(path)
     check_sums(path)
     pair = isinstance(content, list | tuple) and len(content) == 2
     channels = read_labels(cast("tuple[object, ...]", content)[0] if pair else content)
     genres = [channel.genre for channel in channels if channel.genre is not None]
     note = f"{path} has a genre for each channel, {', '.join(genres)}; here all items share one."
-    found = replace(channels[0], model=told.model)
-    return found, (note,) if len(set(genres)) > 1 else ()
+    return replace(channels[0], model=told.model), (note,) if len(set(genres)) > 1 else ()
 
 
-def _settings(path: Path) -> Mapping[str, object]:
-    """Return a YAML mapping, empty if there is no such file or nothing in it."""
-    return read_yaml(path, empty=True) if path.is_file() else {}
+def _settings(path: Path, kinds: Mapping[str, Any] | None, failed: list[str]) -> dict[str, Any]:
+    """Return settings of a YAML file by their types, empty if it does not exist; a fault is added to `failed`.
+
+    kinds: None reads all settings, as the text in the file.
+    """
+    try:
+        values = read_yaml(path, empty=True, texts=kinds is None) if path.exists() else {}
+        return typed_settings(values, dict.fromkeys(values, str | None) if kinds is None else kinds, "", ignored=values)
+    except JukeboxKitError as error:
+        failed.append(str(error))
+        return {}

@@ -1,4 +1,4 @@
-"""`check`: whether the files of a model that are here are still what they were."""
+"""`models check`: whether the files of a model on this machine are unchanged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jukebox_kit.model.weights.tables import find_table
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found: `right`, `recorded` (seen for the first time), `wrong` or `missing`, and why in words."""
+    """The result of a check: `right`, `recorded` (checked for the first time), `wrong` or `missing`, and the reason."""
 
     file: str
     path: Path | None
@@ -27,10 +27,10 @@ class Checked:
 
 
 def check(model: str | Path, release: Release | None = None) -> list[Checked]:
-    """Hold every file of a model that is here against its sha256, and see that it opens as the part it should be.
+    """Compare each file of a model with its sha256, and check that it opens as the expected component.
 
-    The sha256 is that of the file's record, else what a third party told of it; where there is neither, it is recorded
-    now, in the models folder. Reads every file once through, touches no network, and changes no file of weights.
+    The sha256 is the one recorded before, else the one that a third party published; without either, it is recorded
+    now, in the models folder. Reads every file completely, uses no network, and changes no file of weights.
     """
     definition, facts = load_definition(model), release or load_release()
     parts = blanks(definition)
@@ -71,5 +71,5 @@ def _table(name: str, definition: ModelDefinition, release: Release) -> Checked:
 
 
 def _name(file: str, path: Path) -> str:
-    """Return what a found file is called in the models folder: as released, or converted."""
+    """Return the name of a file in the models folder: as released, or converted."""
     return converted_name(file) if path.suffix == ".safetensors" else file

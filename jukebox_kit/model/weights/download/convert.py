@@ -1,8 +1,8 @@
-"""Weights as one safetensors file: written tensor by tensor, read back, and only then given its name.
+"""Converts weights to one safetensors file: written tensor by tensor and read back before it gets its name.
 
-The maps of the transformers go to float16 where the release computes in float16 anyway: on a GPU the numbers are the
-same and the file is little more than half. Everything else keeps its dtype. The same tensors always give the same
-bytes, wherever they came from, so a song started with one copy can resume with another.
+The linear layers of the transformers are converted to float16, in which the release computes: on a GPU the numbers
+are the same, and the file is little more than half as large. Everything else keeps its dtype. The same tensors always
+give the same bytes, from any source, so that a song started with one copy can resume with another.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def converted_dtypes(part: nn.Module, state: Mapping[str, Tensor], keep: bool) -> dict[str, torch.dtype]:
-    """Return the dtype that each tensor of a part is kept in; `keep` leaves the maps as they are.
+    """Return the dtype that each tensor of a component is saved in; keep: do not convert linear layers.
 
-    A table that is tied to another is left out: loading ties it again.
+    Weights that are tied to others are omitted: loading ties them again.
     """
     maps = set() if keep else linear_names(part)
     halved = {torch.float32, torch.float16, torch.bfloat16, torch.float64}
@@ -41,18 +41,20 @@ def converted_dtypes(part: nn.Module, state: Mapping[str, Tensor], keep: bool) -
 
 
 def converted_size(part: nn.Module, keep: bool) -> int:
-    """Return the bytes of a part's converted file, header aside, were all of it float32 before."""
+    """Return the bytes of a component's converted file without its header, if the original is in float32."""
     blank = {name: torch.empty(value.shape, device="meta") for name, value in part.state_dict().items()}
     dtypes = converted_dtypes(part, blank, keep)
     return sum(blank[name].numel() * dtype.itemsize for name, dtype in dtypes.items())
 
 
 def convert(part: nn.Module, state: Mapping[str, Tensor], path: Path, keep: bool) -> tuple[int, str]:
-    """Write a part's weights to `path` and return the file's bytes and sha256.
+    """Write a component's weights to `path` and return the file's bytes and sha256.
 
-    `state` has the part's names and shapes; of a mapped one no more than a tensor at a time is in memory. `keep`
-    leaves the maps in the dtype they have. The file is written beside as `.part`, flushed to the disk, read back and
-    opened as the part; CheckpointError where that is not what was written, or where the disk cannot take it.
+    state: the component's weights; of mapped ones only one tensor at a time is in memory.
+    keep: do not convert linear layers to another dtype.
+
+    The file is written as `.part`, flushed to the disk, read back and opened as the component before it gets its name;
+    CheckpointError if it differs from what was written, or if the disk cannot hold it.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +71,7 @@ def convert(part: nn.Module, state: Mapping[str, Tensor], path: Path, keep: bool
 
 def _write(path: Path, state: Mapping[str, Tensor], dtypes: Mapping[str, torch.dtype]) -> str:
     """Write the container: 8 bytes of header length, the header as JSON, the tensors. Return the sha256."""
-    # The widest elements first, so that each tensor lies at a multiple of its element's size.
+    # The widest elements first, so that each tensor starts at a multiple of its element's size.
     order = sorted(dtypes, key=lambda name: (-dtypes[name].itemsize, name))
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -97,7 +99,7 @@ def _write(path: Path, state: Mapping[str, Tensor], dtypes: Mapping[str, torch.d
 
 
 def _read_back(path: Path) -> str:
-    """Return the sha256 of a file as the disk has it, not as the system still remembers it."""
+    """Return the sha256 of a file as it is on the disk, not in the system's cache."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         if hasattr(os, "posix_fadvise"):
@@ -108,5 +110,5 @@ def _read_back(path: Path) -> str:
 
 
 def opens_as(part: nn.Module, path: Path) -> dict[str, Tensor]:
-    """Return a file's mapped weights; CheckpointError where it is anything else than this part's checkpoint."""
+    """Return a file's mapped weights; CheckpointError if it is not a checkpoint of this component."""
     return matched(part, read_state(path), str(path))

@@ -1,4 +1,4 @@
-"""The folder that files are got to: whether they fit, one process at a time, and files that get their names at once."""
+"""The folder of downloads: whether files fit, and one process at a time."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from jukebox_kit.errors import CheckpointError
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
-    """Raise CheckpointError, saying how much is missing, where `needed` bytes do not fit where `folder` is."""
+    """Raise CheckpointError if `needed` bytes do not fit on the disk of `folder`; it says how much is missing."""
     there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     free = shutil.disk_usage(there).free
     if needed > free:
         raise CheckpointError(
-            f"{what} needs {_size(needed)} in {folder}, where {_size(free)} are free; free {_size(needed - free)} more "
-            f"there, or set JUKEBOX_KIT_MODELS to a folder on a larger disk."
+            f"{what} needs {_size(needed)} in {folder}, but only {_size(free)} are free; free "
+            f"{_size(needed - free)} more there, or set JUKEBOX_KIT_MODELS to a folder on a larger disk."
         )
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold the folder, made if it is not there; CheckpointError where another process is getting files to it.
+    """Lock the folder, creating it if necessary; CheckpointError if another process is downloading files to it.
 
-    The system lets go of it when the process ends, however it ends. A disk that knows no locks is used without one.
+    The system releases the lock when the process ends in any way. Disks without locks are used without one.
     """
     path = folder / ".lock"
     try:

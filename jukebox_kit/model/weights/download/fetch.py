@@ -1,4 +1,4 @@
-"""`get`: everything a model needs, from wherever it is."""
+"""`models get`: downloads every file that a model lacks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from jukebox_kit.model.weights.tables import find_table
 
 @dataclass(frozen=True)
 class Here:
-    """A file of a model: where it is, and whether this call brought (or converted) it."""
+    """A file of a model: where it is, and whether this call downloaded or converted it."""
 
     file: str
     path: Path
@@ -30,14 +30,13 @@ class Here:
 
 
 def get(model: str | Path, options: DownloadOptions | None = None, release: Release | None = None) -> list[Here]:
-    """Bring whatever of a model is not on this machine, and return where all of its files are.
+    """Download the files of a model that are not on this machine, and return where all of its files are.
 
-    Tried in order: the folders that models are looked for in (used where they lie, nothing is changed there), the
-    cache of the Hugging Face libraries, `options.own`, the release's prefixes, the hub's mirrors. What comes is held
-    against every size and hash that is known, opened as the part that it should be, converted and read back before it
-    gets its name. Nothing touches the network where nothing is missing. RequestError for a model that is not the
-    release's, CheckpointError in one sentence where something cannot be got or kept; what came stays, to be gone on
-    with.
+    Tried in order: the folders of models (their files are used in place and not changed), the cache of the Hugging
+    Face libraries, `options.own`, the release's prefixes, the hub's mirrors. A download is compared with every size
+    and hash that is known, opened as the expected component, converted and read back before it
+    gets its name. The network is used only if something is missing. RequestError for a model that is not part of the
+    release, CheckpointError if something cannot be downloaded or saved; what was downloaded is kept and can be resumed.
     """
     return _Getting(load_definition(model), options or DownloadOptions(), release or load_release()).run()
 
@@ -70,14 +69,14 @@ class _Getting:
         return self._here({*missing, *tables, *cached})
 
     def _missing(self) -> list[str]:
-        """Return the files that no folder has in a usable form."""
+        """Return the files that no folder contains in a usable form."""
         missing = []
         for part in PARTS:
             file, path = self.definition.files[part], found(self.definition, part)
             if path is None or not self._usable(file, path):
                 missing.append(file)
             else:
-                discard(self.target / f"{file}.part")  # left by a run that ended just before it would have removed it
+                discard(self.target / f"{file}.part")  # left by a run that was stopped before it removed it
         return missing
 
     def _usable(self, file: str, path: Path) -> bool:
@@ -88,7 +87,9 @@ class _Getting:
             return False
         record = read_record(self.target / converted_name(file)) if path.is_relative_to(self.target) else None
         if self.options.keep_float32 and record and record.maps == "float16":
-            raise RequestError(f"{path} has float16 linear layers; delete it, then get it again with keep-float32.")
+            raise RequestError(
+                f"{path} has float16 linear layers; delete it, then download it again with keep-float32."
+            )
         return True
 
     def _refuse_strangers(self, names: list[str]) -> None:
@@ -99,7 +100,7 @@ class _Getting:
             )
 
     def _needed(self, missing: list[str]) -> int:
-        """Return the bytes that files not yet here take: each converted, and the largest original beside them."""
+        """Return the bytes that missing files need: each of them converted, and the largest original besides."""
         keep, originals = self.options.keep_float32, [0]
         for file in missing:
             told = self.release.files[file].bytes
@@ -109,7 +110,7 @@ class _Getting:
         return max(originals) + sum(converted_size(self.files[file], keep) for file in missing)
 
     def _bring(self, missing: list[str]) -> list[str]:
-        """Bring files, place after place; return those that no place gave."""
+        """Download files from one place after another; return those that none of them had."""
         left = self._from_mirrors(missing, cached=True)
         left = [file for file in left if not self.places.original(file, self.files[file])]
         return self._from_mirrors(left, cached=False)
@@ -126,7 +127,7 @@ class _Getting:
         return [file for file, path in paths.items() if path and path.suffix != ".safetensors"]
 
     def _convert_cached(self, files: list[str]) -> None:
-        """Convert what lies in caches, where it is left as it is."""
+        """Convert files of caches, which are not changed."""
         for file in files:
             path = next(
                 p for part in PARTS if self.definition.files[part] == file and (p := found(self.definition, part))
@@ -145,13 +146,13 @@ class _Getting:
 
 
 def blanks(definition: ModelDefinition) -> dict[str, nn.Module]:
-    """Return each part of a model without weights, on the meta device."""
+    """Return each component of a model without weights, on the meta device."""
     parts = [blank_vqvae(definition), *(blank_prior(definition, level) for level in range(len(PARTS) - 1))]
     return dict(zip(PARTS, parts, strict=True))
 
 
 def found(definition: ModelDefinition, part: str) -> Path | None:
-    """Return the file of a part, None where it is not on this machine."""
+    """Return the file of a component; None if it is not on this machine."""
     try:
         return definition.find(part)
     except CheckpointError:
@@ -164,7 +165,7 @@ def table_names(definition: ModelDefinition) -> list[str]:
 
 
 def missing_tables(definition: ModelDefinition) -> list[str]:
-    """Return the tables that are neither where models lie nor in an installed package."""
+    """Return the tables that are neither in a folder of models nor in an installed package."""
     missing = []
     for name in table_names(definition):
         try:

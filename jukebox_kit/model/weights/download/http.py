@@ -1,9 +1,8 @@
 """One file from one URL into a `.part`, resumed after any interruption.
 
-Written on urllib: ranges, redirects, proxies, certificates and timeouts are all there, so no dependency is needed for
-it. A `.part` has a `.part.json` beside it that says which file it is the beginning of, so that the beginnings of two
-files are never joined: it is resumed only from the same URL, only while the server says that the file is the same
-one (If-Range), and only where the total size is still the same.
+It uses urllib, which supports ranges, redirects, proxies, certificates and timeouts, so that no dependency is needed.
+A `.part.json` beside each `.part` identifies its file, so that two files are never joined: a part is resumed only from
+the same URL, only if the server confirms that the file is the same (If-Range), and only if its total size is the same.
 """
 
 from __future__ import annotations
@@ -26,26 +25,26 @@ from jukebox_kit.errors import CheckpointError
 
 CHUNK = 1 << 20
 
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # answers that a later try may not get
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # answers that may be different at the next attempt
 
-Amount = Callable[[int, "int | None"], None]  # bytes here, bytes in all where known
+Amount = Callable[[int, "int | None"], None]  # bytes received, bytes in total if known
 
 
 class PlaceError(Exception):
-    """A place cannot give a file; the message says why. Inside this package only: the next place is tried."""
+    """A place cannot provide a file; the message is the reason. It stays in this package: the next place is tried."""
 
 
 class UnreachableError(PlaceError):
-    """A place does not answer at all; there is no use in asking it for the next file."""
+    """A place does not answer at all, so that it is not asked for the next file."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a server is waited for.
+    """How long to wait for a server.
 
-    timeout: seconds without a byte that count as a dropped connection; attempts: connections in a row that bring
-    nothing new before the place is given up (one that brings something starts the count again); wait: seconds before
-    the second of them, doubled for each one after, 30 at most.
+    timeout: seconds without a byte after which a connection counts as dropped.
+    attempts: consecutive connections without new bytes after which the place is given up.
+    wait: seconds before the second of them, doubled for each further one up to 30.
     """
 
     timeout: float = 30.0
@@ -55,7 +54,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Source:
-    """A file at a URL: its size in bytes where it is known before, and whether it must look like weights."""
+    """A file at a URL: its size in bytes if it is known, and whether it must look like weights."""
 
     url: str
     size: int | None = None
@@ -63,12 +62,12 @@ class Source:
 
 
 class Download:
-    """A file on its way. `run` brings it; `promised` is what the server said of its content: md5 or sha256."""
+    """A download. `promised` is the md5 or sha256 that the server announced."""
 
     def __init__(
         self, source: Source, part: Path, patience: Patience, progress: Amount, room: Callable[[int], None]
     ) -> None:
-        """Take up `part` where it is this URL's. `room` hears the bytes still to come; it raises if they do not fit."""
+        """Resume `part` if it is from this URL. room: called with the missing bytes; raises if they do not fit."""
         self.source, self.part, self.patience, self.progress, self.room = source, part, patience, progress, room
         self.beside = part.with_name(part.name + ".json")
         self.redirects = _Redirects()
@@ -79,10 +78,10 @@ class Download:
         self._take_up()
 
     def run(self) -> Mapping[str, str]:
-        """Bring the whole file into the part and return what the server promised of its content.
+        """Download the whole file to the part, and return the hashes that the server announced.
 
-        Raises PlaceError where this place cannot give it (what was received stays, to be resumed), CheckpointError
-        where the disk cannot take it.
+        Raises PlaceError if this place cannot provide it (received data is kept and can be resumed), CheckpointError
+        if the disk cannot hold it.
         """
         best, idle = self.have, 0
         while True:
@@ -96,7 +95,7 @@ class Download:
                 time.sleep(min(30.0, self.patience.wait * 2 ** (idle - 1)))
 
     def _attempt(self) -> str | None:
-        """Open one connection and take what comes; None if the file is complete, else why it is not."""
+        """Open one connection and receive data; return None if the file is complete, else the reason."""
         try:
             with self.opener.open(self._request(), timeout=self.patience.timeout) as response:
                 self.answered = True
@@ -122,7 +121,7 @@ class Download:
     def _refused(self, error: HTTPError) -> str | None:
         if error.code == 416 and self.have:
             whole = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
-            if whole and int(whole[1]) == self.have:  # the size announced before was wrong, and this is all there is
+            if whole and int(whole[1]) == self.have:  # the size announced before was wrong, and the file is complete
                 return None
             self._start_over()
             return "it does not have the requested range"
@@ -153,7 +152,7 @@ class Download:
         return f"the connection ended after {self.have} of {self.total} bytes"
 
     def _goes_on(self, headers: Mapping[str, str]) -> int | None:
-        """Return the whole file's size where an answer is the rest of the very file that the part began with."""
+        """Return the whole file's size if an answer continues the same file as the part."""
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", headers.get("Content-Range", ""))
         if found is None or int(found[1]) != self.have or _validator(headers) not in ("", self.validator):
             return None
@@ -189,12 +188,12 @@ class Download:
             raise CheckpointError(explain(self.part, error, "written")) from None
 
     def _note(self, headers: Mapping[str, str], status: int) -> None:
-        """Keep what tells this file from others, and what the server promises of its content."""
+        """Save what identifies this file, and the hashes that the server announces."""
         self.validator = _validator(headers) or self.validator
         md5 = headers.get("x-ms-blob-content-md5") or (headers.get("Content-MD5") if status == 200 else None)
         if md5 and re.fullmatch(r"[A-Za-z0-9+/]{22}==", md5):
             self.promised["md5"] = base64.b64decode(md5).hex()
-        linked = self.redirects.linked.strip('"')  # the hub says the sha256 of what it sends elsewhere for
+        linked = self.redirects.linked.strip('"')  # the hub announces the sha256 of a file to which it redirects
         if re.fullmatch(r"[0-9a-f]{64}", linked):
             self.promised["sha256"] = linked
         known = {"url": self.source.url, "validator": self.validator, "total": self.total, "promised": self.promised}
@@ -204,7 +203,7 @@ class Download:
             raise CheckpointError(explain(self.beside, error, "written")) from None
 
     def _take_up(self) -> None:
-        """Go on with the part of an earlier run, or remove it where it is not known to be this file's."""
+        """Resume the part of an earlier run, or remove it if it may belong to another file."""
         try:
             known = json.loads(self.beside.read_text(encoding="utf-8"))
             same = known["url"] == self.source.url and known["validator"]
@@ -223,7 +222,7 @@ class Download:
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Follows redirects, never from https to anything else, and keeps the hub's word on the content."""
+    """Follows redirects, but never from https to anything else, and keeps the hash that the hub announces."""
 
     linked = ""
 
@@ -243,7 +242,7 @@ def looks_like_weights(head: bytes) -> bool:
 
 
 def discard(part: Path) -> None:
-    """Remove a part and what is noted of it; nothing happens where there is none."""
+    """Remove a part and its notes, if they exist."""
     try:
         for path in (part, part.with_name(part.name + ".json")):
             path.unlink(missing_ok=True)
@@ -252,7 +251,7 @@ def discard(part: Path) -> None:
 
 
 def _validator(headers: Mapping[str, str]) -> str:
-    """Return what If-Range takes: a strong ETag, else the time of the last change, else nothing."""
+    """Return the value of If-Range: a strong ETag, else the time of the last change, else nothing."""
     tag = headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
 

@@ -1,8 +1,8 @@
-"""The hub's mirrors: all parts of a model in one file or a few, under the transformers library's parameter names.
+"""The hub's mirrors: all components in one file or a few, under the transformers library's parameter names.
 
 That library's `JukeboxModel` (up to 4.57, at last under `models.deprecated`) calls the VQ-VAE `vqvae`, the top prior
 `priors.0`, and the upsamplers of levels 1 and 0 `priors.1` and `priors.2`. The numbers are the release's, in the same
-shapes and orientation; only names differ, and `mirror_name` says how.
+shapes and orientation; only the names differ, as `mirror_name` describes.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from jukebox_kit.model.weights.checkpoint import matched, read_pickle
 from jukebox_kit.model.weights.download.http import PlaceError
 from jukebox_kit.model.weights.safetensors_file import SafetensorsFile
 
-# What a repository may call its weights: safetensors before pickles, one file or many with an index.
+# The possible names of a repository's weights: safetensors before pickles, one file or many with an index.
 SINGLE = ("model.safetensors", "pytorch_model.bin")
 
-# Our names on the left; `{n}` on the right are their places, counted over convolutions and stacks together.
+# Our names on the left; the numbers on the right count convolutions and stacks together.
 _PLACES: list[tuple[str, Callable[[re.Match[str]], str]]] = [
-    # encoders: model.i.0 is a convolution, model.i.1 the stack after it, the last model.i the way out
+    # encoders: model.i.0 is a convolution, model.i.1 the stack after it, the last model.i the output layer
     (r"(encoders\.\d+\.level_blocks\.\d+)\.model\.(\d+)\.0\.", lambda m: f"{m[1]}.downsample_block.{2 * int(m[2])}."),
     (
         r"(encoders\.\d+\.level_blocks\.\d+)\.model\.(\d+)\.1\.model\.(\d+)\.model\.",
         lambda m: f"{m[1]}.downsample_block.{2 * int(m[2]) + 1}.resnet_block.{m[3]}.model.",
     ),
     (r"(encoders\.\d+\.level_blocks\.\d+)\.model\.\d+\.(?=weight|bias)", lambda m: f"{m[1]}.proj_out."),
-    # decoders: model.0 is the way in, then model.i.0 a stack and model.i.1 the convolution after it
+    # decoders: model.0 is the input layer, then model.i.0 a stack and model.i.1 the convolution after it
     (r"(decoders\.\d+\.level_blocks\.\d+)\.model\.0\.(?=weight|bias)", lambda m: f"{m[1]}.proj_in."),
     (
         r"(decoders\.\d+\.level_blocks\.\d+)\.model\.(\d+)\.0\.model\.(\d+)\.model\.",
         lambda m: f"{m[1]}.upsample_block.{2 * int(m[2]) - 2}.resnet_block.{m[3]}.model.",
     ),
     (r"(decoders\.\d+\.level_blocks\.\d+)\.model\.(\d+)\.1\.", lambda m: f"{m[1]}.upsample_block.{2 * int(m[2]) - 1}."),
-    # the conditioner of an upsampler, which is built like a decoder
+    # the conditioner of an upsampler, which has the structure of a decoder
     (
         r"conditioner_blocks\.0\.cond\.model\.(\d+)\.0\.blocks\.(\d+)\.model\.",
         lambda m: f"conditioner_blocks.upsampler.upsample_block.{2 * int(m[1]) - 2}.resnet_block.{m[2]}.model.",
@@ -72,7 +72,7 @@ _WORDS = [
 
 
 def mirror_name(name: str) -> str:
-    """Return what the transformers library calls a parameter of ours, without the part's prefix."""
+    """Return the transformers library's name of a parameter, without the component's prefix."""
     for pattern, place in _PLACES:
         name, found = re.subn(pattern, place, name)
         if found:
@@ -83,10 +83,10 @@ def mirror_name(name: str) -> str:
 
 
 def mirrored_part(part: nn.Module, prefix: str, state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
-    """Return one part's weights out of a mirror's, under our names.
+    """Return one component's weights of a mirror, under our names; tensors are not copied.
 
-    `prefix` is what the part is called there; tensors are not copied. A tied table may be there under either of its
-    names. Raises CheckpointError as `matched` does; `what` says which file.
+    prefix: the component's name in the mirror. what: the file, in errors.
+    Tied weights may have either of their names. Raises CheckpointError as `matched` does.
     """
     theirs = {name.removeprefix(prefix + "."): value for name, value in state.items() if name.startswith(prefix + ".")}
     if "prior.embed_tokens.weight" not in theirs and "prior.fc_proj_out.weight" in theirs:
@@ -96,7 +96,7 @@ def mirrored_part(part: nn.Module, prefix: str, state: Mapping[str, Tensor], wha
 
 
 def read_mirror(paths: Sequence[Path]) -> dict[str, Tensor]:
-    """Return the tensors of a mirror's files together, mapped where the format allows; nothing but tensors is read."""
+    """Return the tensors of a mirror's files together, mapped if the format allows it; only tensors are read."""
     state: dict[str, Tensor] = {}
     for path in paths:
         if path.suffix == ".safetensors":
@@ -109,9 +109,9 @@ def read_mirror(paths: Sequence[Path]) -> dict[str, Tensor]:
 
 
 def files_for(index: Path, prefixes: Sequence[str]) -> list[str]:
-    """Return which files of a many-file repository hold the parts called by `prefixes`, by its index.
+    """Return the files that contain each of the components `prefixes`, according to a repository's index.
 
-    PlaceError where the index is none, names a file outside its folder, or lacks a part.
+    PlaceError if the index is not one, names a file outside its folder, or lacks a component.
     """
     try:
         weight_map = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
@@ -128,7 +128,7 @@ def files_for(index: Path, prefixes: Sequence[str]) -> list[str]:
 
 
 def in_hub_cache(repository: str, file: str) -> Path | None:
-    """Return a repository's file where the Hugging Face libraries have downloaded it already, else None."""
+    """Return a repository's file if the Hugging Face libraries have downloaded it already, else None."""
     home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
     cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
     snapshots = cache / f"models--{repository.replace('/', '--')}" / "snapshots"

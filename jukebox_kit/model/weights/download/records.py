@@ -1,4 +1,4 @@
-"""What was seen of a file: size and sha256 at first sight, kept as JSON and held against it ever after."""
+"""Records of files: size and sha256 at first use, saved as JSON and compared with the file from then on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jukebox_kit.model.weights.download.release import KnownFile
 
 @dataclass(frozen=True)
 class Origin:
-    """A file as it came: where from, its bytes and sha256."""
+    """A file as it was downloaded: its source, bytes and sha256."""
 
     url: str
     bytes: int
@@ -27,7 +27,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Record:
-    """A file of the models folder. `maps` is the dtype of the transformers' linear layers, or `kept`: as they came."""
+    """A file of the models folder. `maps`: the dtype of the transformers' linear layers, or `kept` if not converted."""
 
     bytes: int
     sha256: str
@@ -41,7 +41,7 @@ def record_path(file: Path) -> Path:
 
 
 def read_record(file: Path) -> Record | None:
-    """Return what is recorded of a file; None where nothing is, CheckpointError where that is damaged."""
+    """Return the record of a file, None if there is none; CheckpointError if it is damaged."""
     path = record_path(file)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -65,7 +65,7 @@ def write_record(file: Path, record: Record) -> None:
 
 
 def sha256_of(path: Path, also: str | None = None) -> tuple[str, str | None]:
-    """Return a file's sha256 and, where `also` names one (md5), another digest, read once through."""
+    """Return a file's sha256 and, if `also` names another hash such as md5, its digest; the file is read once."""
     first, second = hashlib.sha256(), hashlib.new(also, usedforsecurity=False) if also else None
     try:
         with path.open("rb") as file:
@@ -79,21 +79,21 @@ def sha256_of(path: Path, also: str | None = None) -> tuple[str, str | None]:
 
 
 def _whole_zip(path: Path) -> bool:
-    """Return whether every member of a zip has its checksum; what is no zip has none to be held against."""
+    """Return whether every member of a zip matches its checksum; True for other files."""
     if not zipfile.is_zipfile(path):
         return True
     try:
         with zipfile.ZipFile(path) as file:
             return file.testzip() is None
     except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError):
-        return False  # zipfile raises NotImplementedError for a compression that it does not know, as damage may claim
+        return False  # zipfile raises NotImplementedError for an unknown compression, which damage can produce
 
 
 def undamaged(path: Path, promised: Mapping[str, str]) -> str:
-    """Return the sha256 of a file that came, or raise PlaceError where it is not as it was sent.
+    """Return the sha256 of a downloaded file; PlaceError if it is damaged.
 
-    Held against the server's own promise (md5 or sha256) and, where it is a zip, as torch writes its pickles, against
-    the checksums inside.
+    It is compared with the hash that the server announced and, for a zip, as torch writes its pickles, with the
+    checksums inside.
     """
     sha256, md5 = sha256_of(path, "md5" if "md5" in promised else None)
     if promised.get("sha256", sha256) != sha256 or promised.get("md5", md5) != md5:
@@ -104,10 +104,10 @@ def undamaged(path: Path, promised: Mapping[str, str]) -> str:
 
 
 def expected(sha256: str, told: KnownFile, before: str | None, accepted: frozenset[str]) -> None:
-    """Raise PlaceError where a sound file is not the one that is known.
+    """Raise PlaceError if an undamaged file differs from the known one.
 
-    Known is what a third party told and what was recorded when the file was first seen (`before`). `accepted` are
-    contents that the user vouches for, whatever was published.
+    told: what a third party published. before: the sha256 recorded at first use.
+    accepted: the sha256 of contents that the user accepts in any case.
     """
     for known, who in ((told.sha256, "was published"), (before, "it had when first seen here")):
         if known not in (None, sha256) and sha256 not in accepted:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jukebox_kit._settings import from_mapping
+from jukebox_kit._settings import from_mapping, typed_settings
 from jukebox_kit._yaml import read_yaml
 from jukebox_kit.errors import ConfigurationError
 from jukebox_kit.model.weights.definition import CONFIGS
@@ -69,7 +69,7 @@ class _File:
     folder: str
     files: Mapping[str, Any]
     hub: str
-    mirrors: tuple[Any, ...]
+    mirrors: tuple[Mapping[str, Any], ...]
     tables: Mapping[str, Any]
 
     def __post_init__(self) -> None:
@@ -101,7 +101,8 @@ def load_release(path: Path | None = None) -> Release:
     """Read the facts; ConfigurationError names what is wrong with the YAML, and its line."""
     values = read_yaml(path or FACTS)
     file = from_mapping(_File, values, "")
-    facts = {name: from_mapping(_FileFacts, part or {}, f"files {name}").told for name, part in file.files.items()}
+    parts = typed_settings(file.files, dict.fromkeys(file.files, Mapping[str, Any] | None), "files")
+    facts = {name: from_mapping(_FileFacts, part or {}, f"files {name}").told for name, part in parts.items()}
     tables = from_mapping(_TableFacts, file.tables, "tables")
     return Release(
         file.prefixes,

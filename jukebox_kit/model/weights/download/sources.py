@@ -1,4 +1,4 @@
-"""The places of a file, tried in order: what comes is checked, converted and recorded before it bears its name."""
+"""Downloads from places in order: files are checked, converted and recorded before they get their names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fetching:
-    """How far a file is, in bytes; `total` is None where the server does not say."""
+    """The progress of a file in bytes; `total` is None if the server does not announce it."""
 
     file: str
     done: int
@@ -43,17 +43,18 @@ class Fetching:
 
 
 def _nothing(_: object) -> None:
-    """Take what nobody asked to see."""
+    """Ignore progress."""
 
 
 @dataclass(frozen=True)
 class DownloadOptions:
-    """How files are got.
+    """How files are downloaded.
 
-    keep_float32: leave the transformers' weights as the release stored them, which makes numbers on a CPU the release's
-    and the files larger; convert: convert what lies in caches as well; accepted: sha256 of contents that the person
-    vouches for; own: URL prefixes tried before the known ones; progress and say: told how far a file is, and what a
-    person should know.
+    keep_float32: keep the transformers' weights as in the release, for its exact numbers on a CPU, in larger files.
+    convert: also convert files of caches.
+    accepted: sha256 of contents that the user accepts in any case.
+    own: URL prefixes that are tried before the known ones.
+    progress, say: called with the progress of a file, and with messages for the user.
     """
 
     keep_float32: bool = False
@@ -73,7 +74,7 @@ class DownloadOptions:
 
 
 class Places:
-    """Brings files of a release to a folder. `reasons` gathers why places could not give them."""
+    """Downloads files of a release to a folder. `reasons`: why places could not provide them."""
 
     def __init__(self, release: Release, target: Path, options: DownloadOptions) -> None:
         self.release, self.target, self.options = release, target, options
@@ -81,7 +82,7 @@ class Places:
         self.silent: set[str] = set()
 
     def table(self, name: str) -> bool:
-        """Bring a table of names, held against its sha256; False where its place cannot give it."""
+        """Download a table of names and compare its sha256; False if its place cannot provide it."""
         url = f"{self.release.tables_prefix}{name}"
         part = self.target / f"{name}.part"
         if self.release.tables_prefix in self.silent:
@@ -98,7 +99,7 @@ class Places:
         return True
 
     def original(self, file: str, part: nn.Module) -> bool:
-        """Bring a checkpoint as the release has it, and convert it; False where no prefix can give it."""
+        """Download a checkpoint of the release, and convert it; False if no prefix can provide it."""
         for prefix in (*self.options.own, *self.release.prefixes):
             url = self.release.url(prefix, file)
             if prefix in self.silent:
@@ -111,9 +112,9 @@ class Places:
         return False
 
     def mirrored(self, mirror: Mirror, parts: Mapping[str, nn.Module], cached: bool) -> list[str]:
-        """Convert what a hub repository holds of `parts`, by file; return the files that are there now.
+        """Convert those of `parts`, by file, that a hub repository has; return the files that exist now.
 
-        `cached`: only out of the cache of the Hugging Face libraries, where nothing is changed; else by download.
+        cached: use only the cache of the Hugging Face libraries, which is not changed; else download.
         """
         wanted = {prefix: file for prefix, file in mirror.holds.items() if file in parts}
         if not wanted or (not cached and self._hub() in self.silent):
@@ -144,7 +145,7 @@ class Places:
         return list(found)
 
     def keep(self, file: str, part: nn.Module, state: Mapping[str, Tensor], origins: tuple[Origin, ...]) -> None:
-        """Convert weights to the folder under their file's name, and record what they came from."""
+        """Convert weights to the folder under their file's name, and record their origin."""
         path = self.target / converted_name(file)
         require_space(self.target, converted_size(part, self.options.keep_float32), f"converting {file}")
         size, sha256 = convert(part, state, path, self.options.keep_float32)
@@ -168,13 +169,13 @@ class Places:
         discard(beside)  # downloaded here, and the converted file has been read back
 
     def _seen_before(self, file: str) -> str | None:
-        """Return the sha256 that a file of the release had when it was first got here."""
+        """Return the sha256 that a file of the release had when it was first downloaded."""
         record = read_record(self.target / converted_name(file))
         same = [o.sha256 for o in (record.origins if record else ()) if o.url.endswith(self.release.folder + file)]
         return same[0] if same else None
 
     def _download(self, source: Source, part: Path, name: str, room: int) -> Mapping[str, str]:
-        """Run a download into a part; `room` is the bytes that are needed beside it."""
+        """Run a download to a part. room: bytes that are needed besides."""
         try:
             part.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -188,7 +189,7 @@ class Places:
         ).run()
 
     def _mirror_files(self, mirror: Mirror, prefixes: list[str], cached: bool, room: int) -> list[Path]:
-        """Return a repository's weight files that hold the wanted parts; none where they cannot be had."""
+        """Return the weight files of a repository that contain the wanted components; none if it lacks them."""
 
         def fetch(name: str) -> Path | None:
             return in_hub_cache(mirror.repository, name) if cached else self._from_hub(mirror, name, room)
@@ -202,7 +203,7 @@ class Places:
         return []
 
     def _from_hub(self, mirror: Mirror, name: str, room: int) -> Path | None:
-        """Bring a repository's file to where it waits for conversion; None where the hub does not have it."""
+        """Download a repository's file for conversion; None if the hub does not have it."""
         path, url = self._waiting(mirror) / name, self._hub_url(mirror, name)
         if path.exists():
             return path
@@ -221,7 +222,7 @@ class Places:
 
     @staticmethod
     def _finish(part: Path, path: Path) -> None:
-        """Give a file that came its name."""
+        """Give a downloaded file its name."""
         try:
             move_into_place(part, path)
         except OSError as error:
@@ -229,26 +230,26 @@ class Places:
         discard(part)
 
     def _hub(self) -> str:
-        """Return the hub: the release's, unless the variable says another that the hub's own libraries read too."""
+        """Return the hub's URL: the release's, unless the variable of the Hugging Face libraries names another."""
         return (os.environ.get("HF_ENDPOINT") or self.release.hub).rstrip("/")
 
     def _hub_url(self, mirror: Mirror, name: str) -> str:
         return f"{self._hub()}/{mirror.repository}/resolve/main/{name}"
 
     def _failed(self, place: str, what: str, error: PlaceError) -> None:
-        """Keep why something could not be had; a place that does not answer is named once and not asked again."""
+        """Keep the reason of a failure; a place that does not answer is named once and not asked again."""
         silent = isinstance(error, UnreachableError)
         self.silent |= {place} if silent else set()
         self.reasons.append(f"{place if silent else what}: {error}")
         log.info("%s: %s", what, error)
 
     def _let_go(self, mirror: Mirror) -> None:
-        """Remove what was downloaded of a repository; the cache of other programs is never touched."""
+        """Remove what was downloaded from a repository; the caches of other programs are never touched."""
         shutil.rmtree(self._waiting(mirror), ignore_errors=True)
         self._tidy(mirror)
 
     def _tidy(self, mirror: Mirror) -> None:
-        """Remove the folders that files wait in, where none do."""
+        """Remove empty folders of files that wait for conversion."""
         with suppress(OSError):
             self._waiting(mirror).rmdir()
         with suppress(OSError):
