@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jukebox_kit._files import kept_path
+from jukebox_kit._files import kept_path, user_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError, RequestError, SongError
 from jukebox_kit.model import LEVELS
@@ -74,7 +74,8 @@ def import_songs(
     or a folder of several, becomes songs in `target`. `ask` is called for what neither files nor answers say; without
     it such a song is refused. Raises SongError where nothing can be imported from there.
     """
-    sources, alone = find_sources(place)
+    target = user_path(target)
+    sources, alone = find_sources(user_path(place))
     models: dict[str, Model] = {}
     for source in sources:
         try:
