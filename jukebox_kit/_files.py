@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from jukebox_kit.errors import SongError
@@ -30,12 +31,33 @@ def user_path(path: str | Path) -> Path:
         return Path(path)
 
 
+# What other programs leave in folders unasked, and interrupted writes: patterns of names in lower case.
+LITTER = (
+    # macOS
+    *(".ds_store", "._*", ".localized", "icon\r", ".appledouble", ".apdisk", ".fseventsd", ".spotlight-v100"),
+    *(".temporaryitems", ".trashes", ".documentrevisions-v100", ".volumeicon.icns", "__macosx"),
+    # Windows and its office programs
+    *("desktop.ini", "thumbs.db", "thumbs.db:*", "ehthumbs*.db", "$recycle.bin", "system volume information", "~$*"),
+    # Linux
+    *(".directory", ".trash", ".trash-*", ".hidden", ".nfs*", ".fuse_hidden*", "lost+found", ".thumbnails", ".~lock.*"),
+    # Jupyter, Python, editors, placeholders for git
+    *(".ipynb_checkpoints", ".virtual_documents", "__pycache__", ".idea", ".vscode", ".*.sw[a-p]", ".gitkeep", ".keep"),
+    # network storage
+    *("@eadir", "#recycle", "@recycle", "#snapshot", ".@__thumb", ".snapshot", ".snapshots", ".zfs"),
+    # sync programs
+    *(".stfolder*", ".stversions", ".stignore", ".syncthing.*", "~syncthing~*", ".sync", ".sync[._-]*", ".syncarchive"),
+    *(".syncignore", ".synologyworkingdirectory", ".dropbox*", ".owncloud*", ".nextcloud*", ".csync*", ".tmp.drive*"),
+    # this package
+    *(".*.part", ".jukebox-kit-*"),
+)
+
+
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """Yield a path to write to, in the same folder, that takes the place of `path` when the block ends without error.
+    """Yield a path to write to, in the same folder, that replaces `path` when the block ends without an error.
 
-    So `path` has its old content or its new one, never half of it; after an error it keeps the old one and nothing is
-    left beside it. OSError where the disk refuses.
+    So `path` has its old content or its new one, never half of it; after an error it keeps the old one, and no other
+    file is left. OSError if the disk refuses.
 
     durable: flush file and folder to the disk, so that a power cut keeps the new content.
     """
@@ -56,11 +78,11 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 def write_atomically(root: Path, name: str, content: bytes) -> None:
     """Write a file below an existing folder: flushed to the disk and read back before it replaces the old one.
 
-    Raises SongError in a sentence where that fails; the old file is then unchanged.
+    Raises SongError if that fails; the old file is then unchanged.
     """
     path = root / name
     try:
-        if not root.is_dir():  # a new one would lie beside what was lost, or under a mount that is gone
+        if not root.is_dir():  # a new one could lie where a mount is gone
             raise FileNotFoundError(errno.ENOENT, "gone", str(root))
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as beside:
@@ -75,7 +97,7 @@ def write_atomically(root: Path, name: str, content: bytes) -> None:
 
 
 def read_file(path: Path) -> bytes | None:
-    """Return a file's content, None where it does not exist; SongError where it cannot be read."""
+    """Return a file's content, None if it does not exist; SongError if it cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -84,8 +106,21 @@ def read_file(path: Path) -> bytes | None:
         raise SongError(explain(path, error, "read")) from None
 
 
+def contents(folder: Path) -> list[Path]:
+    """Return what users put into a folder, sorted, without `LITTER`; SongError if the folder cannot be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if not is_litter(path.name))
+    except OSError as error:
+        raise SongError(explain(folder, error, "read")) from None
+
+
+def is_litter(name: str) -> bool:
+    """Return whether other programs leave a file or folder of this name unasked."""
+    return any(fnmatchcase(name.lower(), pattern) for pattern in LITTER)
+
+
 def make_folder(path: Path) -> None:
-    """Create a folder and its parents; SongError where that fails."""
+    """Create a folder and its parents; SongError if that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -93,7 +128,7 @@ def make_folder(path: Path) -> None:
 
 
 def move_into_place(part: Path, path: Path) -> None:
-    """Rename a complete file in one step and flush its folder's entries to the disk; OSError where that fails."""
+    """Rename a complete file in one step and flush its folder's entries to the disk; OSError if that fails."""
     part.replace(path)
     _sync(path.parent)
 

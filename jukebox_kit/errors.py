@@ -1,7 +1,7 @@
-"""Everything this package raises on purpose. Each message is one sentence that says what to do next.
+"""The errors that this package raises on purpose. Each message is one sentence that says what to do next.
 
 An error about one setting, such as a field of `Request` or of `RunSettings`, names it in `field`, so that a form, a
-YAML file and the command line can each point at the place where the user entered it.
+YAML file or the command line can point at the place where the user entered it.
 
 JukeboxKitError
  ├─ RequestError        a request, an option or an argument that cannot be used
@@ -20,7 +20,7 @@ from __future__ import annotations
 class JukeboxKitError(Exception):
     """Base of all errors that a user can fix.
 
-    field: the name in Python of the setting that the error is about, such as "top_k"; None if it is about no setting.
+    field: the Python name of the setting that the error is about, such as "top_k"; None if there is no such setting.
     """
 
     def __init__(self, *args: object, field: str | None = None) -> None:
@@ -57,4 +57,4 @@ class SongBusyError(SongError):
 
 
 class StoppedError(SongError):
-    """The user stopped it; everything is saved, and the song resumes where it was."""
+    """The user stopped it; everything is saved, and the song can be resumed."""

@@ -251,11 +251,16 @@ def test_refusals(song: Song, model: Model, tiny: Path, tmp_path: Path) -> None:
         (song, {"items": (0, 3)}, SongError, r"has items 0 to 2, not \[3\]; choose of those"),
         (song, {"items": ()}, SongError, "has items 0 to 2, not none"),
         (song, {"level": 3}, RequestError, "there is no level 3"),
-        (song, {"items": (2,), "level": 1}, SongError, "item 2 of .* has nothing made at level 1 yet; make it with"),
+        (
+            song,
+            {"items": (2,), "level": 1},
+            SongError,
+            "item 2 of .* has nothing sampled at level 1 yet; sample it with",
+        ),
         (song, {"target": song.root}, SongError, "is the song's own; choose another folder, or .*exports"),
         (song, {"target": song.root / "level_2"}, SongError, "is the song's own"),
         (song, {"target": tmp_path / "file"}, SongError, "is a file; choose a folder"),
-        (fresh, {}, SongError, "fresh has nothing made yet; make it with: jukebox-kit resume"),
+        (fresh, {}, SongError, "fresh has nothing sampled yet; sample it with: jukebox-kit resume"),
     ]
     for one, options, error, sentence in wrong:
         with pytest.raises(error, match=sentence):

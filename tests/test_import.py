@@ -290,7 +290,9 @@ TOP = torch.arange(20)[None]
 ODD: dict[str, tuple[object, str]] = {
     "two levels": ([EMPTY, TOP], "a list of three levels"),
     "no tensors": ([1, 2, 3], "is not a table of codes"),
-    "one row": ([EMPTY, EMPTY, TOP[0]], "is not a table of codes"),
+    "three dimensions": ([EMPTY, EMPTY, TOP.reshape(2, 2, 5)], "is not a table of codes"),
+    "uneven items": ([EMPTY, EMPTY, [TOP[0], TOP[0, :3]]], "is not a table of codes"),
+    "other keys": ({"level_2": TOP, "step": 1}, "is not a song; pass a file"),
     "no codes": ([EMPTY, EMPTY, EMPTY], "no level 2 codes"),
     "floats": ([EMPTY, EMPTY, TOP.float()], "numbers that are not codes"),
     "too high": ([EMPTY, EMPTY, TOP * 100], r"contains code 1900, but mini has 0 to 63"),

@@ -101,7 +101,7 @@ def test_wrong_training_files_are_named(tiny: Path, tmp_path: Path, run: Run) ->
     with pytest.raises(ConfigurationError, match="line 1: missing model, out, corpus"):
         load_training(path)
     assert "there is no training file" in run("train", tmp_path / "nowhere.yaml").stderr
-    assert "there is no part level_3" in run("train", path, "--part", "level_3").stderr
+    assert "there is no component level_3" in run("train", path, "--part", "level_3").stderr
 
 
 def test_dead_codes_are_revived_and_live_ones_follow_what_chose_them() -> None:

@@ -39,7 +39,7 @@ def load_project(path: Path) -> Any:
     project = read_project(sources[0])
     if project.failed:
         raise (RequestError if "cannot be read" in project.failed[0] else ConfigurationError)(project.failed[0])
-    return [(song.told, song.parent) for song in project.songs]
+    return [(song.labels, song.parent) for song in project.songs]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ Result = tuple[dict[str, Any], str]  # as JSON, and as text
 
 Model = Annotated[str | None, typer.Option(help="The model to measure.", show_default="1b_lyrics on a GPU, else demo")]
 
-Parts = Annotated[str | None, typer.Option("--part", help="level_2, level_1, level_0, separated by commas.")]
+Parts = Annotated[str | None, typer.Option("--part", help="Levels to measure, such as level_2,level_0.")]
 
 Shapes = Annotated[str | None, typer.Option("--shape", help="Width and depth of upsamplers, such as 1024x24,256x6.")]
 
@@ -36,9 +36,9 @@ Forms = Annotated[
     str | None, typer.Option(help="float32, float16, int8, separated by commas.", show_default="float16 on a GPU")
 ]
 
-Steps = Annotated[int, typer.Option("--tokens", help="Steps per round.")]
+Steps = Annotated[int, typer.Option("--tokens", help="Decoding steps per round.")]
 
-Rounds = Annotated[int, typer.Option(help="Rounds, of which the median is taken.")]
+Rounds = Annotated[int, typer.Option(help="Number of rounds; the median is reported.")]
 
 Against = Annotated[
     str | None, typer.Option(help="Compare with transformers or jukebox, or both, separated by a comma.")
@@ -89,16 +89,16 @@ def bench(
     placements = tuple(Placement.of(device, form, engine) for form in forms)
     _check_modes(plan, flat, bits, items, part, at, against)
     if bits:
-        found = _bits(model or "demo", placements, precision is not None)
+        result = _bits(model or "demo", placements, precision is not None)
     elif plan is not None:
-        found = _plan(plan, 20.0 if seconds is None else seconds, 1 if items is None else items, placements)
+        result = _plan(plan, 20.0 if seconds is None else seconds, 1 if items is None else items, placements)
     elif flat:
-        found = _flat(model or "demo", shape or "256x6", 64.0 if seconds is None else seconds, placements[0])
+        result = _flat(model or "demo", shape or "256x6", 64.0 if seconds is None else seconds, placements[0])
     else:
         definition, subjects = _subjects(model, part, shape, placements[0])
         if seconds is not None and (definition is None or not seconds > 0):
             raise RequestError("seconds is the length of a model's songs; pass --model with it, and more than 0.")
-        asked = Bench(
+        wanted = Bench(
             subjects,
             placements,
             whole_numbers("batch-size", batch_size),
@@ -108,8 +108,8 @@ def bench(
             tuple(name.strip() for name in against.split(",")) if against else (),
             peer_python,
         )
-        found = _measured(asked, definition, 20.0 if seconds is None else seconds)
-    typer.echo(json.dumps(found[0], indent=1) if as_json else found[1])
+        result = _measured(wanted, definition, 20.0 if seconds is None else seconds)
+    typer.echo(json.dumps(result[0], indent=1) if as_json else result[1])
 
 
 def _check_modes(
@@ -123,13 +123,13 @@ def _check_modes(
         raise RequestError("--part, --at and --against select what to measure; omit them with plan, flat and bits.")
 
 
-def _measured(asked: Bench, definition: ModelDefinition | None, seconds: float) -> Result:
+def _measured(wanted: Bench, definition: ModelDefinition | None, seconds: float) -> Result:
     from jukebox_kit.checks.bench import run_bench, songs
 
-    report = run_bench(asked, _say)
+    report = run_bench(wanted, _say)
     if definition is not None:
         _say(f"{definition.name}: estimating songs of {seconds:g} s")
-        rows = [row for one in asked.placements for row in songs(definition, one, asked.batches, seconds)]
+        rows = [row for one in wanted.placements for row in songs(definition, one, wanted.batches, seconds)]
         report = replace(report, songs=rows)
     return report.as_json(), report.as_text()
 
@@ -139,16 +139,16 @@ def _plan(model: str, seconds: float, items: int, placements: tuple[Placement, .
     from jukebox_kit.model.weights import load_definition
     from jukebox_kit.steps import estimate
 
-    found = {one.weights: estimate(load_definition(model), seconds, items, one) for one in placements}
+    estimates = {one.weights: estimate(load_definition(model), seconds, items, one) for one in placements}
     what = f"{model}, {items} of {seconds:g} s"
-    text = "\n\n".join(f"{what}, {weights}\n{as_text(one)}" for weights, one in found.items())
-    return {weights: as_json(one) for weights, one in found.items()}, text
+    text = "\n\n".join(f"{what}, {weights}\n{as_text(one)}" for weights, one in estimates.items())
+    return {weights: as_json(one) for weights, one in estimates.items()}, text
 
 
-def _bits(model: str, placements: tuple[Placement, ...], these: bool) -> Result:
+def _bits(model: str, placements: tuple[Placement, ...], chosen: bool) -> Result:
     from jukebox_kit.checks.bench import bits_as_json, bits_as_text, bits_by_weights
 
-    kinds = tuple(one.weights for one in placements) if these else None  # otherwise all precisions of the device
+    kinds = tuple(one.weights for one in placements) if chosen else None  # otherwise all precisions of the device
     rows = bits_by_weights(model, device=placements[0].device, weights=kinds, say=_say)
     return {"bits": bits_as_json(rows)}, bits_as_text(rows)
 
@@ -162,14 +162,14 @@ def _flat(model: str, shape: str, seconds: float, placement: Placement) -> Resul
     loaded.check_files()
     songs = lengths(loaded, seconds / FACTORS[-1], _say)
     _say(f"{shape}: both ends of a window")
-    found = Growth(window_ends(subject, placement), songs)
-    return found.as_json(), found.as_text()
+    growth = Growth(window_ends(subject, placement), songs)
+    return growth.as_json(), growth.as_text()
 
 
 def _subjects(
     model: str | None, part: str | None, shape: str | None, placement: Placement
 ) -> tuple[ModelDefinition | None, tuple[Subject, ...]]:
-    """Return the model to measure, if there is one, and all components."""
+    """Return the model to measure, None for shapes alone, and its components."""
     from jukebox_kit.checks.bench import differing_levels, free_shape, model_part
     from jukebox_kit.model.weights import load_definition
 

@@ -56,7 +56,7 @@ def train(
 
     unknown = [p for p in part or () if p not in PARTS]
     if unknown:
-        raise RequestError(f"there is no part {unknown[0]}; the parts are {', '.join(PARTS)}.")
+        raise RequestError(f"there is no component {unknown[0]}; the components are {', '.join(PARTS)}.")
     run(load_training(config), tuple(part or PARTS), lambda line: typer.echo(line))
 
 
@@ -66,11 +66,11 @@ def listen(
     model: ModelName = "demo",
 ) -> None:
     """Measure whether the demo model plays the scale, tempo, timbre and words of each request."""
-    from jukebox_kit.checks.listen import listen as hear
+    from jukebox_kit.checks.listen import listen as measure
     from jukebox_kit.engine import Model
 
-    found = hear(Model.load(model, "cpu"), range(seeds), seconds, lambda line: typer.echo(line, err=True))
-    typer.echo(json.dumps(found, indent=1))
+    report = measure(Model.load(model, "cpu"), range(seeds), seconds, lambda line: typer.echo(line, err=True))
+    typer.echo(json.dumps(report, indent=1))
 
 
 def doctor(
@@ -80,9 +80,9 @@ def doctor(
     """Show what this machine has: versions, devices, memory, disk, models."""
     from jukebox_kit.checks import examine
 
-    found = examine(folder)
+    facts = examine(folder)
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(facts, indent=1))
         return
-    for name, value in found.items():
+    for name, value in facts.items():
         typer.echo(f"{name:<12} {value}")

@@ -23,6 +23,7 @@ from jukebox_kit.cli.options import (
     whole_numbers,
     work,
 )
+from jukebox_kit.errors import SongError
 
 if TYPE_CHECKING:
     from jukebox_kit.steps import RunSettings
@@ -163,7 +164,10 @@ def page(
     from jukebox_kit.song import PAGE, Song, find_songs
     from jukebox_kit.song.page import write_page
 
-    for folder in find_songs(folders):
+    songs = find_songs(folders)
+    if not songs:
+        raise SongError(f"{folders[0]} holds no songs; pass a song's folder, or the folder that contains songs.")
+    for folder in songs:
         with Song.open(folder).locked() as state:
             write_page(state)
         typer.echo(folder / PAGE)

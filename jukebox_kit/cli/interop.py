@@ -14,7 +14,9 @@ from jukebox_kit.errors import RequestError
 
 
 def import_(
-    place: Annotated[Path, typer.Argument(help="A run's folder, a file (.pth.tar, .t, .z), or a folder of such.")],
+    place: Annotated[
+        Path, typer.Argument(help="A run's folder, a file (.pth.tar, .t, .z, .zip), or a folder of such.")
+    ],
     target: Annotated[Path, typer.Argument(help="The song's folder, or the folder for several songs.")],
     model: Annotated[
         str | None, typer.Option(help="The model to continue with; required if the files do not say.")
@@ -39,7 +41,8 @@ def import_(
     words = lyrics_of(lyrics, lyrics_file)
     answers = ImportOverrides(model, artist, genre, words, seconds, total_seconds, seed)
     failed = 0
-    for outcome in import_songs(place, target, answers, _Asking() if sys.stdin.isatty() else None):
+    ask = _Asking() if sys.stdin is not None and sys.stdin.isatty() else None
+    for outcome in import_songs(place, target, answers, ask):
         for note in outcome.notes:
             typer.echo(f"note: {note}", err=True)
         if outcome.song is None:

@@ -1,4 +1,4 @@
-"""Commands for many songs: an album from one file, or a folder of songs overnight."""
+"""Commands for many songs: an album described in one file, or a folder of songs overnight."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def get(
             help="Also convert files found in other caches; songs started with the originals keep needing those."
         ),
     ] = False,
-    own: Annotated[
+    mirrors: Annotated[
         list[str] | None,
         typer.Option("--from", help="A mirror's URL, with jukebox/models/… below it, tried first (repeatable)."),
     ] = None,
@@ -64,17 +64,17 @@ def get(
     """Download the files of a model that this machine lacks; interrupted downloads are resumed."""
     from jukebox_kit.cli.progress import FileBars
     from jukebox_kit.model.weights.download import DownloadOptions
-    from jukebox_kit.model.weights.download import get as bring
+    from jukebox_kit.model.weights.download import get as download
 
     try:
         with FileBars() as bars:
-            here = bring(
+            files = download(
                 name,
                 DownloadOptions(
                     keep_float32=keep_float32,
                     convert=convert,
                     accepted=frozenset(accept_sha256 or ()),
-                    own=tuple(own or ()),
+                    own=tuple(mirrors or ()),
                     progress=lambda fetching: bars.show(fetching.file, fetching.done, fetching.total),
                     say=lambda line: typer.echo(line, err=True),
                 ),
@@ -85,10 +85,10 @@ def get(
         )
         raise typer.Exit(STOPPED) from None
     if as_json:
-        typer.echo(json.dumps([{"file": h.file, "path": str(h.path), "new": h.new} for h in here], indent=1))
+        typer.echo(json.dumps([{"file": f.file, "path": str(f.path), "new": f.new} for f in files], indent=1))
         return
-    for one in here:
-        typer.echo(f"{one.path}{' (new)' if one.new else ''}")
+    for file in files:
+        typer.echo(f"{file.path}{' (new)' if file.new else ''}")
 
 
 @models.command()
@@ -100,17 +100,17 @@ def check(
     from jukebox_kit.model.weights import shipped_models
     from jukebox_kit.model.weights.download import check as examine
 
-    found = {model: examine(model) for model in ([name] if name else shipped_models())}
+    results = {model: examine(model) for model in ([name] if name else shipped_models())}
     if as_json:
         rows = {
             model: [{"file": c.file, "path": str(c.path or ""), "state": c.state, "why": c.why} for c in checked]
-            for model, checked in found.items()
+            for model, checked in results.items()
         }
         typer.echo(json.dumps(rows, indent=1))
     else:
-        for model, checked in found.items():
+        for model, checked in results.items():
             for one in checked:
                 typer.echo(f"{model:<10} {one.state:<9} {one.path or one.file}{f': {one.why}' if one.why else ''}")
-    wrong = [one for checked in found.values() for one in checked if one.state == "wrong"]
+    wrong = [one for checked in results.values() for one in checked if one.state == "wrong"]
     if wrong:
         raise JukeboxKitError(f"{len(wrong)} of the files are wrong; delete them and download them again.")

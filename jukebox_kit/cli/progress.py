@@ -24,12 +24,12 @@ class _OneBar(ExitStack):
         scaled: count in units of 1024, such as KiB, rather than in ones.
         """
         self.close()
-        often = 0.5 if sys.stderr.isatty() else 5.0
+        interval = 0.5 if sys.stderr.isatty() else 5.0
         bar = tqdm(
             total=total,
             initial=done,
             desc=name,
-            mininterval=often,
+            mininterval=interval,
             unit=unit,
             unit_scale=scaled,
             unit_divisor=1024 if scaled else 1000,

@@ -1,4 +1,4 @@
-"""Commands that sample songs and list what there is: each makes one call of the library and prints the result."""
+"""Commands that sample songs and list songs and names: each makes one call of the library and prints the result."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from jukebox_kit.cli.options import (
     takes_run_settings,
     work,
 )
-from jukebox_kit.errors import RequestError
+from jukebox_kit.errors import JukeboxKitError, RequestError
 
 if TYPE_CHECKING:
+    from jukebox_kit.song import Song
     from jukebox_kit.steps import RunSettings
 
 
@@ -121,19 +122,33 @@ def status(
     """Show the progress of songs."""
     from jukebox_kit.song import Song, find_songs
 
-    rows: list[dict[str, Any]] = []
-    for folder in find_songs(folders):
-        song = Song.open(folder)
-        levels = {f"level_{s.level}": {"done": s.done, "total": s.total} for s in song.status()}
-        safety = song.store.safety()
-        about = {"song": str(folder), "model": song.request.model, "levels": levels}
-        rows.append({**about, "safety": {**asdict(safety), "words": safety.summary}})
+    rows, faults = list[dict[str, Any]](), list[str]()
+    for place in folders:
+        songs = find_songs([place])
+        if not songs:
+            faults.append(f"{place} holds no songs; pass a song's folder, or the folder that contains songs.")
+        for folder in songs:
+            try:
+                rows.append(_standing(Song.open(folder), folder))
+            except JukeboxKitError as error:  # one song that cannot be read does not hide the others
+                faults.append(str(error))
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
-        return
-    for row in rows:
+    for row in () if as_json else rows:
         parts = [f"{name} {v['done'] / v['total']:4.0%}" for name, v in row["levels"].items()]
         typer.echo(f"{row['song']}  {row['model']}  {'  '.join(parts)}  {row['safety']['words']}")
+    for fault in faults:
+        typer.echo(f"jukebox-kit: {fault}", err=True)
+    if faults:
+        raise typer.Exit(1)
+
+
+def _standing(song: Song, folder: Path) -> dict[str, Any]:
+    """Return what `status` shows of a song."""
+    levels = {f"level_{s.level}": {"done": s.done, "total": s.total} for s in song.status()}
+    safety = song.store.safety()
+    about = {"song": str(folder), "model": song.request.model, "levels": levels}
+    return {**about, "safety": {**asdict(safety), "words": safety.summary}}
 
 
 def artists(

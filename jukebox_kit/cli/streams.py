@@ -68,15 +68,14 @@ def open_streams() -> Sink:
     """Replace the standard streams by ones that cannot fail; returns the one that standard output is written to.
 
     A stream that was closed becomes the null device: otherwise the next file that is opened, such as a song's codes,
-    would take its number, and whatever writes to that number would write into the file.
+    would take its number, and whatever writes to that number would write into the file. `sys.stdin` stays None if
+    standard input was closed.
     """
     for descriptor in range(len(NAMES)):
         try:
             os.fstat(descriptor)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # opens under the lowest number that is free
-    if sys.stdin is None:
-        sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), encoding="utf-8")
     codecs.register_error(ERRORS, _encoded)
     sys.stderr = _text(Sink(2), sys.stderr)
     output = Sink(1)

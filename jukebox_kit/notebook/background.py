@@ -1,6 +1,6 @@
-"""Work in a thread of its own, so that widgets live while it runs; one piece at a time for the whole kernel.
+"""Runs work in a thread, so that widgets respond meanwhile; one task at a time in the whole kernel.
 
-The kernel's one `worker()` outlives cells and browser pages: who opens the notebook again finds what is under way.
+The kernel's one `worker()` outlives cells and browser pages: a notebook opened again shows the task in progress.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ log = logging.getLogger(__name__)
 
 Phase = Literal["idle", "running", "stopping", "done", "stopped", "failed"]
 
-TELL_EVERY = 0.5  # seconds between two tellings of progress
+NOTIFY_EVERY = 0.5  # seconds between two notifications of progress
 
-LEAVE_WITHIN = 20.0  # seconds that work is given to end when the kernel does
+LEAVE_WITHIN = 20.0  # seconds in which the task may end when the kernel does
 
 
 @dataclass(frozen=True)
 class State:
-    """What the worker is at.
+    """The worker's task and its progress.
 
-    what: for a person; subject: the song's folder; message: how it ended, one sentence; speed: in words.
+    what: the task, for the user; subject: the song's folder; message: how it ended, in one sentence; speed: as text.
     """
 
     phase: Phase = "idle"
@@ -44,12 +44,12 @@ class State:
 
     @property
     def busy(self) -> bool:
-        """Whether work is under way."""
+        """Whether a task is in progress."""
         return self.phase in ("running", "stopping")
 
 
 class Worker:
-    """Does one piece of work at a time in a thread and tells whoever watches."""
+    """Runs one task at a time in a thread and notifies those who watch."""
 
     def __init__(self) -> None:
         self.state = State()
@@ -57,12 +57,12 @@ class Worker:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._watchers: list[Callable[[State], None]] = []
-        self._speed, self._told = Speed(), 0.0
+        self._speed, self._notified = Speed(), 0.0
 
     def start(self, what: str, do: Callable[[Worker], str], notes: Path, subject: Path | None = None) -> bool:
-        """Begin a piece of work on a song; False where another is under way. `do` returns what to tell of its end.
+        """Start a task; returns False if another is in progress. `do` runs it and returns a message about its end.
 
-        An error that nobody foresaw goes into a file in the folder `notes`.
+        The traceback of an unexpected error is written to a file in the folder `notes`. subject: the song's folder.
         """
         with self._lock:
             if self.state.busy:
@@ -75,54 +75,54 @@ class Worker:
         return True
 
     def stop(self) -> None:
-        """Ask the work to stop; it saves and ends at its next token."""
+        """Ask the task to stop; it saves and ends at its next token."""
         with self._lock:
             if self.state.phase != "running":
                 return
             self._stop.set()
             self.state = replace(self.state, phase="stopping")
-        self._tell()
+        self._notify()
 
     def check(self) -> None:
-        """Raise StoppedError where a stop was asked for; for work between tokens."""
+        """Raise StoppedError if the user asked to stop; for tasks that sample no tokens."""
         if self._stop.is_set():
             raise StoppedError("Stopped. Everything is saved.")
 
     def options(self, run: RunSettings | None = None) -> RunSettings:
-        """Return the settings with callbacks that report to this worker and stop with it."""
+        """Return the settings with callbacks that report progress to this worker and stop with it."""
         return replace(run or RunSettings(), progress=self.note, stop=self._stop.is_set)
 
     def note(self, progress: Progress) -> None:
-        """Take note of progress; watchers are told at most twice a second."""
+        """Record progress; watchers are notified at most twice a second."""
         self._speed.note(progress)
         now = time.monotonic()
-        if now - self._told >= TELL_EVERY or progress.done >= progress.total:
-            self._told = now
+        if now - self._notified >= NOTIFY_EVERY or progress.done >= progress.total:
+            self._notified = now
             speed = self._speed.summary()
             self._change(lambda state: replace(state, progress=progress, speed=speed))
 
     def say(self, what: str) -> None:
-        """Say what the work is at now."""
+        """Change the description of the task."""
         self._change(lambda state: replace(state, what=what))
 
-    def watch(self, told: Callable[[State], None], first: bool = False) -> Callable[[], None]:
-        """Call `told` with each new state, where `first` before those that watch already; returns what ends that."""
-        self._watchers.insert(0 if first else len(self._watchers), told)
-        return lambda: self._watchers.remove(told)
+    def watch(self, changed: Callable[[State], None], first: bool = False) -> Callable[[], None]:
+        """Call `changed` with each new state, if `first` before other watchers; returns a function that ends this."""
+        self._watchers.insert(0 if first else len(self._watchers), changed)
+        return lambda: self._watchers.remove(changed)
 
     def wait(self, seconds: float | None = None) -> State:
-        """Wait for the end of what is under way, at most `seconds`; returns the state."""
+        """Wait for the end of the task, at most `seconds`; returns the state."""
         if self._thread is not None:
             self._thread.join(seconds)
         return self.state
 
     def leave(self) -> None:
-        """Stop what is under way and wait until it has saved."""
+        """Stop the task and wait until it has saved."""
         self.stop()
         self.wait(LEAVE_WITHIN)
 
     def _run(self, do: Callable[[Worker], str], notes: Path) -> None:
-        self._tell()
+        self._notify()
         phase: Phase
         try:
             phase, message = "done", do(self)
@@ -130,39 +130,39 @@ class Worker:
             phase, message = "stopped", "Stopped. Everything is saved; resume to continue."
         except JukeboxKitError as error:
             phase, message = "failed", f"{error}"
-        except BaseException as error:  # a thread's exception would be lost with it
-            phase, message = "failed", _unforeseen(error, notes)
+        except BaseException as error:  # otherwise it would be lost with the thread
+            phase, message = "failed", _unexpected(error, notes)
         self._change(lambda state: replace(state, phase=phase, message=message))
 
     def _change(self, changed: Callable[[State], State]) -> None:
-        """Replace the state by what it becomes, and tell everyone who watches."""
+        """Replace the state and notify watchers."""
         with self._lock:
             self.state = changed(self.state)
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
-        for told in list(self._watchers):
+    def _notify(self) -> None:
+        for watcher in list(self._watchers):
             try:
-                told(self.state)
-            except Exception:  # a broken picture is no reason to end a night's work
-                log.exception("a widget could not be brought up to date")
+                watcher(self.state)
+            except Exception:  # a widget that fails must not end the task
+                log.exception("a widget could not be updated")
 
 
 @cache
 def worker() -> Worker:
-    """Return the kernel's worker; a kernel that is shut down politely lets it save and end."""
-    made = Worker()
-    atexit.register(made.leave)
-    return made
+    """Return the kernel's worker; when the kernel shuts down, it saves and ends."""
+    created = Worker()
+    atexit.register(created.leave)
+    return created
 
 
-def _unforeseen(error: BaseException, folder: Path) -> str:
-    """Return a sentence about an error that is no user's mistake, and keep what a developer needs to fix it."""
-    where = folder / "jukebox_kit-error.txt"
-    told = f"Unexpected error ({type(error).__name__}: {error}); progress is saved."
+def _unexpected(error: BaseException, folder: Path) -> str:
+    """Return a sentence about an error that is not the user's, and write its traceback to a file."""
+    file = folder / "jukebox_kit-error.txt"
+    message = f"Unexpected error ({type(error).__name__}: {error}); progress is saved."
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        where.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     except OSError:
-        return f"{told} Try again; if it happens again, report it."
-    return f"{told} Try again; if it happens again, report it with the file {where}."
+        return f"{message} Try again; if it happens again, report it."
+    return f"{message} Try again; if it happens again, report it with the file {file}."

@@ -1,4 +1,4 @@
-"""HTML for the notebook's widgets; whatever is put into it is escaped."""
+"""HTML for the notebook's widgets; all values are escaped."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class Panel:
             self.session.open(self.songs.value)
 
     def _find_work(self) -> None:
-        """Open the song that the kernel is working on, for a page that was closed and opened again."""
+        """Open the song that the kernel is working on, if the page was closed and opened again."""
         state = self.session.worker.state
         if state.busy and state.subject is not None and is_song(state.subject):
             self.session.open(state.subject)

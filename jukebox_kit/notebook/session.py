@@ -1,4 +1,4 @@
-"""What the sections of the panel share: the folder of songs, the song that is open, the worker, and the model."""
+"""What the sections of the panel share: the folder of songs, the open song, the worker and the model."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from jukebox_kit.notebook.background import State, Worker, worker
 from jukebox_kit.song import SONG, Song, find_songs
 from jukebox_kit.steps import RunSettings, load_for, load_planned
 
-PREVIEW_EVERY = 60.0  # seconds; somebody sits there and listens
+PREVIEW_EVERY = 60.0  # seconds; more often than in the shell, since the user is listening
 
 
 class Session:
-    """One open panel. Sections watch it: `changed` is called for them when the song or the work has changed."""
+    """What one open panel works on. Sections `watch` it for changes of the song or of the task in progress."""
 
     def __init__(self, songs: Path) -> None:
         self.songs = kept_path(songs)
         self.song: Song | None = None
         self.run = RunSettings(preview_every=PREVIEW_EVERY)
         self.worker: Worker = worker()
-        self.error = ""  # what was wrong with the last thing asked for
+        self.error = ""  # why the last action failed
         self._watchers: list[Callable[[], None]] = []
         self._model: Model | None = None
         self._loading = threading.Lock()
@@ -34,26 +34,26 @@ class Session:
         self.worker.watch(self._worked)
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Call `changed` when the song or the work has changed."""
+        """Call `changed` whenever the song or the task has changed."""
         self._watchers.append(changed)
 
     def changed(self) -> None:
-        """Tell all sections."""
+        """Notify all sections."""
         for changed in self._watchers:
             changed()
 
     def folders(self) -> list[Path]:
-        """Return the song folders, the one worked on last first."""
+        """Return the song folders, the most recently changed first."""
         found = find_songs([self.songs]) if self.songs.is_dir() else []
         return sorted(found, key=_changed_at, reverse=True)
 
     def place(self, name: str) -> Path | None:
-        """Return the folder of a song of that name, None where the name is none for a folder among the songs."""
-        good = bool(name) and name == Path(name).name and not name.startswith(".")
-        return self.songs / name if good else None
+        """Return the folder for a song of this name, None if no folder can have it."""
+        valid = bool(name) and name == Path(name).name and not name.startswith(".")
+        return self.songs / name if valid else None
 
     def open(self, folder: Path | None) -> None:
-        """Open a song, or none; what is wrong with it becomes `error`."""
+        """Open a song, or none; `error` then says why it cannot be opened."""
         self.song, self.error = None, ""
         try:
             self.song = None if folder is None else Song.open(folder)
@@ -62,36 +62,36 @@ class Session:
         self.changed()
 
     def again(self) -> None:
-        """Read the song again, as somebody else may have worked on it."""
+        """Read the song again, since another process may have changed it."""
         if self.song is not None:
             self.open(self.song.root)
 
     def loaded(self, source: str) -> Model:
-        """Return a model, the one held already where it is the same."""
-        with self._loading:  # players and work may both be the first to ask
+        """Return a model; the loaded one if it is the same."""
+        with self._loading:  # players and the task may both ask first
             if self._model is None or self._model.source != source:
-                self._model = None  # let go of the old one first: two may not fit
+                self._model = None  # release the old one first: two may not fit
                 self._model = Model.load(source)
             return self._model
 
     def loaded_for(self, song: Song) -> Model:
-        """Return the model that a song is sampled with, by the plan of memory; the one held where it serves."""
+        """Return the model for a song by the memory plan; the loaded one if it can be used again."""
         with self._loading:
             self._model = load_planned(song, self.options(), self._model)
             return self._model
 
     def loaded_to_begin(self, request: dict[str, Any]) -> Model:
-        """Return the model that a song of a request's fields is begun with, likewise."""
+        """Return the model for a new song with these fields of a request, likewise."""
         with self._loading:
             self._model = load_for(request["model"], request["seconds"], request["items"], self.options(), self._model)
             return self._model
 
     def options(self) -> RunSettings:
-        """Return the settings of the next step, which reports to the worker."""
+        """Return the settings of the next step, with progress reported to the worker."""
         return self.worker.options(self.run)
 
     def do(self, what: str, piece: Callable[[], str], subject: Path | None = None) -> None:
-        """Begin a piece of work in the worker's thread; it returns what to tell of its end."""
+        """Start a task in the worker's thread; `piece` runs it and returns a message about its end."""
         self.error = ""
         at = subject or (None if self.song is None else self.song.root)
         if not self.worker.start(what, lambda _: piece(), self.songs, at):
@@ -99,7 +99,7 @@ class Session:
         self.changed()
 
     def _worked(self, state: State) -> None:
-        """Read the song again when work on it has begun or ended."""
+        """Read the song again when a task has started or ended."""
         if state.busy != self._was_busy:
             self._was_busy = state.busy
             if state.busy or self.song is None:
@@ -109,7 +109,7 @@ class Session:
 
 
 def begun_below(song: Song) -> bool:
-    """Return whether the levels below the top were begun, so that going on means going on with them."""
+    """Return whether a level below the top has been started, so that resuming continues there."""
     return any(status.done for status in song.status() if status.level != TOP)
 
 

@@ -1,4 +1,4 @@
-"""Widgets that the sections share; they still answer after their page was closed and opened again."""
+"""Widgets that the sections share; they keep working after the page is closed and opened again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jukebox_kit.notebook.markup import styled_text
 def reachable(widget: Any) -> None:
     """Deliver messages to a widget, and to those inside it, where the page addresses them.
 
-    ipykernel 7.4 sends a message to the subshell from which its widget was last changed. After the page was closed that
+    ipykernel 7.4 sends a message to the subshell from which its widget was last changed. Once the page is closed, that
     subshell no longer exists, and every click on the widget would be lost. Other kernels ignore this.
     """
     comm = getattr(widget, "comm", None)
@@ -172,7 +172,7 @@ def check_box(label: str) -> Any:
 
 def button(description: str, name: str, pressed: Callable[[], None], icon: str = "") -> Any:
     """Return a button as wide as its label; `name` gives its CSS class, `jk-name`."""
-    made = widgets.Button(description=description, icon=icon, layout=widgets.Layout(width="auto", flex="0 0 auto"))
-    made.add_class(f"jk-{name}")
-    made.on_click(lambda _: pressed())
-    return made
+    created = widgets.Button(description=description, icon=icon, layout=widgets.Layout(width="auto", flex="0 0 auto"))
+    created.add_class(f"jk-{name}")
+    created.on_click(lambda _: pressed())
+    return created

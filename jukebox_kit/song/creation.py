@@ -6,12 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jukebox_kit._files import shown_path
+from jukebox_kit._files import contents, shown_path
 from jukebox_kit.errors import AudioError, SongError
 from jukebox_kit.model.weights import ModelDefinition
 from jukebox_kit.song.audio import Audio, Note, read_recording
 from jukebox_kit.song.codes import Codes, LevelCodes, pack_codes, unpack_codes
 from jukebox_kit.song.files import OWN_NAMES, OWN_PREFIXES, SONG, codes_name
+from jukebox_kit.song.renamed import check_not_renamed
 from jukebox_kit.song.request import Request, Resolved
 from jukebox_kit.song.store.base import Store
 
@@ -24,12 +25,15 @@ def check_free(store: Store) -> None:
     root, place = store.root, shown_path(store.root)
     if store.read(SONG) is not None:
         raise SongError(f"{place} holds a song already; choose another folder.")
-    names = [path.name for path in root.iterdir()] if root.is_dir() else []
+    check_not_renamed(root, SONG, ", or choose another folder")
+    names = [path.name for path in contents(root)] if root.is_dir() else []
     if not all(name in OWN_NAMES or name.startswith(OWN_PREFIXES) for name in names):
         raise SongError(f"{place} contains files that do not belong to a song; choose another folder.")
     for level in range(3):
         name = codes_name(level)
         content = store.read(name)
+        if content is None:
+            check_not_renamed(root, name, ", or choose another folder")
         codes = None if content is None else unpack_codes(content, f"{place}/{name}")
         if codes is not None and codes.sampled:
             raise SongError(f"{place} holds codes but no song.json; put that file back, or choose another folder.")

@@ -144,7 +144,7 @@ def _chosen(song: Song, items: int | Iterable[int] | None, level: int | None) ->
     if lacking or not chosen:
         what = f"item {lacking[0]} of {song.shown_path}" if lacking else song.shown_path
         where = "" if level is None else f" at level {level}"
-        raise SongError(f"{what} has nothing made{where} yet; make it with: jukebox-kit resume {song.shown_path}")
+        raise SongError(f"{what} has nothing sampled{where} yet; sample it with: jukebox-kit resume {song.shown_path}")
     return chosen
 
 

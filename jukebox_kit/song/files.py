@@ -1,8 +1,11 @@
-"""The names of the files and folders in a song's folder, relative to it; no other file of the package spells them."""
+"""The names of the files and folders in a song's folder, relative to it; they are written in no other file."""
 
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
+
+from jukebox_kit._files import is_litter
 
 SONG = "song.json"
 PAGE = "index.html"
@@ -38,7 +41,7 @@ def audio_name(level: int, item: int) -> str:
 
 
 def picture_name(level: int, item: int) -> str:
-    """Return the name of the picture of that audio file."""
+    """Return the name of the picture of an item's audio file."""
     return f"level_{level}/item_{item}.png"
 
 
@@ -48,7 +51,7 @@ def words_name(item: int) -> str:
 
 
 def version_name(version: str, name: str) -> str:
-    """Return the name under which a version keeps a file."""
+    """Return the name of a version's copy of a file."""
     return f"{VERSIONS}/{version}/{name}"
 
 
@@ -68,6 +71,8 @@ def lease_name(owner: str) -> str:
 
 
 def is_kept(name: str) -> bool:
-    """Return whether a file, of a song or of a shard, cannot be recomputed from the others."""
+    """Return whether a file of a song or a shard cannot be recomputed from the others."""
+    if any(map(is_litter, PurePosixPath(name).parts)):
+        return False
     recomputable = name.startswith((".", f"{SEGMENTS}/")) or name.endswith("/alignment.safetensors")
     return not recomputable and name.endswith((".json", ".safetensors", PROMPT))

@@ -1,4 +1,4 @@
-"""The events of a song's history: what happened when, as data, and the sentence that shows each kind to a reader."""
+"""The events of a song's history, as data and as sentences."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ EventKind: TypeAlias = Literal[
 ]
 Facts: TypeAlias = Mapping[str, Any]
 
-RETURNS = ("undone", "redone", "visited")  # these go to a version that was saved before
-# Not edits. Everything else is one unless it happened to a level, also what a later version of this package writes.
+RETURNS = ("undone", "redone", "visited")  # these return to a saved version
+# Every other event is an edit unless it has a level, including kinds that a later version of this package writes.
 NOT_EDITS = ("created", "created_from", "chunks_set")
 DETAILS = ("changed", "before", "run", "tokens", "tokens_of_chunks", "facts")  # too long for a sentence
 
 
 def _place(facts: Facts) -> str:
-    """Return where in a song something happened: a level, or some of its rows where those were sampled apart."""
+    """Return the place of an event in a song: a level, or those of its rows that another worker sampled."""
     if "first_row" not in facts:
         return f"level {facts['level']}"
     first, last = facts["first_row"], facts["last_row"]
@@ -78,8 +78,8 @@ SENTENCES: Mapping[str, Callable[[Facts], str]] = {
 class Event:
     """Something that happened to a song.
 
-    when: ISO 8601. kind: one of `EventKind`, or a kind that a later version of this package writes. facts: what else
-    is known, as JSON holds it; events that happened while a level was sampled have its `level`.
+    when: in ISO 8601. kind: one of `EventKind`, or a kind that a later version of this package writes. facts: further
+    values, as in JSON; events during the sampling of a level have its `level`.
     """
 
     when: str
@@ -88,22 +88,22 @@ class Event:
 
     @classmethod
     def now(cls, kind: EventKind, facts: Facts) -> Event:
-        """Return an event that happens now."""
+        """Return an event with the present time."""
         return cls(datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), kind, facts)
 
     @classmethod
     def from_json(cls, values: Facts) -> Event:
-        """Read an event of song.json; whatever a hand-edited file lacks is left empty."""
+        """Read an event of song.json; values missing from a hand-edited file stay empty."""
         facts = {name: value for name, value in values.items() if name not in ("when", "kind")}
         return cls(str(values.get("when", "")), str(values.get("kind", "note")), facts)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what song.json holds of it."""
+        """Return the event as song.json holds it."""
         return {"when": self.when, "kind": self.kind, **self.facts}
 
     @property
     def sentence(self) -> str:
-        """What happened, in English. Events that are unknown or lack a fact are shown by kind and facts."""
+        """The event as an English sentence; kind and facts for an unknown kind, or if a fact is missing."""
         try:
             return SENTENCES[self.kind](self.facts)
         except (KeyError, TypeError, ValueError):
@@ -117,5 +117,5 @@ class Event:
 
     @property
     def is_edit(self) -> bool:
-        """Whether the user changed the song by it, rather than having it sampled."""
+        """Whether it is an edit of the song by the user, not part of sampling."""
         return self.kind not in NOT_EDITS and "level" not in self.facts

@@ -80,7 +80,7 @@ def _write_sound(state: SongState, level: int, item: int, model: Model) -> None:
 
 
 def _write_words(state: SongState, changed: set[str]) -> None:
-    """Write the pictures of which words were attended to, of items whose audio has changed or that have none."""
+    """Write the pictures of the attention to the lyrics for items whose audio has changed or that have no picture."""
     wanted = [i for i in state.items(TOP) if audio_name(TOP, i) in changed or not (state.root / words_name(i)).exists()]
     for item, alignment in read_alignments(state) if wanted else ():
         if item in wanted:
@@ -90,7 +90,7 @@ def _write_words(state: SongState, changed: set[str]) -> None:
 
 
 def _write_spectrogram(state: SongState, item: int) -> None:
-    """Write the picture of an item's levels, of those whose audio matches the present codes."""
+    """Write the picture of those levels of an item whose audio matches the current codes."""
     levels = {level: _read(state, level, item) for level in LEVELS if tokens_heard(state, level, item)}
     if levels:
         title = f"{state.request.artist}, {state.request.genre} ({state.request.model})"

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import Unpack
 
-from jukebox_kit._files import kept_path, shown_path
+from jukebox_kit._files import contents, kept_path, shown_path
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition
@@ -34,6 +34,7 @@ from jukebox_kit.song.codes import Codes, LevelCodes, pack_codes
 from jukebox_kit.song.creation import check_codes, check_free, check_same, read_prompt, write_given
 from jukebox_kit.song.files import PROMPT, SEGMENTS, SONG, codes_name
 from jukebox_kit.song.manifest import Manifest
+from jukebox_kit.song.renamed import check_not_renamed, find_renamed
 from jukebox_kit.song.request import Request, RequestFields, Resolved, normalise_request, resolve
 from jukebox_kit.song.sampled_audio import SampledAudio
 from jukebox_kit.song.state import SongState
@@ -124,7 +125,7 @@ class Song:
         store = open_store(kept_path(folder))
         content = store.read(SONG) if store.root.is_dir() else None
         if content is None:
-            raise SongError(f"{folder} is not a song folder; make one with: jukebox-kit sample {folder}")
+            raise _no_song(store.root)
         return cls(store, Manifest.from_json(content, str(folder)))
 
     @property
@@ -171,6 +172,7 @@ class Song:
         with self.store.lock():
             content = self.store.read(SONG)
             if content is None:
+                check_not_renamed(self.root, SONG)
                 raise SongError(f"{shown_path(self.root / SONG)} is gone; put back a copy of it.")
             self.manifest = Manifest.from_json(content, self.shown_path)
             try:
@@ -256,14 +258,24 @@ def find_songs(folders: list[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise SongError(f"there is no folder {shown_path(folder)}.")
-        inside = [folder, *sorted(child for child in folder.iterdir() if child.is_dir())]
+        inside = [folder, *(child for child in contents(folder) if child.is_dir())]
         songs += [child for child in inside if is_song(child)]
     return songs
 
 
 def is_song(folder: Path) -> bool:
-    """Return whether a folder seems to be a song; its files are not read."""
-    return (folder / SONG).exists() or (folder / SEGMENTS).is_dir()
+    """Return whether a folder seems to be a song, also one whose song.json was renamed, which `Song.open` explains."""
+    return (folder / SONG).exists() or (folder / SEGMENTS).is_dir() or find_renamed(folder, SONG) is not None
+
+
+def _no_song(root: Path) -> SongError:
+    """Return the error for a folder that is not a song; SongError if it is one whose song.json was renamed."""
+    check_not_renamed(root, SONG)
+    place = shown_path(root)
+    inside = find_songs([root]) if root.is_dir() else []
+    if inside:
+        return SongError(f"{place} is not a song folder, but {shown_path(inside[0])} is; pass that one.")
+    return SongError(f"{place} is not a song folder; make one with: jukebox-kit sample {place}")
 
 
 def _prepared(store: Store, asked: Request, loaded: Model | None) -> tuple[Model, Resolved]:

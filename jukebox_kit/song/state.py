@@ -14,6 +14,7 @@ from jukebox_kit.song.chunks import ChunkLayout, chunks_at, layout_of
 from jukebox_kit.song.codes import Codes, LevelCodes, unpack_codes
 from jukebox_kit.song.files import codes_name, version_name
 from jukebox_kit.song.manifest import Manifest
+from jukebox_kit.song.renamed import check_not_renamed
 from jukebox_kit.song.request import Request, Resolved
 from jukebox_kit.song.store.base import Store
 
@@ -128,6 +129,7 @@ class SongState:
         content = self.store.read(name)
         shape = (self.request.items, self.resolved.plans[level].total)
         if content is None:
+            check_not_renamed(self.root, name, ", or move it elsewhere to sample that level again")
             return LevelCodes.blank(*shape)
         codes = unpack_codes(content, f"{self.shown_path}/{name}")
         if codes.codes.shape != shape:

@@ -8,6 +8,7 @@ from jukebox_kit.model import LEVELS
 from jukebox_kit.song.codes import LevelCodes, pack_codes, unpack_codes
 from jukebox_kit.song.files import SONG, VERSIONS, codes_name, version_name
 from jukebox_kit.song.manifest import Manifest
+from jukebox_kit.song.renamed import check_not_renamed
 from jukebox_kit.song.state import SongState
 from jukebox_kit.song.store.base import Store
 
@@ -25,6 +26,7 @@ def read_manifest(state: SongState, name: str) -> Manifest:
     place = shown_path(state.root / VERSIONS / name)
     content = state.store.read(version_name(name, SONG))
     if content is None:
+        check_not_renamed(state.root, version_name(name, SONG))
         raise SongError(f"{place} is missing; put back a copy of it.")
     return Manifest.from_json(content, place)
 
@@ -38,6 +40,7 @@ def read_version(state: SongState, name: str) -> tuple[Manifest, Levels]:
         file = version_name(name, codes_name(level))
         content = state.store.read(file)
         if content is None:
+            check_not_renamed(state.root, file)
             raise SongError(f"{shown_path(state.root / file)} is missing; put back a copy of it.")
         levels[level] = unpack_codes(content, shown_path(state.root / file))
         shape = (manifest.request.items, manifest.resolved.plans[level].total)

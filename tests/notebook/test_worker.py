@@ -95,4 +95,4 @@ def test_a_widget_that_breaks_does_not_end_the_work(tmp_path: Path, caplog: pyte
     worker.watch(broken)
     worker.start("a song", lambda _: "Done.", tmp_path)
     assert worker.wait(10).phase == "done"
-    assert "could not be brought up to date" in caplog.text
+    assert "a widget could not be updated" in caplog.text

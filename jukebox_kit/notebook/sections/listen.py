@@ -1,4 +1,4 @@
-"""Listening: all items side by side, whole or their last seconds, at the best level so far or a chosen one."""
+"""Listening: all items side by side, whole or only the end, at the best level so far or at a chosen one."""
 
 from __future__ import annotations
 

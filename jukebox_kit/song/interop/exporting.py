@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jukebox_kit._files import user_path
+from jukebox_kit._files import contents, user_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, LEVELS, TOP, clean_lyrics
@@ -29,11 +29,11 @@ SETTINGS = {"fp16": True, "max_batch_size": 16, "chunk_size": 32}
 def export_2020(song: Song, folder: Path, model: Model | None = None) -> list[str]:
     """Write the levels that have codes to an empty or new folder; return notes for the user.
 
-    A level's file holds the codes of its level and those above, and of the levels below what was given to start with.
-    Raises SongError where the folder holds something, or the song has no codes yet.
+    A level's file holds the codes of its level and the levels above, and the given codes of the levels below.
+    Raises SongError if the folder is not empty, or if the song has no codes yet.
     """
     folder = user_path(folder)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and not contents(folder)):
         raise SongError(f"{folder} is not empty; choose another folder for the export.")
     made = {level: _made(song, level) for level in LEVELS}
     if not made[TOP].shape[1]:
@@ -43,7 +43,7 @@ def export_2020(song: Song, folder: Path, model: Model | None = None) -> list[st
     labels = [_labels(song, level) for level in LEVELS]
     for level in DOWNWARD:
         if level != TOP and made[level].shape[1] in (0, _given(song, level).shape[1]):
-            continue  # nothing but a beginning, which is in the files above
+            continue  # its given codes alone, which are in the files above
         audio = [song.audio(level, item, loaded) for item in range(song.request.items)]
         length = min(len(a) for a in audio)
         content = {
@@ -62,15 +62,15 @@ def export_2020(song: Song, folder: Path, model: Model | None = None) -> list[st
 
 def _made(song: Song, level: int) -> Tensor:
     """Return a level's codes as far as every item has them, (items, tokens) int64."""
-    found = song.level(level)
-    return torch.from_numpy(found.codes[:, : min(found.made)].astype(np.int64))
+    held = song.level(level)
+    return torch.from_numpy(held.codes[:, : min(held.made)].astype(np.int64))
 
 
 def _given(song: Song, level: int) -> Tensor:
-    """Return the codes that a level was given to start with; none where it was given whole, as after an import."""
-    found = song.level(level)
-    given = min(found.given)
-    return torch.from_numpy(found.codes[:, : given if given < found.codes.shape[1] else 0].astype(np.int64))
+    """Return the given codes of a level; none if all are, as after an import."""
+    held = song.level(level)
+    given = min(held.given)
+    return torch.from_numpy(held.codes[:, : given if given < held.codes.shape[1] else 0].astype(np.int64))
 
 
 def _uneven(song: Song, level: int) -> list[str]:

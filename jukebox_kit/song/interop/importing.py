@@ -1,4 +1,4 @@
-"""Old songs become song folders: what the files do not say is asked for, what they say is checked, codes are kept."""
+"""Imports songs of other programs: missing facts are asked for, those in the files are checked, codes are kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from jukebox_kit.errors import JukeboxKitError, RequestError, SongError
 from jukebox_kit.model import LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition, shipped_models
 from jukebox_kit.song.codes import Codes, LevelCodes
-from jukebox_kit.song.interop.finding import find_sources
+from jukebox_kit.song.interop.archives import Place, unpacked
+from jukebox_kit.song.interop.finding import OldSource, find_sources
 from jukebox_kit.song.interop.pickles import WEB_UI, WeightsError
-from jukebox_kit.song.interop.sampler2020 import OldSong, read_run
+from jukebox_kit.song.interop.sampler2020 import Found, OldSong, read_run
 from jukebox_kit.song.interop.webui import read_project
 from jukebox_kit.song.request import typed_fields
 from jukebox_kit.song.song import Song, is_song
@@ -29,13 +30,13 @@ log = logging.getLogger(__name__)
 
 OPTIONS = {"model": "--model", "artist": "--artist", "genre": "--genre", "lyrics": "--lyrics or --lyrics-file"}
 
-# Asked with what is missing (a name of OPTIONS) and where; returns the answer.
+# Called with a missing field (a name of OPTIONS) and the file that lacks it; returns the answer.
 Ask = Callable[[str, Path], str]
 
 
 @dataclass(frozen=True)
 class ImportOverrides:
-    """What a person says about old songs; None where nothing.
+    """The user's values for fields of old songs; None for those that are left to the files.
 
     model, seconds, total_seconds and seed hold for every song. artist, genre and lyrics stand in where the files do
     not say them; where one song alone is imported they hold instead of what its files say.
@@ -57,7 +58,7 @@ class ImportOverrides:
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What became of an old song: a song, or a sentence that says why not; and what a person should be told."""
+    """The result for an old song: a song, or a sentence that says why it failed, and notes for the user."""
 
     source: Path
     song: Song | None = None
@@ -68,32 +69,47 @@ class ImportResult:
 def import_songs(
     place: Path, target: Path, answers: ImportOverrides | None = None, ask: Ask | None = None
 ) -> Iterator[ImportResult]:
-    """Import what lies at a place, yielding what became of each song; one that fails does not stop the others.
+    """Import the songs of a place and yield the result of each; one that fails does not stop the others.
 
-    One file or one run becomes the song `target` (songs in it, where its items differ in artist or words); a project,
-    or a folder of several, becomes songs in `target`. `ask` is called for what neither files nor answers say; without
-    it such a song is refused. Raises SongError where nothing can be imported from there.
+    place: a file, a run's folder, a folder of several, or a zip file of these. One file or one run becomes the song
+    `target` (songs in it, if its items differ in artist or lyrics); anything else becomes songs in `target`.
+    ask: called for a field that neither the files nor `answers` have; without it such a song is refused.
+    Raises SongError if nothing can be imported from there.
     """
-    target = user_path(target)
-    sources, alone = find_sources(user_path(place))
-    models: dict[str, Model] = {}
-    for source in sources:
+    place, target = user_path(place), user_path(target)
+    with unpacked(place) as read:
         try:
-            found = read_project(source) if source.kind == WEB_UI else read_run(source)
-        except (JukeboxKitError, OSError) as error:
-            if isinstance(error, WeightsError) and not alone:
-                log.info("skipped: %s", error)
-            else:
-                yield ImportResult(source.paths[0], failed=str(error))
-            continue
-        yield from (ImportResult(source.paths[0], failed=sentence) for sentence in found.failed)
-        single = alone and len(found.songs) == 1
-        for old in found.songs:
-            folder = target if single else target / old.name
-            try:
-                yield _imported(old, folder, answers or ImportOverrides(), ask, models, single)
-            except (JukeboxKitError, OSError) as error:
-                yield ImportResult(old.path, failed=_about(old.path, error))
+            sources, alone = find_sources(read.path)
+        except SongError as error:
+            raise SongError(read.named(str(error))) from None
+        models: dict[str, Model] = {}
+        for source in sources:
+            found = _read(source, read, alone)
+            path = Path(read.named(str(source.paths[0])))
+            yield from (ImportResult(path, failed=sentence) for sentence in found.failed)
+            single = alone and len(found.songs) == 1
+            for old in found.songs:
+                folder = target if single else target / old.name
+                try:
+                    yield _imported(old, folder, answers or ImportOverrides(), ask, models, single)
+                except (JukeboxKitError, OSError) as error:
+                    yield ImportResult(old.path, failed=_about(old.path, error))
+
+
+def _read(source: OldSource, place: Place, alone: bool) -> Found:
+    """Return the songs of a source with the paths that users know; none for weights beside songs."""
+    try:
+        found = read_project(source) if source.kind == WEB_UI else read_run(source)
+    except WeightsError as error:
+        log.info("skipped: %s", error)
+        return Found((), (place.named(str(error)),) if alone else ())
+    except (JukeboxKitError, OSError) as error:
+        return Found((), (place.named(str(error)),))
+    songs = [
+        replace(old, path=Path(place.named(str(old.path))), notes=tuple(place.named(note) for note in old.notes))
+        for old in found.songs
+    ]
+    return Found(tuple(songs), tuple(place.named(sentence) for sentence in found.failed))
 
 
 def _about(path: Path, error: Exception) -> str:
@@ -135,12 +151,12 @@ def _again(old: OldSong, folder: Path, came_from: dict[str, Any]) -> ImportResul
 
 
 def _known(old: OldSong, answers: ImportOverrides, ask: Ask | None, single: bool) -> dict[str, Any]:
-    """Return model, artist, genre, lyrics: what was answered, what the files say, and what is asked for now."""
-    told, words = old.told, {name: getattr(answers, name) for name in ("artist", "genre", "lyrics")}
-    known: dict[str, str | None] = {"model": answers.model or told.model or _model_of(told.label_width)}
+    """Return model, artist, genre and lyrics, by the user's values, those of the files, and answers to `ask`."""
+    labels, words = old.labels, {name: getattr(answers, name) for name in ("artist", "genre", "lyrics")}
+    known: dict[str, str | None] = {"model": answers.model or labels.model or _model_of(labels.label_width)}
     for name, answer in words.items():
-        said = getattr(told, name)
-        known[name] = answer if answer is not None and (single or said is None) else said
+        labelled = getattr(labels, name)
+        known[name] = answer if answer is not None and (single or labelled is None) else labelled
     missing = [name for name in OPTIONS if known[name] is None and _needed(name, known["model"])]
     if missing and ask is None:
         options = _listed([OPTIONS[name] for name in missing])
@@ -149,7 +165,7 @@ def _known(old: OldSong, answers: ImportOverrides, ask: Ask | None, single: bool
         if ask is not None and _needed(name, known["model"]):
             known[name] = ask(name, old.path)
     return {name: value for name, value in known.items() if value is not None} | (
-        {"temperature": told.temperature} if told.temperature is not None else {}
+        {"temperature": labels.temperature} if labels.temperature is not None else {}
     )
 
 
@@ -173,11 +189,11 @@ def _fitted(
     """Return the codes as a song of the model keeps them, its lengths, and notes; RequestError where they misfit."""
     vqvae = definition.vqvae
     held = old.codes[2].shape[1] * vqvae.hops[-1]
-    asked = _exact_seconds(held, vqvae.sr) if seconds is None else seconds
-    if int(asked * vqvae.sr) < held:
+    length = _exact_seconds(held, vqvae.sr) if seconds is None else seconds
+    if int(length * vqvae.sr) < held:
         least = math.ceil(held / vqvae.sr * 1000) / 1000
         raise RequestError(f"{old.path} is {least:g} seconds long; pass at least as many seconds, or omit them.")
-    samples = int(asked * vqvae.sr) // vqvae.hops[-1] * vqvae.hops[-1]
+    samples = int(length * vqvae.sr) // vqvae.hops[-1] * vqvae.hops[-1]
     codes: dict[int, Codes] = {}
     notes: list[str] = []
     for level in LEVELS:
@@ -194,9 +210,9 @@ def _fitted(
                 f"tokens were dropped."
             )
         codes[level] = found[:, :most].astype(np.int16)
-    lengths: dict[str, Any] = {"seconds": asked, "items": len(old.codes[2])}
-    if old.told.total_samples is not None:
-        lengths["total_seconds"] = _exact_seconds(old.told.total_samples, vqvae.sr)
+    lengths: dict[str, Any] = {"seconds": length, "items": len(old.codes[2])}
+    if old.labels.total_samples is not None:
+        lengths["total_seconds"] = _exact_seconds(old.labels.total_samples, vqvae.sr)
     return codes, lengths, tuple(notes)
 
 
@@ -210,18 +226,18 @@ def _exact_seconds(samples: int, sr: int) -> float:
 
 def _other_labels(old: OldSong, song: Song) -> Iterator[str]:
     """Yield sentences on the settings that differ from those its codes were sampled with."""
-    top, told = song.definition.top, old.told
-    if told.offset:
+    top, labels = song.definition.top, old.labels
+    if labels.offset:
         yield (
-            f"{old.path} started {told.offset / song.sr:.1f} seconds into a longer song; here it is the start of one."
+            f"{old.path} started {labels.offset / song.sr:.1f} seconds into a longer song; here it is the start of one."
         )
-    if told.label_width is None:
+    if labels.label_width is None:
         return
-    if told.label_width != top.label_width:
-        made = _model_of(told.label_width) or "another model"
+    if labels.label_width != top.label_width:
+        made = _model_of(labels.label_width) or "another model"
         yield f"{old.path} was made with {made}; it continues with {song.definition.name}, as requested."
-    elif told.artist_id not in (None, song.resolved.labels[-1].artist):
+    elif labels.artist_id not in (None, song.resolved.labels[-1].artist):
         yield (
-            f"{old.path} uses artist id {told.artist_id}, but here {song.request.artist!r} has id "
+            f"{old.path} uses artist id {labels.artist_id}, but here {song.request.artist!r} has id "
             f"{song.resolved.labels[-1].artist}; the latter is used from here on."
         )

@@ -1,7 +1,7 @@
-"""One old file becomes plain arrays, and what it says of its song.
+"""Reads a file of another program into plain arrays and the labels of its items.
 
-Two forms are about: the 2020 sampler's dict (zs, labels, sampling_kwargs, x), and a bare list of the three levels'
-codes. Index 0 is the bottom level, hop 8; 1 the middle, hop 32; 2 the top, hop 128.
+There are two forms: the 2020 sampler's dict (zs, labels, sampling_kwargs, x), and a bare list of the three levels'
+codes; see `code_lists` for how those are arranged.
 """
 
 from __future__ import annotations
@@ -11,37 +11,29 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from jukebox_kit.errors import CheckpointError, SongError
 from jukebox_kit.model.weights import read_pickle
-from jukebox_kit.song.request import MAX_ITEMS
-
-OldLevel = NDArray[np.int64]  # one level as it lay in a file: (items, tokens), or (tokens,) of one item
-
-OldCodes = tuple[OldLevel, OldLevel, OldLevel]  # levels 0, 1, 2
-
-WHOLE = (torch.int64, torch.int32, torch.int16, torch.uint8)
-
-MOST_CODES = 2**28  # a few bytes of a pickle may claim a tensor of any size
+from jukebox_kit.song.interop.code_lists import WHOLE, OldCodes, find_levels, in_level_order, old_codes
 
 RUN, COMPOSER, WEB_UI = "2020 run", "co-composer", "web ui"
 
 
+TOP_FIRST = "{path} lists level 2 first, as the transformers library does; its levels were put in the other order."
+
+
 class WeightsError(SongError):
-    """A file holds a model's weights, which lie about on people's Drives beside their songs."""
+    """A file holds a model's weights, which are often stored beside songs."""
 
 
 @dataclass(frozen=True)
 class OldLabels:
-    """What files say of one item's song; None where they say nothing.
+    """The labels and settings of an item; None for those that the files lack.
 
-    label_width: columns of the top level's label row, which tell the model; total_samples: the whole song's length
-    and offset: the item's start in it, in samples; temperature: the top's, or those of levels 0, 1, 2.
-    artist_id: the number that the model was given, which follows from the name where the tables are the same.
+    label_width: columns of the top level's label row, which identify the model. total_samples: the whole song's length
+    in samples. offset: the item's start in it, in samples. temperature: that of the top level, or of levels 0, 1, 2.
+    artist_id: the artist's id in the original model's table.
     """
 
     model: str | None = None
@@ -57,38 +49,40 @@ class OldLabels:
 
 @dataclass(frozen=True, eq=False)
 class OldFile:
-    """A file's codes, level 0, 1, 2 each (items, tokens) int64 with any number of tokens, and what is told of items."""
+    """A file's codes, levels 0, 1, 2 each (items, tokens) int64, the labels of each item, and notes for the user."""
 
     path: Path
     kind: str
     codes: OldCodes
-    told: tuple[OldLabels, ...]
+    labels: tuple[OldLabels, ...]
+    notes: tuple[str, ...] = ()
 
 
 def read_old_file(path: Path) -> OldFile:
     """Read a file of either form.
 
-    Raises CheckpointError where it is missing, damaged or asks for code to be run, SongError where it holds no codes,
-    WeightsError where it holds weights.
+    Raises CheckpointError if it is missing, damaged or asks for code to be run, SongError if it holds no codes,
+    WeightsError if it holds weights.
     """
     content = read_pickle(path)
     if isinstance(content, dict) and "zs" not in content and "model" in content:
         raise WeightsError(f"{path} contains a model's weights, not a song; pass a file with a song's codes.")
     check_sums(path)
-    if isinstance(content, dict):
-        values = cast("dict[str, Any]", content)
-        if "zs" not in values:
-            raise SongError(f"{path} is not a song; pass a file with a song's codes.")
-        codes = old_codes(values["zs"], path)
-        told = told_by_labels(values.get("labels"), len(codes[2]))
-        temperature = _temperature(values.get("sampling_kwargs"))
-        return OldFile(path, RUN, codes, tuple(replace(t, temperature=temperature) for t in told))
-    codes = old_codes(content, path)
-    return OldFile(path, COMPOSER, codes, (OldLabels(),) * len(codes[2]))
+    levels = find_levels(content)
+    if levels is None:
+        raise SongError(f"{path} is not a song; pass a file with a song's codes.")
+    codes, top_first = old_codes(levels, path)
+    notes = (TOP_FIRST.format(path=path),) if top_first else ()
+    if not isinstance(content, dict) or "zs" not in content:
+        return OldFile(path, COMPOSER, codes, (OldLabels(),) * len(codes[2]), notes)
+    values = cast("dict[str, Any]", content)
+    labels = read_labels(in_level_order(values, "labels", top_first), len(codes[2]))
+    temperature = _temperature(in_level_order(values, "sampling_kwargs", top_first))
+    return OldFile(path, RUN, codes, tuple(replace(one, temperature=temperature) for one in labels), notes)
 
 
 def check_sums(path: Path) -> None:
-    """Compare a file's checksums, which torch itself does not do; CheckpointError where one differs."""
+    """Compare a file's checksums, which torch does not do; CheckpointError if one differs."""
     if zipfile.is_zipfile(path):  # the container before torch 1.6 has no checksums
         try:
             with zipfile.ZipFile(path) as file:
@@ -99,43 +93,10 @@ def check_sums(path: Path) -> None:
             raise CheckpointError(f"{path} is damaged ({wrong}); download it again.")
 
 
-def old_codes(zs: object, path: Path) -> OldCodes:
-    """Return the codes of a list of three tensors, with as many rows in each; SongError where it is anything else."""
-    if not isinstance(zs, list | tuple) or len(zs) != 3:
-        raise SongError(f"{path} does not contain a list of three levels' codes, so it is not a Jukebox song; omit it.")
-    levels = [_level(value, f"level {level} of {path}") for level, value in enumerate(zs)]
-    if not levels[2].size:
-        raise SongError(f"{path} has no level 2 codes, with which a song starts; pass a file that has some.")
-    items = max(len(level) for level in levels if level.size)
-    whole = [_rows(level, items, path) for level in levels]
-    return whole[0], whole[1], whole[2]
+def read_labels(labels: object, items: int | None = None) -> tuple[OldLabels, ...]:
+    """Return the labels of each item from a list of three levels' labels; empty ones if it is none, as in autosaves.
 
-
-def _level(value: object, what: str) -> OldLevel:
-    if not isinstance(value, Tensor) or value.dim() != 2 or value.layout is not torch.strided:
-        raise SongError(f"{what} is not a table of codes (items, tokens); the file is not a Jukebox song, omit it.")
-    if not value.numel():  # empty levels were kept as float32 by some
-        return np.zeros((0, 0), np.int64)
-    if value.dtype not in WHOLE:
-        raise SongError(f"{what} contains numbers that are not codes ({value.dtype}); the file is damaged, omit it.")
-    if value.numel() > MOST_CODES or len(value) > MAX_ITEMS:
-        raise SongError(f"{what} claims {tuple(value.shape)} codes, more than any song has; omit it.")
-    codes: OldLevel = value.to(torch.int64).numpy().copy()  # what is read may be a slice of a batch, or mapped
-    return codes
-
-
-def _rows(level: OldLevel, items: int, path: Path) -> OldLevel:
-    if not level.size:
-        return np.zeros((items, 0), np.int64)
-    if len(level) not in (1, items):
-        raise SongError(f"{path} has {len(level)} items at one level and {items} at another; it is damaged, omit it.")
-    return np.repeat(level, items // len(level), 0)
-
-
-def told_by_labels(labels: object, items: int | None = None) -> tuple[OldLabels, ...]:
-    """Return what a list of three levels' labels says of each item; nothing where there is none, as in autosaves.
-
-    items: how many there are, as many as the labels have rows unless given.
+    items: their number; None for as many as the labels have rows.
     """
     top = labels[-1] if isinstance(labels, list | tuple) and len(labels) == 3 else None
     values = cast("dict[str, Any]", top) if isinstance(top, dict) else {}
@@ -145,30 +106,30 @@ def told_by_labels(labels: object, items: int | None = None) -> tuple[OldLabels,
     count = items or len(y)
     if len(y) not in (1, count):
         return (OldLabels(),) * count
-    said = list(infos) if isinstance(infos, list | tuple) and len(infos) == len(y) else [None] * len(y)
-    found = [_told(row, y.shape[1], info) for row, info in zip(y[:, :4].tolist(), said, strict=True)]
-    return tuple(found * (count // len(found)))
+    rows = list(infos) if isinstance(infos, list | tuple) and len(infos) == len(y) else [None] * len(y)
+    read = [_row_labels(row, y.shape[1], info) for row, info in zip(y[:, :4].tolist(), rows, strict=True)]
+    return tuple(read * (count // len(read)))
 
 
-def _told(row: list[int], width: int, info: object) -> OldLabels:
+def _row_labels(row: list[int], width: int, info: object) -> OldLabels:
     total, offset, _, artist_id = (int(value) for value in row)
-    said = cast("dict[str, Any]", info) if isinstance(info, dict) else {}
-    words = {name: said[name] for name in ("artist", "genre") if isinstance(said.get(name), str)}
-    lyrics = (said.get("lyrics") or "") if "lyrics" in said else None
+    words = cast("dict[str, Any]", info) if isinstance(info, dict) else {}
+    names = {name: words[name] for name in ("artist", "genre") if isinstance(words.get(name), str)}
+    lyrics = (words.get("lyrics") or "") if "lyrics" in words else None
     return OldLabels(
         label_width=width,
         lyrics=lyrics if isinstance(lyrics, str) else None,
         total_samples=total if total > 0 else None,
         offset=max(0, offset),
         artist_id=artist_id,
-        **words,
+        **names,
     )
 
 
 def _temperature(kwargs: object) -> tuple[float, ...] | None:
-    """Return the three levels' temperatures of the sampler's settings, None where they are not told."""
+    """Return the three levels' temperatures in the sampler's settings; None if they are missing."""
     if not isinstance(kwargs, list | tuple) or len(kwargs) != 3:
         return None
-    found = [cast("dict[str, Any]", level).get("temp") for level in kwargs if isinstance(level, dict)]
-    values = [float(t) for t in found if isinstance(t, int | float) and t > 0]
+    given = [cast("dict[str, Any]", level).get("temp") for level in kwargs if isinstance(level, dict)]
+    values = [float(t) for t in given if isinstance(t, int | float) and t > 0]
     return tuple(values) if len(values) == 3 else None

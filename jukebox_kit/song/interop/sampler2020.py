@@ -1,7 +1,7 @@
 """Runs of the 2020 sampler and co-composer files: their items, gathered into songs.
 
-A song here has one artist, genre and lyrics, while a run's items could differ in them (the sampler's own default gave
-each another artist): items that were told the same and are as long make one song, whichever process wrote them.
+A song here has one artist, genre and lyrics, while a run's items could differ in them, as they did by the sampler's
+default. Items with the same labels and lengths make one song, also if several processes wrote them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from jukebox_kit.errors import JukeboxKitError
-from jukebox_kit.song.interop.finding import DATA, LEVEL_FOLDERS, OldSource
+from jukebox_kit.song.interop.code_lists import OldCodes, OldLevel
+from jukebox_kit.song.interop.finding import LEVEL_FOLDERS, OldSource, find_data
 from jukebox_kit.song.interop.pickles import (
     COMPOSER,
-    OldCodes,
     OldFile,
     OldLabels,
-    OldLevel,
     WeightsError,
     read_old_file,
 )
@@ -27,17 +26,17 @@ from jukebox_kit.song.interop.pickles import (
 
 @dataclass(frozen=True, eq=False)
 class OldSong:
-    """A song as another program left it.
+    """A song of another program.
 
-    codes: levels 0, 1, 2, each (items, tokens) int64; items: what each item was there; parent: the name of the song
-    that it was forked from; notes: what a person should be told, one sentence each.
+    codes: levels 0, 1, 2, each (items, tokens) int64. items: the name of each item there. parent: the name of the song
+    that it was forked from. notes: for the user, one sentence each.
     """
 
     name: str
     kind: str
     path: Path
     codes: OldCodes
-    told: OldLabels
+    labels: OldLabels
     items: tuple[str, ...]
     parent: str | None = None
     notes: tuple[str, ...] = ()
@@ -53,13 +52,13 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class _Item:
-    """One item of a run: where it stood, and its codes (tokens,) of levels 0, 1, 2."""
+    """One item of a run: its place there, and its codes (tokens,) of levels 0, 1, 2."""
 
     where: str
     kind: str
     path: Path
     codes: tuple[OldLevel, OldLevel, OldLevel]
-    told: OldLabels
+    labels: OldLabels
 
 
 def read_run(source: OldSource) -> Found:
@@ -70,10 +69,11 @@ def read_run(source: OldSource) -> Found:
     for path in source.paths:
         file = _read_folder(path, failed, notes) if path.is_dir() else _read(path, failed)
         if file is not None:
+            notes += file.notes
             items += _items(file, path if len(source.paths) > 1 else None)
     groups: dict[object, list[_Item]] = {}
     for item in items:
-        groups.setdefault((item.kind, item.told, tuple(len(level) for level in item.codes)), []).append(item)
+        groups.setdefault((item.kind, item.labels, tuple(len(level) for level in item.codes)), []).append(item)
     numbers = {id(item): number for number, item in enumerate(items)}
     songs = []
     for group in groups.values():
@@ -89,14 +89,14 @@ def _song(name: str, path: Path, group: list[_Item], notes: list[str]) -> OldSon
     first = group[0]
     where = tuple(item.where for item in group)
     kept = [*notes, *(copies if first.kind == COMPOSER else [])]
-    return OldSong(name, first.kind, path, (codes[0], codes[1], codes[2]), first.told, where, notes=tuple(kept))
+    return OldSong(name, first.kind, path, (codes[0], codes[1], codes[2]), first.labels, where, notes=tuple(kept))
 
 
 def _items(file: OldFile, folder: Path | None) -> Iterator[_Item]:
-    for number, told in enumerate(file.told):
+    for number, labels in enumerate(file.labels):
         where = f"item {number}" if folder is None else f"item {number} of {folder.name}"
         codes = (file.codes[0][number], file.codes[1][number], file.codes[2][number])
-        yield _Item(where, file.kind, file.path, codes, told)
+        yield _Item(where, file.kind, file.path, codes, labels)
 
 
 def _read(path: Path, failed: list[str]) -> OldFile | None:
@@ -111,8 +111,8 @@ def _read(path: Path, failed: list[str]) -> OldFile | None:
 
 def _read_folder(folder: Path, failed: list[str], notes: list[str]) -> OldFile | None:
     """Read the lowest level's file that can be read: it holds the codes of the levels above as well."""
-    paths = [folder / level / DATA for level in LEVEL_FOLDERS]
-    files = [file for path in paths if path.is_file() and (file := _read(path, failed)) is not None]
+    paths = [path for level in LEVEL_FOLDERS if (path := find_data(folder / level)) is not None]
+    files = [file for path in paths if (file := _read(path, failed)) is not None]
     if not files:
         return None
     for other in files[1:]:
@@ -126,7 +126,7 @@ def _read_folder(folder: Path, failed: list[str], notes: list[str]) -> OldFile |
 
 def _of_one_song(lower: OldFile, upper: OldFile) -> bool:
     """Return whether the levels that two files share begin alike."""
-    if len(lower.told) != len(upper.told):
+    if len(lower.labels) != len(upper.labels):
         return False
     shared = [(a, b, min(a.shape[1], b.shape[1])) for a, b in zip(lower.codes, upper.codes, strict=True)]
     return all(np.array_equal(a[:, :length], b[:, :length]) for a, b, length in shared)

@@ -23,16 +23,15 @@ from jukebox_kit._settings import typed_settings
 from jukebox_kit._yaml import read_yaml
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.model.weights import read_pickle
+from jukebox_kit.song.interop.code_lists import OldCodes, OldLevel
 from jukebox_kit.song.interop.finding import NODES, OldSource, project_of
 from jukebox_kit.song.interop.pickles import (
     WEB_UI,
-    OldCodes,
     OldFile,
     OldLabels,
-    OldLevel,
     check_sums,
+    read_labels,
     read_old_file,
-    told_by_labels,
 )
 from jukebox_kit.song.interop.sampler2020 import Found, OldSong
 
@@ -115,7 +114,7 @@ def read_project(source: OldSource) -> Found:
             source.name + n[len(project.name) :] if n else None for n in (node, next(iter(ancestors), None))
         )
         assert name is not None
-        songs.append(OldSong(name, WEB_UI, file.path, codes, told, items, parent, notes))
+        songs.append(OldSong(name, WEB_UI, file.path, codes, told, items, parent, (*notes, *file.notes)))
     return Found(tuple(songs), tuple(failed))
 
 
@@ -162,7 +161,7 @@ def _told_by(path: Path, told: OldLabels) -> tuple[OldLabels, tuple[str, ...]]:
     content = read_pickle(path)
     check_sums(path)
     pair = isinstance(content, list | tuple) and len(content) == 2
-    channels = told_by_labels(cast("tuple[object, ...]", content)[0] if pair else content)
+    channels = read_labels(cast("tuple[object, ...]", content)[0] if pair else content)
     genres = [channel.genre for channel in channels if channel.genre is not None]
     note = f"{path} has a genre for each channel, {', '.join(genres)}; here all items share one."
     return replace(channels[0], model=told.model), (note,) if len(set(genres)) > 1 else ()

@@ -10,9 +10,9 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Safety:
-    """How much of a song is saved where, in saves counted from the song's start.
+    """Where a song is saved, in numbers of saves since it was created.
 
-    kind: "local" or "segments"; here: saves on this machine's own disk; there: saves read back from the mount. On a
+    kind: "local" or "segments". here: saves on this machine's own disk. there: saves read back from the mount. On a
     local disk the two are the same and are not counted.
     """
 
@@ -22,7 +22,7 @@ class Safety:
 
     @property
     def summary(self) -> str:
-        """The same, as text."""
+        """The same as text."""
         if self.kind == "local":
             return "saved on a local disk"
         if self.there >= self.here:
@@ -44,7 +44,7 @@ class Store(Protocol):
         ...
 
     def names(self, folder: str) -> tuple[str, ...]:
-        """Return the names of the files below a folder, sorted; none if there is no such folder."""
+        """Return the names of the files below a folder, sorted; none if the folder does not exist."""
         ...
 
     def write(self, name: str, content: bytes) -> None:
@@ -52,13 +52,13 @@ class Store(Protocol):
         ...
 
     def publish(self) -> None:
-        """Make every file readable under its own name, if this store saves it differently."""
+        """Write every file under its own name too, if this store saves it differently."""
         ...
 
     def lock(self) -> AbstractContextManager[None]:
-        """Return a context in which no other process works on the song; SongBusyError names the one that does."""
+        """Return a context in which no other process works on the song; SongBusyError names a process that does."""
         ...
 
     def safety(self) -> Safety:
-        """Return how much is saved where, by reading it back."""
+        """Return where the song is saved, by reading it back."""
         ...

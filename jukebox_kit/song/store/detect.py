@@ -53,7 +53,7 @@ _RELIABLE = frozenset(
 
 @dataclass(frozen=True)
 class Disk:
-    """What a folder's disk needs. kind: the store, "local" or "segments"; why: the reason, as text."""
+    """What a folder's disk needs. kind: the store, "local" or "segments". why: the reason as text."""
 
     kind: str
     why: str
@@ -67,35 +67,35 @@ def open_store(root: Path) -> Store:
 
 
 def examine_disk(folder: Path) -> Disk:
-    """Return what kind of store files in `folder` need; the folder itself need not exist yet."""
+    """Return what kind of store `folder` needs; it need not exist yet."""
     forced = os.environ.get(OVERRIDE)
     if forced:
         if forced not in KINDS:
             raise RequestError(f"{OVERRIDE} is {forced!r}; set it to local or segments, or unset it.")
         return Disk(forced, f"{OVERRIDE} says so")
-    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
-    kind = file_system(there)
+    existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    kind = file_system(existing)
     if kind is not None and kind not in _RELIABLE:
         return Disk("segments", f"{kind} may deliver files late or incomplete")
-    fault = _fault(there)
+    fault = _fault(existing)
     return Disk("segments", fault) if fault else Disk("local", f"{kind or 'the disk'} replaces files at once")
 
 
 def file_system(path: Path) -> str | None:
-    """Return the kind of file system that a path lies on, such as ext4 or fuse.drive; None if unknown."""
+    """Return the kind of file system that a path is on, such as ext4 or fuse.drive; None if unknown."""
     try:
         lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
     except OSError:
         return None
-    found: tuple[int, str] | None = None
+    longest: tuple[int, str] | None = None  # the length of a mount point, and the file system mounted there
     whole = str(path.resolve())
     for line in lines:
         fields, _, rest = line.partition(b" - ")
         mount = os.fsdecode(re.sub(rb"\\([0-7]{3})", _byte, fields.split()[4]))  # spaces are written \040
         inside = whole == mount or whole.startswith(mount.rstrip("/") + "/")
-        if inside and (found is None or len(mount) >= found[0]):
-            found = len(mount), rest.split()[0].decode()
-    return None if found is None else found[1]
+        if inside and (longest is None or len(mount) >= longest[0]):
+            longest = len(mount), rest.split()[0].decode()
+    return None if longest is None else longest[1]
 
 
 def _byte(octal: re.Match[bytes]) -> bytes:
@@ -103,7 +103,7 @@ def _byte(octal: re.Match[bytes]) -> bytes:
 
 
 def _fault(folder: Path) -> str | None:
-    """Return what the disk lacks for a local store; None if nothing, also for a read-only disk."""
+    """Return why the disk cannot have a local store; None if it can, and for a read-only disk."""
     first, second = (folder / f".jukebox-kit-{uuid.uuid4().hex[:8]}" for _ in range(2))
     try:
         first.write_bytes(b"new")

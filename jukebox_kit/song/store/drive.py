@@ -1,7 +1,7 @@
 """Storage for mounts that may delay, truncate or drop writes, such as Google Drive. See `segments`.
 
 Every save goes first to a journal on this machine's own disk, then to the mount as a new file. Files that the mount has
-not accepted yet are written again at each save; another machine later reads what did arrive.
+not accepted yet are written again at each save; another machine later reads the files that did arrive.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from jukebox_kit._files import explain, make_folder, read_file, shown_path, write_atomically
+from jukebox_kit._files import contents, explain, make_folder, read_file, shown_path, write_atomically
 from jukebox_kit.errors import SongError
 from jukebox_kit.song.files import SEGMENTS, SONG, VERSIONS, is_kept
 from jukebox_kit.song.store.base import Safety
@@ -51,7 +51,7 @@ class DiskFolder:
 
     def contents(self) -> Iterator[bytes]:
         """See Folder."""
-        for file in sorted(self.path.glob("*.safetensors")) if self.path.is_dir() else ():
+        for file in sorted(self.path.glob("*.safetensors*")) if self.path.is_dir() else ():
             try:
                 yield file.read_bytes()
             except OSError as error:
@@ -155,16 +155,16 @@ class DriveStore:
         return self._files
 
     def _journal_is_ours(self) -> bool:
-        """Return whether the journal is this song's: after the folder was removed or emptied it is another's."""
+        """Return whether the journal is of this song, not of one whose folder was removed or emptied."""
         if not self._own_journal:
             return True
-        return self.root.is_dir() and any(not path.name.startswith(".") for path in self.root.iterdir())
+        return self.root.is_dir() and any(not path.name.startswith(".") for path in contents(self.root))
 
     def _plain(self) -> dict[str, bytes]:
-        """Return the files of a folder without segments, as a local store wrote it."""
+        """Return the files of a folder that has no segments, as a local store writes it."""
         names = [str(p.relative_to(self.root)) for p in self.root.rglob("*") if p.is_file()]
-        found = {name: read_file(self.root / name) for name in names if is_kept(name)}
-        return {name: content for name, content in found.items() if content is not None}
+        files = {name: read_file(self.root / name) for name in names if is_kept(name)}
+        return {name: content for name, content in files.items() if content is not None}
 
     def _append(self, changes: tuple[Change, ...]) -> None:
         last = self._chain[-1] if self._chain else None
@@ -215,5 +215,5 @@ def journal_folder(root: Path) -> Path:
 
 
 def _whole(folder: Folder) -> list[Segment]:
-    found = (Segment.parse(content) for content in folder.contents())
-    return [segment for segment in found if segment is not None]
+    parsed = (Segment.parse(content) for content in folder.contents())
+    return [segment for segment in parsed if segment is not None]

@@ -28,8 +28,8 @@ class LocalStore:
 
     def names(self, folder: str) -> tuple[str, ...]:
         """See Store."""
-        found = (p.relative_to(self.root).as_posix() for p in (self.root / folder).rglob("*") if p.is_file())
-        return tuple(sorted(found))
+        names = (p.relative_to(self.root).as_posix() for p in (self.root / folder).rglob("*") if p.is_file())
+        return tuple(sorted(names))
 
     def write(self, name: str, content: bytes) -> None:
         """See Store."""

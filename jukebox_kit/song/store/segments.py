@@ -1,9 +1,9 @@
 """Segments: a song's history as small immutable files, each naming the one before by its hash.
 
-A mount such as Google Drive may bring a written file late, cut short, twice, out of order or never, and may bring a
-deleted one back. So nothing there is ever written again: each save is a new file that holds what changed, and a reader
-takes the longest chain of whole segments from the first one on, whatever else lies there. What is read is therefore
-always a state that the song once had. A segment is a safetensors file: bytes of the changed ranges, and JSON metadata.
+A mount such as Google Drive may deliver a written file late, truncated, twice, out of order or never, and may restore a
+deleted one. So no file there is ever overwritten: each save is a new file that holds what changed, and a reader uses
+the longest chain of complete segments, starting at the first, and ignores other files. What is read is therefore always
+a state that the song once had. A segment is a safetensors file: bytes of the changed ranges, and JSON metadata.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from jukebox_kit.model.weights import read_metadata
 
 Bytes = NDArray[np.uint8]
 
-_GAP = 256  # bytes: two changes nearer than this are kept as one
+_GAP = 256  # bytes: changes closer than this are merged
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a save did to one file: bytes at offsets of a file of `size` bytes, over what it held or over nothing."""
+    """What a save changed in a file of `size` bytes. whole: the old content is dropped. ranges: offsets and bytes."""
 
     name: str
     size: int
@@ -38,7 +38,7 @@ class Change:
 
     @classmethod
     def between(cls, name: str, old: bytes | None, new: bytes) -> Change:
-        """Return the change from one content to another; a file that changed its length is kept whole."""
+        """Return the change from one content to another; a file whose length changed is saved as a whole."""
         if old is None or len(old) != len(new):
             return cls(name, len(new), True, ((0, new),))
         differs = np.flatnonzero(np.frombuffer(old, np.uint8) != np.frombuffer(new, np.uint8))
@@ -56,7 +56,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Segment:
-    """One save of a song: `index` counts from 1, `previous` is the digest of the save before, empty for the first."""
+    """One save of a song. index: counted from 1. previous: the digest of the save before it, empty for the first."""
 
     song: str
     index: int
@@ -65,17 +65,17 @@ class Segment:
 
     @property
     def name(self) -> str:
-        """The file's name; readers go by content, so that a copy under another name serves as well."""
+        """The file's name; readers ignore it, so a renamed copy is as good."""
         return f"{self.index:06d}-{self.digest[:16]}.safetensors"
 
     @cached_property
     def digest(self) -> str:
-        """Sha256 over everything that the segment says."""
-        found = hashlib.sha256(self._header().encode())
+        """SHA-256 of the whole segment."""
+        digest = hashlib.sha256(self._header().encode())
         for change in self.changes:
             for _, piece in change.ranges:
-                found.update(piece)
-        return found.hexdigest()
+                digest.update(piece)
+        return digest.hexdigest()
 
     def _header(self) -> str:
         changes = [
@@ -92,7 +92,7 @@ class Segment:
 
     @classmethod
     def parse(cls, content: bytes) -> Segment | None:
-        """Return the segment that a file holds, None where it is not a whole one."""
+        """Return the segment in a file's content; None if it is not a complete one."""
         try:
             metadata = read_metadata(content)
             header: dict[str, Any] = json.loads(metadata["segment"])
@@ -109,9 +109,9 @@ class Segment:
 
 
 def longest_chain(segments: Iterable[Segment]) -> list[Segment]:
-    """Return the longest chain from a first segment on; of two as long, the one whose last digest is greater.
+    """Return the longest chain that starts with a first segment; of two as long, the one with the greater last digest.
 
-    Empty where no first segment is among them.
+    Empty if there is no first segment.
     """
     linked: dict[str, Segment] = {}
     for segment in sorted(segments, key=lambda s: s.index):
@@ -129,8 +129,8 @@ def longest_chain(segments: Iterable[Segment]) -> list[Segment]:
 
 def replayed(chain: Iterable[Segment], files: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
     """Return every file's content after a chain's changes to `files`, by name."""
-    found = dict(files or {})
+    contents = dict(files or {})
     for segment in chain:
         for change in segment.changes:
-            found[change.name] = change.applied(found.get(change.name))
-    return found
+            contents[change.name] = change.applied(contents.get(change.name))
+    return contents
