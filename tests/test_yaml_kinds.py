@@ -18,13 +18,16 @@ from jukebox_kit.errors import ConfigurationError, RequestError
 from jukebox_kit.jobs.album.album import load_album
 from jukebox_kit.model.weights.definition import load_definition, model_source
 from jukebox_kit.model.weights.download.release import FACTS, load_release
+from jukebox_kit.song.export import export_audio
+from jukebox_kit.song.interop.exporting import export_2020
 from jukebox_kit.song.interop.finding import find_sources
 from jukebox_kit.song.interop.webui import read_project
 from jukebox_kit.song.presets import Preset, load_preset, save_preset
+from jukebox_kit.song.request import read_lyrics
 from jukebox_kit.song.song import Song
 from jukebox_kit.training.recipe import load_training
 from tests.conftest import TESTS, TINY
-from tests.old import OLD_FORMATS
+from tests.old import OLD_FORMATS, one, write_mini
 
 PACKAGE = TESTS.parent / "jukebox_kit"
 
@@ -304,6 +307,14 @@ def test_a_leading_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.
     song = Song.create("~/song", model="~/models/tiny.yaml", seconds=2)
     assert song.root == home / "song"
     assert Song.open("~/song").request == song.request
+    shutil.copy(OLD_FORMATS / "webui" / "blue-moon-1.z", home / "blue-1.z")
+    (home / "mini").mkdir(exist_ok=True)
+    old = one(Path("~/blue-1.z"), Path("~/old-song"), write_mini(home / "mini"))
+    assert old.root == home / "old-song"
+    assert all(path.parent == home / "out" for path in export_audio(old, "~/out").paths)
+    export_2020(old, Path("~/run"))
+    assert (home / "run").is_dir()
+    assert read_lyrics(Path("~/words.txt")) == "la"
     assert not (tmp_path / "~").exists()
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, get_type_hints
 
-from jukebox_kit._files import kept_path
+from jukebox_kit._files import kept_path, user_path
 from jukebox_kit._values import checked
 from jukebox_kit.engine import LevelPlan, SamplingParams, plan_level
 from jukebox_kit.errors import LabelError, RequestError
@@ -235,7 +235,7 @@ def _lyric_notes(lyrics: str, definition: ModelDefinition) -> list[str]:
 def read_lyrics(path: Path) -> str:
     """Return the text of a lyrics file; RequestError if it is missing or is not UTF-8 text."""
     try:
-        return decoded_lyrics(path.read_bytes(), str(path))
+        return decoded_lyrics(user_path(path).read_bytes(), str(path))
     except FileNotFoundError:
         raise RequestError(f"there is no lyrics file {path}.") from None
     except OSError as error:

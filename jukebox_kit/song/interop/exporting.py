@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jukebox_kit._files import contents
+from jukebox_kit._files import contents, user_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, LEVELS, TOP, clean_lyrics
@@ -32,6 +32,7 @@ def export_2020(song: Song, folder: Path, model: Model | None = None) -> list[st
     A level's file holds the codes of its level and the levels above, and the given codes of the levels below.
     Raises SongError if the folder is not empty, or if the song has no codes yet.
     """
+    folder = user_path(folder)
     if folder.exists() and not (folder.is_dir() and not contents(folder)):
         raise SongError(f"{folder} is not empty; choose another folder for the export.")
     made = {level: _made(song, level) for level in LEVELS}

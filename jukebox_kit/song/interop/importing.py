@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jukebox_kit._files import kept_path
+from jukebox_kit._files import kept_path, user_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError, RequestError, SongError
 from jukebox_kit.model import LEVELS
@@ -76,6 +76,7 @@ def import_songs(
     ask: called for a field that neither the files nor `answers` have; without it such a song is refused.
     Raises SongError if nothing can be imported from there.
     """
+    place, target = user_path(place), user_path(target)
     with unpacked(place) as read:
         try:
             sources, alone = find_sources(read.path)

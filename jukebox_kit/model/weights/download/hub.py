@@ -17,6 +17,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from jukebox_kit._files import user_path
 from jukebox_kit.model.weights.checkpoint import matched, read_pickle
 from jukebox_kit.model.weights.download.http import PlaceError
 from jukebox_kit.model.weights.safetensors_file import SafetensorsFile
@@ -129,7 +130,7 @@ def files_for(index: Path, prefixes: Sequence[str]) -> list[str]:
 
 def in_hub_cache(repository: str, file: str) -> Path | None:
     """Return a repository's file if the Hugging Face libraries have downloaded it already, else None."""
-    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
-    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    home = user_path(os.environ.get("HF_HOME") or "~/.cache/huggingface")
+    cache = user_path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     snapshots = cache / f"models--{repository.replace('/', '--')}" / "snapshots"
     return next((path for path in sorted(snapshots.glob(f"*/{file}")) if path.is_file()), None)
