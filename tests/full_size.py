@@ -20,7 +20,7 @@ import torch
 from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.model import Model, place
 from jukebox_kit.engine.sampling import LevelJob, sample_level
-from jukebox_kit.engine.windows import UNMADE, LevelPlan
+from jukebox_kit.engine.windows import UNSAMPLED, LevelPlan
 from jukebox_kit.model.labels import Labels
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.weights.blank import blank_prior
@@ -60,7 +60,7 @@ def sample(path: Path) -> None:
     plan = LevelPlan(0, TOKENS, prior.config.n_ctx, (0,), 4)
     above = torch.zeros(1, TOKENS // 4, dtype=torch.long)
     job = LevelJob(plan, (0,), (Labels(1, (1,), (), 44100 * 60),), above, 0, SamplingParams(0.99))
-    codes = torch.full((1, TOKENS), UNMADE)
+    codes = torch.full((1, TOKENS), UNSAMPLED)
     sample_level(prior, job, codes)
     done = time.monotonic()
     sys.stdout.write(

@@ -26,7 +26,7 @@ from jukebox_kit.engine.loop import Rows
 from jukebox_kit.engine.model import place, repack
 from jukebox_kit.engine.noise import NoiseTable
 from jukebox_kit.engine.placement import Placement, threads_for
-from jukebox_kit.engine.windows import UNMADE
+from jukebox_kit.engine.windows import UNSAMPLED
 from jukebox_kit.model.configuration import PriorConfig, VQVAEConfig
 from jukebox_kit.model.prior import Conditioning, Prior
 
@@ -67,7 +67,7 @@ def stepper(prior: Prior, songs: int) -> Callable[[int], float]:
     def step(count: int) -> float:
         loop.position.fill_(AT)
         loop.decoder.position.fill_(AT)  # type: ignore[attr-defined]
-        loop.codes.fill_(UNMADE)
+        loop.codes.fill_(UNSAMPLED)
         begun = time.perf_counter()
         loop.noise.begin(AT)
         for _ in range(count):

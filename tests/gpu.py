@@ -29,7 +29,7 @@ from jukebox_kit.engine.memory import level_bytes, weights_bytes
 from jukebox_kit.engine.model import place, repack
 from jukebox_kit.engine.placement import Placement
 from jukebox_kit.engine.sampling import LevelJob, sample_level
-from jukebox_kit.engine.windows import UNMADE, plan_level
+from jukebox_kit.engine.windows import UNSAMPLED, plan_level
 from jukebox_kit.model.labels import Labels
 from jukebox_kit.model.prior import Conditioning, Prior
 from jukebox_kit.model.weights import PACKAGES
@@ -74,7 +74,7 @@ def check_tokens() -> None:
                     with torch.no_grad():
                         given = prior.condition(y, None if above is None else above[:1].repeat(songs, 1).cuda())
                     loop = make_loop(prior, Rows.of(torch.arange(songs).cuda()), 5, SamplingParams(), golden.placement)
-                    codes = torch.full((songs, prior.config.n_ctx), UNMADE, device="cuda")
+                    codes = torch.full((songs, prior.config.n_ctx), UNSAMPLED, device="cuda")
                     loop.window(given, codes, 0, range(prior.config.n_ctx))
                     differ += int((codes != wanted.setdefault(name, codes)).sum())
                     fused &= loop.decoder.optimised
@@ -194,14 +194,14 @@ def time_song(songs: int) -> None:
         tokens = tuple(range(40)) if prior.config.use_tokens else ()
         labels = (Labels(1, (1,), tokens, samples),) * songs
         job = LevelJob(plan, tuple(range(songs)), labels, above, 0, SamplingParams(0.98), placement)
-        codes = torch.full((songs, plan.total), UNMADE, device="cuda")
+        codes = torch.full((songs, plan.total), UNSAMPLED, device="cuda")
         begun = time.monotonic()
         sample_level(prior, job, codes)
         taken = time.monotonic() - begun
         whole += taken
         above = codes
         say(f"{songs} x {SECONDS} s, level {level}", f"{taken:.1f} s", f"{plan.total / taken:.0f} tokens/s")
-        assert bool((codes != UNMADE).all())
+        assert bool((codes != UNSAMPLED).all())
         del prior
     say(f"{songs} x {SECONDS} s, all levels", f"{whole:.1f} s")
 

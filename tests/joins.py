@@ -32,7 +32,7 @@ from matplotlib.figure import Figure
 import jukebox_kit as jk
 from jukebox_kit.engine.placement import threads_for
 from jukebox_kit.engine.sampling import LevelJob, sample_level
-from jukebox_kit.engine.windows import UNMADE
+from jukebox_kit.engine.windows import UNSAMPLED
 from jukebox_kit.model.labels import label_rows
 from jukebox_kit.song.chunks import both_sides, lay_chunks
 from jukebox_kit.song.codes import Join
@@ -160,7 +160,7 @@ def step_seconds(song: Song, model: jk.Model, chunks: int) -> float:
             raise StopIteration
 
     with suppress(StopIteration):
-        sample_level(prior, job, torch.full((chunks, layout.length), UNMADE), made)
+        sample_level(prior, job, torch.full((chunks, layout.length), UNSAMPLED), made)
     return (times[-1] - times[0]) / (len(times) - 1)
 
 

@@ -29,7 +29,7 @@ from jukebox_kit.engine.memory import level_bytes
 from jukebox_kit.engine.model import Model
 from jukebox_kit.engine.placement import WEIGHTS, Placement
 from jukebox_kit.engine.sampling import LevelJob, sample_level
-from jukebox_kit.engine.windows import UNMADE, LevelPlan
+from jukebox_kit.engine.windows import UNSAMPLED, LevelPlan
 from jukebox_kit.model.labels import Labels
 from jukebox_kit.model.weights.blank import blank_prior, blank_vqvae, linears
 from jukebox_kit.model.weights.definition import PARTS, ModelDefinition, load_definition
@@ -118,7 +118,7 @@ def sample(model: Model, plan: LevelPlan, items: int) -> None:
 
     for _ in range(2):
         codes = torch.zeros(items, plan.total, dtype=torch.long, device=model.device)
-        codes[:, plan.n_ctx :] = UNMADE
+        codes[:, plan.n_ctx :] = UNSAMPLED
         sample_level(prior, job, codes, preview)
 
 

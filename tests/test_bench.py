@@ -38,7 +38,7 @@ from jukebox_kit.engine.loop import Rows
 from jukebox_kit.engine.model import Model
 from jukebox_kit.engine.noise import NOISE_VALUES, NoiseTable
 from jukebox_kit.engine.placement import Placement
-from jukebox_kit.engine.windows import UNMADE
+from jukebox_kit.engine.windows import UNSAMPLED
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.configuration import PriorConfig
 from jukebox_kit.model.transformer import PlainLinear
@@ -172,7 +172,7 @@ def test_ours_is_the_loop_that_samples_songs(at: int, monkeypatch: pytest.Monkey
     assert ours.run(LEAD) > 0
     ours.run(5)
     given = torch.randint(prior.bins, (2, at), generator=torch.Generator().manual_seed(0))
-    codes = torch.cat([given, torch.full((2, LEAD + 5), UNMADE)], 1)
+    codes = torch.cat([given, torch.full((2, LEAD + 5), UNSAMPLED)], 1)
     song = make_loop(prior, Rows.of(torch.arange(2)), 0, choice, PLAIN)
     song.window(conditioning(prior, 2, CPU), codes, 0, range(at, codes.shape[1]))
     assert torch.equal(ours.loop.codes[:, at : codes.shape[1]], codes[:, at:])

@@ -24,7 +24,7 @@ from jukebox_kit.cli.options import numbers
 from jukebox_kit.engine.model import Model
 from jukebox_kit.engine.placement import Placement
 from jukebox_kit.engine.timing import Pace
-from jukebox_kit.engine.windows import UNMADE, LevelPlan, window_starts
+from jukebox_kit.engine.windows import UNSAMPLED, LevelPlan, window_starts
 from jukebox_kit.errors import RequestError, SongError, StoppedError
 from jukebox_kit.jobs.queue import song_statuses
 from jukebox_kit.model.configuration import PriorConfig
@@ -133,9 +133,9 @@ def test_what_pieces_hold_goes_into_the_level_and_comes_back(plan: LevelPlan, ch
     layout = layout_of(plan, level, chunks)
     rows = layout.rows(level)
     for row, count in zip(rows, layout.given(level), strict=True):
-        assert (row[:count] != UNMADE).all()
-        assert (row[count:] == UNMADE).all()
-    made = np.where(rows == UNMADE, np.arange(rows.size, dtype=np.int16).reshape(rows.shape), rows)
+        assert (row[:count] != UNSAMPLED).all()
+        assert (row[count:] == UNSAMPLED).all()
+    made = np.where(rows == UNSAMPLED, np.arange(rows.size, dtype=np.int16).reshape(rows.shape), rows)
     found = unpack_codes(pack_codes(layout.level(level, made)), "codes")
     assert np.array_equal(layout.rows(found), made)
     assert min(found.made) == plan.total

@@ -20,7 +20,7 @@ from jukebox_kit.engine.model import Model, place
 from jukebox_kit.engine.placement import Placement
 from jukebox_kit.engine.sampling import LevelJob, sample_level
 from jukebox_kit.engine.timing import Pace, measure_decoding, measure_pace
-from jukebox_kit.engine.windows import UNMADE, plan_level
+from jukebox_kit.engine.windows import UNSAMPLED, plan_level
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.configuration import Pattern, PriorConfig, layer_patterns
 from jukebox_kit.model.labels import Labels
@@ -172,7 +172,7 @@ def test_a_plan_counts_the_steps_and_positions_that_sampling_does(
     above = None if level else torch.zeros(1, plan.total // plan.rate, dtype=torch.long)
     labels = Labels(1, (1,), (3, 4, 5), 4 * 16000)
     job = LevelJob(plan, (0,), (labels,), above, 0, SamplingParams())
-    sample_level(prior, job, torch.full((1, plan.total), UNMADE))
+    sample_level(prior, job, torch.full((1, plan.total), UNSAMPLED))
     assert done == {"steps": plan.total, "read": read_positions(plan, prior.prefix_length)}
 
 

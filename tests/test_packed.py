@@ -17,7 +17,7 @@ from jukebox_kit.engine.linear import Float16Linear, Float32Linear, Int8Linear, 
 from jukebox_kit.engine.loop import Rows
 from jukebox_kit.engine.model import Model, repack
 from jukebox_kit.engine.placement import Placement
-from jukebox_kit.engine.windows import UNMADE
+from jukebox_kit.engine.windows import UNSAMPLED
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.transformer import Linear, PlainLinear
@@ -89,7 +89,7 @@ def window(prior: Prior, name: str, songs: int, engine: str, primed: int) -> Ten
     above = tensors[f"{name}.z_above"][rows] if f"{name}.z_above" in tensors else None
     with torch.no_grad():
         given = prior.condition(tensors[f"{name}.y"][rows], above)
-    codes = torch.full((songs, prior.config.n_ctx), UNMADE)
+    codes = torch.full((songs, prior.config.n_ctx), UNSAMPLED)
     codes[:, :primed] = tensors[f"{name}.z"][rows, :primed]
     loop = make_loop(prior, Rows.of(torch.arange(songs)), 3, SamplingParams(0.95), Placement(CPU, "float32", engine))
     assert loop.window(given, codes, 0, range(primed, prior.config.n_ctx)) == []

@@ -18,7 +18,7 @@ from jukebox_kit.engine.memory import level_bytes, weights_bytes
 from jukebox_kit.engine.model import Model
 from jukebox_kit.engine.placement import Placement
 from jukebox_kit.engine.sampling import LevelJob, job_loop, sample_level
-from jukebox_kit.engine.windows import UNMADE, plan_level
+from jukebox_kit.engine.windows import UNSAMPLED, plan_level
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.labels import Labels
 from jukebox_kit.model.weights.definition import PARTS, load_definition
@@ -225,7 +225,7 @@ def test_caches_are_given_back_when_a_batch_is_done(tiny: Path) -> None:
     gc.collect()
     gc.disable()
     try:
-        sample_level(prior, job, torch.full((1, plan.total), UNMADE), loop=loop)
+        sample_level(prior, job, torch.full((1, plan.total), UNSAMPLED), loop=loop)
         del loop
         assert held() is None
     finally:

@@ -11,7 +11,7 @@ from torch import Tensor
 from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.placement import Placement
 from jukebox_kit.engine.sampling import LevelJob, sample_level
-from jukebox_kit.engine.windows import UNMADE, LevelPlan, plan_level, window_starts
+from jukebox_kit.engine.windows import UNSAMPLED, LevelPlan, plan_level, window_starts
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.labels import Labels
 from jukebox_kit.model.prior import Prior
@@ -83,7 +83,7 @@ def upsampler() -> tuple[Prior, Tensor]:
 
 def sampled(prior: Prior, items: tuple[int, ...], above: Tensor | None, **more: object) -> Tensor:
     work = job(prior, items, above, **more)
-    codes = torch.full((len(items), work.plan.total), UNMADE)
+    codes = torch.full((len(items), work.plan.total), UNSAMPLED)
     assert sample_level(prior, work, codes) == []
     return codes
 
@@ -110,7 +110,7 @@ def test_a_level_goes_on_from_any_state(cuts: list[int]) -> None:
     whole = sampled(prior, (0, 1), None)
     partial = whole.clone()
     for item, cut in enumerate(cuts):
-        partial[item, cut:] = UNMADE
+        partial[item, cut:] = UNSAMPLED
     assert sample_level(prior, job(prior, (0, 1), None), partial) == []
     assert torch.equal(partial, whole)
 
@@ -119,7 +119,7 @@ def test_a_token_that_does_not_come_out_as_saved_is_told() -> None:
     prior = small_prior(attn_order=2)
     partial = sampled(prior, (0,), None)
     partial[0, 7] = (partial[0, 7] + 1) % 32
-    partial[0, 9:] = UNMADE
+    partial[0, 9:] = UNSAMPLED
     assert sample_level(prior, job(prior, (0,), None), partial)[0] == 7
 
 

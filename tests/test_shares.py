@@ -13,7 +13,7 @@ import pytest
 
 import jukebox_kit as jk
 from jukebox_kit.engine.model import Model
-from jukebox_kit.engine.windows import UNMADE
+from jukebox_kit.engine.windows import UNSAMPLED
 from jukebox_kit.errors import SongBusyError, SongError, StoppedError
 from jukebox_kit.song.codes import pack_codes
 from jukebox_kit.song.song import Song
@@ -49,7 +49,7 @@ def test_a_song_of_shares_is_the_song(whole: Song, model: Model, tmp_path: Path)
     for level, cuts in ((2, (0, 1, 3)), (1, (0, 4, 6)), (0, (0, 1, 2, 6))):
         for first, end in pairwise(cuts):
             sample_shard(Song.open(song.root), level, range(first, end), model)
-        assert (song.codes(level) == UNMADE).all()
+        assert (song.codes(level) == UNSAMPLED).all()
         assert len(shares_of(song)) == len(cuts) - 1
         jk.sample(Song.open(song.root), until=level, model=model)
         assert np.array_equal(song.codes(level), whole.codes(level))

@@ -18,7 +18,7 @@ from jukebox_kit.engine.loop import Rows, TokenLoop
 from jukebox_kit.engine.model import place, repack
 from jukebox_kit.engine.noise import NoiseTable
 from jukebox_kit.engine.placement import Placement
-from jukebox_kit.engine.windows import UNMADE
+from jukebox_kit.engine.windows import UNSAMPLED
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.configuration import PriorConfig
 from jukebox_kit.model.prior import Prior
@@ -71,7 +71,7 @@ def test_a_step_is_few_operations() -> None:
 def windows(prior: Prior, loop: TokenLoop) -> Tensor:
     """Return two windows' tokens, the second of which begins with some of the first's."""
     songs, n_ctx = len(loop.codes), prior.config.n_ctx
-    codes = torch.full((songs, n_ctx + 8), UNMADE)
+    codes = torch.full((songs, n_ctx + 8), UNSAMPLED)
     with torch.no_grad():
         given = prior.condition(labels(prior, songs))
     loop.window(given, codes, 0, range(n_ctx))

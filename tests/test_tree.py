@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import jukebox_kit as jk
-from jukebox_kit.engine.windows import UNMADE
+from jukebox_kit.engine.windows import UNSAMPLED
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import LEVELS
 from jukebox_kit.song import edits
@@ -65,7 +65,7 @@ def test_choose_go_on_vary_and_back(song: Song) -> None:
     edits.vary(song)
     assert song.request.seed == 8
     assert (song.codes(2)[:, :STOOD] == opening[1]).all()
-    assert (song.codes(2)[:, STOOD:] == UNMADE).all()
+    assert (song.codes(2)[:, STOOD:] == UNSAMPLED).all()
     second = jk.level_2(song).codes(2)
     assert (second[:, :STOOD] == opening[1]).all()
     for item in range(2):
@@ -99,7 +99,7 @@ def test_vary_keeps_what_is_given_at_each_level(song: Song) -> None:
     edits.vary(song)
     assert np.array_equal(song.codes(2), before[2])
     assert np.array_equal(song.codes(1), before[1])
-    assert song.codes(0).max() == UNMADE
+    assert song.codes(0).max() == UNSAMPLED
     assert not np.array_equal(jk.sample(song).codes(0), before[0])
     edits.undo(song)
     assert same(all_codes(song), before)

@@ -29,7 +29,7 @@ from .sampling import sample_level as sample_level
 from .timing import Pace as Pace
 from .timing import measure_decoding as measure_decoding
 from .timing import measure_pace as measure_pace
-from .windows import UNMADE as UNMADE
+from .windows import UNSAMPLED as UNSAMPLED
 from .windows import LevelPlan as LevelPlan
 from .windows import plan_level as plan_level
 from .windows import window_starts as window_starts

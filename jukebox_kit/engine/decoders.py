@@ -54,10 +54,7 @@ def make_loop(
     decoder = make_decoder(prior, len(rows.items), placement, depth)
     facts = seed, prior.config.level, rows.items, prior.bins, rows.begins
     if placement.packed and decoder.optimised:
-        from jukebox_kit.engine.cpu.numba_noise import (  # what it needs is there, as it was made
-            CompiledNoise,
-            choosing_step,
-        )
+        from jukebox_kit.engine.cpu.numba_noise import CompiledNoise, choosing_step  # numba is loaded already
 
         table = CompiledNoise(*facts)
         loop = TokenLoop(decoder, choice, table, prior.config.n_ctx, rows.given)

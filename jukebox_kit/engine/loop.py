@@ -15,7 +15,7 @@ from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.cuda.graph import captured
 from jukebox_kit.engine.decoder import CachedDecoder, Decoder
 from jukebox_kit.engine.noise import Noise
-from jukebox_kit.engine.windows import UNMADE
+from jukebox_kit.engine.windows import UNSAMPLED
 from jukebox_kit.model import Conditioning
 
 READ_OUT = 16  # tokens of each song that a GPU samples before they are copied to the host
@@ -56,8 +56,8 @@ class TokenLoop:
         songs, device = len(noise.items), noise.items.device
         self.given = (torch.zeros_like(noise.items) if given is None else given)[:, None]
         self.decoder, self.choice, self.noise = decoder, choice, noise
-        self.codes = torch.full((songs, n_ctx), UNMADE, device=device)
-        self.chosen = torch.full((songs, n_ctx), UNMADE, device=device)  # also where a token already existed
+        self.codes = torch.full((songs, n_ctx), UNSAMPLED, device=device)
+        self.chosen = torch.full((songs, n_ctx), UNSAMPLED, device=device)  # also where a token already existed
         self.position = torch.zeros(1, dtype=torch.long, device=device)
         self.device, self.read_out = device, 1 if device.type == "cpu" else READ_OUT
         # Not the bound method `step`: a loop that refers to itself stays in memory until garbage is collected.
@@ -77,7 +77,7 @@ class TokenLoop:
 
     def rewind(self) -> None:
         """Return to the state before the first window, so that later windows see nothing that a step wrote."""
-        self.codes.fill_(UNMADE)
+        self.codes.fill_(UNSAMPLED)
         self.position.zero_()
         self.noise.index.zero_()
         if isinstance(self.decoder, CachedDecoder):
@@ -88,7 +88,7 @@ class TokenLoop:
         """Choose the token of every song at the current position, and feed it, or the token that already exists."""
         chosen = self.choice.choose(self.decoder.next_logits(), self.noise.next())
         saved = self.codes.index_select(1, self.position)[:, 0]
-        fed = torch.where(saved == UNMADE, chosen, saved)
+        fed = torch.where(saved == UNSAMPLED, chosen, saved)
         self.chosen.index_copy_(1, self.position, chosen[:, None])
         self.codes.index_copy_(1, self.position, fed[:, None])
         self.position += 1
@@ -107,7 +107,7 @@ class TokenLoop:
         window = codes[:, start : positions.stop]
         self.codes[:, : window.shape[1]] = window
         # Copied once per window, since asking the device at every token whether one exists would stall it.
-        standing = (codes[:, positions.start : positions.stop] != UNMADE).any(0).tolist()
+        standing = (codes[:, positions.start : positions.stop] != UNSAMPLED).any(0).tolist()
         mismatches, position, noisy = list[int](), positions.start, positions.start
         while position < positions.stop:
             if position == noisy:
@@ -128,5 +128,5 @@ class TokenLoop:
         saved = codes[:, positions.start : positions.stop]
         chosen = self.chosen[:, positions.start - start : positions.stop - start]
         sampled = torch.arange(positions.start, positions.stop, device=codes.device) >= self.given
-        found = (sampled & (saved != UNMADE) & (saved != chosen)).any(0).tolist()
+        found = (sampled & (saved != UNSAMPLED) & (saved != chosen)).any(0).tolist()
         return [position for position, strange in zip(positions, found, strict=True) if strange]

@@ -16,7 +16,7 @@ from jukebox_kit.engine.choice import SamplingParams
 from jukebox_kit.engine.decoders import make_loop
 from jukebox_kit.engine.loop import Rows, TokenLoop, _unwatched
 from jukebox_kit.engine.placement import Placement
-from jukebox_kit.engine.windows import UNMADE, LevelPlan
+from jukebox_kit.engine.windows import UNSAMPLED, LevelPlan
 from jukebox_kit.model import Labels, Prior, label_rows
 
 ON_CPU = Placement(torch.device("cpu"))
@@ -51,7 +51,7 @@ def sample_level(
     made: Callable[[int], None] = _unwatched,
     loop: TokenLoop | None = None,
 ) -> list[int]:
-    """Fill `codes` (N, total) int64 in place wherever it contains UNMADE.
+    """Fill `codes` (N, total) int64 in place wherever it contains UNSAMPLED.
 
     made: called with the position of the last token each time tokens are copied to the host.
     loop: as `job_loop` returns it, which is also the default.
@@ -61,7 +61,7 @@ def sample_level(
     device, mismatches = codes.device, list[int]()
     loop, begins = loop or job_loop(prior, job, device), job.begins or (0,) * len(job.items)
     for start, begin, end in job.plan.windows(min(job.given, default=0)):
-        if not bool((codes[:, begin:end] == UNMADE).any()):
+        if not bool((codes[:, begin:end] == UNSAMPLED).any()):
             continue
         starts = [place + start for place in begins]
         y = label_rows(job.labels, prior.config, prior.hop, starts, device)

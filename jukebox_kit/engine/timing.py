@@ -19,7 +19,7 @@ from jukebox_kit.engine.decoders import make_loop
 from jukebox_kit.engine.loop import Rows
 from jukebox_kit.engine.model import place, repack
 from jukebox_kit.engine.placement import Placement, threads_for
-from jukebox_kit.engine.windows import UNMADE
+from jukebox_kit.engine.windows import UNSAMPLED
 from jukebox_kit.model import VQVAE, Conditioning, Pattern, Prior, PriorConfig, VQVAEConfig
 from jukebox_kit.model.weights import without_weights
 
@@ -159,7 +159,7 @@ class _Runner:
         """Return the seconds per position of prefilling a window with `length` positions."""
         loop = self.loops[layers]
         self.at[layers] = length
-        loop.codes.fill_(UNMADE)
+        loop.codes.fill_(UNSAMPLED)
         loop.position.fill_(length)
         started = _now(self.device)
         loop.decoder.prefill(self.given, self.codes[:, :length])

@@ -66,4 +66,4 @@ def plan_level(prior: PriorConfig, vqvae: VQVAEConfig, samples: int, hop_fractio
     return LevelPlan(prior.level, total, prior.n_ctx, tuple(window_starts(total, prior.n_ctx, hop)), rate)
 
 
-UNMADE = -1
+UNSAMPLED = -1  # in codes, where no token was sampled yet

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jukebox_kit.engine import UNMADE, LevelPlan, window_starts
+from jukebox_kit.engine import UNSAMPLED, LevelPlan, window_starts
 from jukebox_kit.song.audio import Audio
 from jukebox_kit.song.codes import Codes, Join, LevelCodes
 
@@ -88,7 +88,7 @@ class ChunkLayout:
 
     def rows(self, level: LevelCodes) -> Codes:
         """Return a copy of the tokens of every chunk so far, (items × P, L)."""
-        others = np.full_like(level.codes, UNMADE) if level.others is None else level.others
+        others = np.full_like(level.codes, UNSAMPLED) if level.others is None else level.others
         given = np.arange(self.total) < np.array(level.given)[:, None]
         hidden = np.where(given, level.codes, others)
         rows = np.empty((len(level.codes), len(self.starts), self.length), np.int16)
@@ -101,7 +101,7 @@ class ChunkLayout:
     def level(self, before: LevelCodes, rows: Codes) -> LevelCodes:
         """Return the level with the tokens of every chunk, (items × P, L)."""
         codes = before.codes.copy()
-        others = np.full_like(codes, UNMADE) if before.others is None else before.others.copy()
+        others = np.full_like(codes, UNSAMPLED) if before.others is None else before.others.copy()
         chunks = rows.reshape(len(codes), len(self.starts), self.length)
         for chunk, (start, (first, last)) in enumerate(zip(self.starts, self.played, strict=True)):
             end = start + self.length
@@ -193,7 +193,7 @@ def both_sides(vqvae: VQVAE, level: int, codes: LevelCodes, item: int, join: Joi
 
 
 def _lacks_other(codes: LevelCodes, item: int, join: Join) -> bool:
-    return codes.others is None or bool((codes.others[item, join.begin : join.end] == UNMADE).any())
+    return codes.others is None or bool((codes.others[item, join.begin : join.end] == UNSAMPLED).any())
 
 
 def _decoded(vqvae: VQVAE, level: int, codes: Codes) -> Audio:

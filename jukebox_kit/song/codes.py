@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from jukebox_kit.engine import UNMADE
+from jukebox_kit.engine import UNSAMPLED
 from jukebox_kit.errors import SongError
 from jukebox_kit.model.weights import read_metadata
 
@@ -41,12 +41,12 @@ class Join:
 
 @dataclass(frozen=True, eq=False)
 class LevelCodes:
-    """A level's codes, (items, tokens) int16, UNMADE where not yet sampled.
+    """A level's codes, (items, tokens) int16, UNSAMPLED where not yet sampled.
 
     given: for each item how many tokens are not sampled by the present plan but come from a prompt, an import or the
     song before an edit; they are context and are never sampled again.
     joins: where chunks meet, in order.
-    others: at the joins the tokens of the chunk that is not played, shaped as the codes, UNMADE elsewhere.
+    others: at the joins the tokens of the chunk that is not played, shaped as the codes, UNSAMPLED elsewhere.
 
     While chunks grow, tokens between them are unmade; `made` counts those before the first gap.
     """
@@ -69,7 +69,7 @@ class LevelCodes:
     @classmethod
     def blank(cls, items: int, tokens: int) -> LevelCodes:
         """Return a level of which nothing is sampled."""
-        return cls(np.full((items, tokens), UNMADE, np.int16), (0,) * items)
+        return cls(np.full((items, tokens), UNSAMPLED, np.int16), (0,) * items)
 
     @classmethod
     def whole(cls, codes: Codes) -> LevelCodes:
@@ -79,18 +79,18 @@ class LevelCodes:
     @property
     def made(self) -> tuple[int, ...]:
         """For each item how many tokens before the first missing one are sampled or given."""
-        unmade = self.codes == UNMADE
+        unmade = self.codes == UNSAMPLED
         return tuple(int(row.argmax()) if row.any() else row.size for row in unmade)
 
     @property
     def done(self) -> tuple[int, ...]:
         """For each item how many tokens are sampled or given, wherever they are."""
-        return tuple(int(count) for count in (self.codes != UNMADE).sum(1))
+        return tuple(int(count) for count in (self.codes != UNSAMPLED).sum(1))
 
     @property
     def complete(self) -> bool:
         """Whether every token of every item is sampled or given."""
-        return not (self.codes == UNMADE).any()
+        return not (self.codes == UNSAMPLED).any()
 
     @property
     def sampled(self) -> bool:
@@ -110,7 +110,7 @@ class LevelCodes:
         """
         kept = tuple(min(made, tokens, limit) for made, limit in zip(self.made, keep or self.made, strict=True))
         joins = tuple(join for join in self.joins if join.end <= min(kept))
-        fresh, others = (np.full((len(self.codes), tokens), UNMADE, np.int16) for _ in range(2))
+        fresh, others = (np.full((len(self.codes), tokens), UNSAMPLED, np.int16) for _ in range(2))
         for row, count in enumerate(kept):
             fresh[row, :count] = self.codes[row, :count]
         if not joins or self.others is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jukebox_kit.engine import UNMADE
+from jukebox_kit.engine import UNSAMPLED
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import LEVELS, TOP
 from jukebox_kit.model.weights import ModelDefinition
@@ -121,7 +121,7 @@ class SongState:
         return replace(self, manifest=manifest)
 
     def _missing(self, level: int, items: tuple[int, ...]) -> int:
-        return int((self.level(level).codes[list(items)] == UNMADE).sum())
+        return int((self.level(level).codes[list(items)] == UNSAMPLED).sum())
 
     def _read(self, level: int) -> LevelCodes:
         version, name = self.manifest.settling, codes_name(level)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from jukebox_kit.engine import UNMADE, Model
+from jukebox_kit.engine import UNSAMPLED, Model
 from jukebox_kit.song import Codes, EventKind, LevelCodes, SongState, write_sounds
 from jukebox_kit.steps.progress import Progress, RunSettings, check_stop
 
@@ -40,7 +40,7 @@ class LevelWriter:
         for row in self.target_rows:
             chunk = row % self.chunks
             (first, last), start = self.layout.played[chunk], self.layout.starts[chunk]
-            made = int((self.work[row, first - start : last - start] != UNMADE).sum())
+            made = int((self.work[row, first - start : last - start] != UNSAMPLED).sum())
             total += made + (0 if chunk else first)
         return total
 

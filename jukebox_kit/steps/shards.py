@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from jukebox_kit._files import shown_path
-from jukebox_kit.engine import UNMADE, Model
+from jukebox_kit.engine import UNSAMPLED, Model
 from jukebox_kit.errors import SongBusyError, SongError
 from jukebox_kit.model import TOP
 from jukebox_kit.song import (
@@ -84,7 +84,7 @@ class ShardWriter(LevelWriter):
         self.target_rows = [row for row in self.target_rows if row in shard.rows]
         self.saved_rows = shard.codes(self.work.shape[1])
         saved = torch.from_numpy(self.saved_rows.astype(np.int64)).to(self.work.device)
-        self.work[self.shard_rows] = torch.where(saved == UNMADE, self.work[self.shard_rows], saved)
+        self.work[self.shard_rows] = torch.where(saved == UNSAMPLED, self.work[self.shard_rows], saved)
         self.tokens_before = self.count_tokens()
 
     def keep(self, rows: Codes) -> None:
@@ -162,7 +162,7 @@ def merge_shards(state: SongState, level: int) -> SongState:
         rows = layout.rows(codes)
         for shard in shards:
             at, sampled = list(shard.rows), shard.codes(rows.shape[1])
-            rows[at] = np.where(rows[at] == UNMADE, sampled, rows[at])
+            rows[at] = np.where(rows[at] == UNSAMPLED, sampled, rows[at])
         state = _note(state.song.write_level(level, layout.level(codes, rows)), level, shards)
     for shard in shards:
         _remove(shard.store.root)
@@ -187,7 +187,7 @@ def _note(state: SongState, level: int, shards: list[Shard]) -> SongState:
 def _mark(state: SongState, level: int) -> str:
     """Return a short hash of everything that a level's tokens depend on."""
     codes, layout = state.level(level), state.layout(level)
-    given = np.where(np.arange(layout.total) < np.array(codes.given)[:, None], codes.codes, UNMADE)
+    given = np.where(np.arange(layout.total) < np.array(codes.given)[:, None], codes.codes, UNSAMPLED)
     facts = [
         format_1_request(asdict(state.request)),
         asdict(state.resolved),

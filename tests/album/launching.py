@@ -90,11 +90,11 @@ def codes_of(folder: Path) -> dict[str, list[bytes]]:
 
 def tokens_in(folder: Path) -> int:
     """Return how many tokens are saved of all songs, those of shares too."""
-    from jukebox_kit.engine.windows import UNMADE
+    from jukebox_kit.engine.windows import UNSAMPLED
     from jukebox_kit.song.codes import unpack_codes
 
     found = 0
     for file in folder.glob("*/**/codes.safetensors"):
         if "versions" not in file.parts:
-            found += int(np.count_nonzero(unpack_codes(file.read_bytes(), str(file)).codes != UNMADE))
+            found += int(np.count_nonzero(unpack_codes(file.read_bytes(), str(file)).codes != UNSAMPLED))
     return found

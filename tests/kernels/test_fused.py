@@ -18,7 +18,7 @@ from jukebox_kit.engine.loop import TokenLoop
 from jukebox_kit.engine.model import place
 from jukebox_kit.engine.noise import NoiseKernel, NoiseTable, gumbel
 from jukebox_kit.engine.operations import Operations
-from jukebox_kit.engine.windows import UNMADE
+from jukebox_kit.engine.windows import UNSAMPLED
 from jukebox_kit.model.prior import Prior
 from jukebox_kit.model.transformer import LayerNorm, Linear, PlainLinear
 from jukebox_kit.model.weights.blank import linears
@@ -78,7 +78,7 @@ def turned(part: str, dtype: torch.dtype, weights: str = "as they are", **more: 
 
 def window(prior: Prior, songs: int, operations: Operations, noise: Any, primed: int) -> Tensor:
     """Return a window's tokens from a primer on."""
-    codes = torch.full((songs, prior.config.n_ctx), UNMADE)
+    codes = torch.full((songs, prior.config.n_ctx), UNSAMPLED)
     codes[:, :primed] = torch.randint(32, (songs, primed), generator=torch.Generator().manual_seed(0))
     loop = TokenLoop(
         CachedDecoder(prior, songs, operations),

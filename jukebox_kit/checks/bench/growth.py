@@ -13,7 +13,7 @@ from jukebox_kit.checks.bench.measuring import LEAD, Ours, interleaved
 from jukebox_kit.checks.bench.report import MIB, table
 from jukebox_kit.checks.bench.run import CHOICE
 from jukebox_kit.checks.bench.shapes import Subject, build
-from jukebox_kit.engine import UNMADE, LevelJob, Model, Placement, plan_level, sample_level, threads_for
+from jukebox_kit.engine import UNSAMPLED, LevelJob, Model, Placement, plan_level, sample_level, threads_for
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import DOWNWARD, Labels
 
@@ -126,7 +126,7 @@ def _song(model: Model, seconds: float, say: Callable[[str], None]) -> Length:
         prior = model.prior(level)
         plan = plan_level(prior.config, definition.vqvae, samples, definition.sampling.hop_fraction[level])
         job = LevelJob(plan, (0,), (labels,), upper_codes, 0, CHOICE, model.placement)
-        codes = torch.full((1, plan.total), UNMADE, device=device)
+        codes = torch.full((1, plan.total), UNSAMPLED, device=device)
         with threads_for(prior.config):
             started = now(device)
             sample_level(prior, job, codes)

@@ -10,7 +10,7 @@ import torch
 
 from jukebox_kit.checks.bench.hardware import now
 from jukebox_kit.checks.bench.shapes import conditioning
-from jukebox_kit.engine import UNMADE, Placement, Rows, SamplingParams, make_loop
+from jukebox_kit.engine import UNSAMPLED, Placement, Rows, SamplingParams, make_loop
 from jukebox_kit.model import Prior
 
 LEAD = 2  # steps of each turn before the clock starts: the CPU's caches still contain the previous contender's data
@@ -58,7 +58,7 @@ class Ours:
         started = now(device)
         self.loop.decoder.prefill(given, codes)
         self.prefill_seconds = now(device) - started
-        self.loop.codes.fill_(UNMADE)
+        self.loop.codes.fill_(UNSAMPLED)
         self.loop.position.fill_(at)
         self.noise_left = 0
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from jukebox_kit.checks.listen.measures import Listener, log_spectral_distance, scale_share, tempo_bpm
-from jukebox_kit.engine import UNMADE, LevelJob, Model, SamplingParams, plan_level, sample_level
+from jukebox_kit.engine import UNSAMPLED, LevelJob, Model, SamplingParams, plan_level, sample_level
 from jukebox_kit.model import DOWNWARD, Labels, lyric_tokens
 from jukebox_kit.song import Audio
 from jukebox_kit.training import ARTISTS, GENRES, VOWELS, SynthSong, synthesise
@@ -134,7 +134,7 @@ def sample_pairs(
         plan = plan_level(prior, definition.vqvae, samples, definition.sampling.hop_fraction[level])
         read = [lab if prior.use_tokens else Labels(lab.artist, lab.genres, (), lab.total) for lab in labels]
         choice = SamplingParams(definition.sampling.temperature[level])
-        codes = torch.full((len(PAIRS), plan.total), UNMADE)
+        codes = torch.full((len(PAIRS), plan.total), UNSAMPLED)
         job = LevelJob(plan, tuple(range(len(PAIRS))), tuple(read), upper_codes, seed, choice, model.placement)
         sample_level(model.prior(level), job, codes)
         found[level] = upper_codes = codes

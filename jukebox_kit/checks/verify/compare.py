@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from jukebox_kit.checks.verify.entries import TOLERANCES, Entry, close, same
-from jukebox_kit.engine import ENGINES, UNMADE, Model, Rows, SamplingParams, make_loop
+from jukebox_kit.engine import ENGINES, UNSAMPLED, Model, Rows, SamplingParams, make_loop
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import Labels, Prior, label_rows
 
@@ -84,7 +84,7 @@ def _sampled(
 ) -> tuple[Tensor, tuple[int, ...]]:
     """Return a window's first tokens (`given` if there are any), and the positions where others would be chosen."""
     count = min(TOKENS, prior.config.n_ctx)
-    made = torch.full((1, count), UNMADE, device=model.device) if tokens is None else tokens.to(model.device)
+    made = torch.full((1, count), UNSAMPLED, device=model.device) if tokens is None else tokens.to(model.device)
     with torch.no_grad():
         given = prior.condition(y, upper_codes)
     rows = Rows.of(torch.zeros(1, dtype=torch.long, device=model.device))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from jukebox_kit.checks.verify.entries import Entry, close, same
 from jukebox_kit.checks.verify.golden import Golden
-from jukebox_kit.engine import UNMADE, Decoder, Rows, SamplingParams, make_decoder, make_loop, uniforms
+from jukebox_kit.engine import UNSAMPLED, Decoder, Rows, SamplingParams, make_decoder, make_loop, uniforms
 from jukebox_kit.model import Conditioning, Prior, VQVAEConfig
 
 CHOICES = {
@@ -97,7 +97,7 @@ def teacher_forced(decoder: Decoder, given: Conditioning, codes: Tensor) -> Tens
 
 def _sampled(golden: Golden, prior: Prior, given: Conditioning, choice: SamplingParams, primer: Tensor) -> Tensor:
     songs, n_ctx = len(given.start), prior.config.n_ctx
-    codes = torch.full((songs, n_ctx), UNMADE, device=golden.device)
+    codes = torch.full((songs, n_ctx), UNSAMPLED, device=golden.device)
     codes[:, : primer.shape[1]] = primer
     loop = make_loop(prior, Rows.of(torch.arange(songs, device=golden.device)), golden.seed, choice, golden.placement)
     loop.window(given, codes, 0, range(primer.shape[1], n_ctx))

@@ -13,7 +13,7 @@ from torch import Tensor
 from jukebox_kit._settings import from_mapping
 from jukebox_kit.checks.verify.entries import Entry, close, equal, same
 from jukebox_kit.checks.verify.golden import Golden
-from jukebox_kit.engine import UNMADE, LevelJob, SamplingParams, plan_level, sample_level, window_starts
+from jukebox_kit.engine import UNSAMPLED, LevelJob, SamplingParams, plan_level, sample_level, window_starts
 from jukebox_kit.model import (
     Labels,
     PriorConfig,
@@ -39,7 +39,7 @@ def check_song(golden: Golden, name: str) -> Iterator[Entry]:
         choice = SamplingParams(song["temps"][level], song.get("top_k"), song.get("top_p"))
         items = tuple(range(song["n_samples"]))
         job = LevelJob(plan, items, tuple(labels), codes, song["noise_seed"], choice, golden.placement)
-        codes = torch.full((len(items), plan.total), UNMADE, device=golden.device)
+        codes = torch.full((len(items), plan.total), UNSAMPLED, device=golden.device)
         sample_level(prior, job, codes)
         yield same(f"song.{name}.codes_{level}", codes, golden.tensors[f"song.{name}.codes_{level}"])
     if codes is not None:
