@@ -35,10 +35,10 @@ class Group(TyperGroup):
         """Return the names of the commands in the order of GROUPS."""
         return [name_of(command) for commands in GROUPS.values() for command in commands]
 
-    def make_context(self, *arguments: Any, **options: Any) -> Any:
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: object) -> Any:
         """Parse a command's arguments."""
         with _one_line():
-            return super().make_context(*arguments, **options)
+            return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""

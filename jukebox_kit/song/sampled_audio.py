@@ -55,13 +55,13 @@ class SampledAudio(np.ndarray[Any, np.dtype[np.float32]]):
         if isinstance(parent, SampledAudio) and hasattr(parent, "sr") and _as_far_apart(self, parent):
             self.sr = parent.sr
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: Any, *inputs: Any, **options: Any) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: Any, *inputs: Any, **options: object) -> Any:
         """Compute with plain arrays; the result has the rate if it is audio, sample by sample, not yes or no."""
         answers = not {"f->?", "ff->?"}.isdisjoint(ufunc.types)
         keeps = not answers and ufunc.signature is None and method != "reduceat"
         sr = _common_rate((inputs, options.get("out"))) if keeps else None
         result = getattr(ufunc, method)(*_plain(inputs), **_plain(options))
-        out: tuple[Any, ...] = options.get("out") or ()
+        out = cast("tuple[Any, ...]", options.get("out") or ())
         if any(array is not None for array in out):
             return out[0] if len(out) == 1 else out
         return _rated(result, sr)

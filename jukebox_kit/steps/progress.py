@@ -113,12 +113,11 @@ class RunSettings:
     stop: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.device, str | None):
-            import torch  # slow to import
+        if self.device is not None:
+            from jukebox_kit.engine import supported_device  # imports torch
 
-            if isinstance(self.device, torch.device):
-                object.__setattr__(self, "device", str(self.device))
-        for name, kind in {"device": str | None, "precision": str, "engine": str, **OPTIONS}.items():
+            object.__setattr__(self, "device", str(supported_device(self.device)))
+        for name, kind in {"precision": str, "engine": str, **OPTIONS}.items():
             object.__setattr__(self, name, checked(name, getattr(self, name), kind))
         for name in ("progress", "stop"):
             if getattr(self, name) is not None and not callable(getattr(self, name)):
@@ -128,10 +127,6 @@ class RunSettings:
                 raise RequestError(f"{name} must be 0 or more seconds, not {getattr(self, name):g}.", field=name)
         if self.batch_size < 1:
             raise RequestError(f"batch_size must be at least 1, not {self.batch_size}.", field="batch_size")
-        if self.device is not None:
-            from jukebox_kit.engine import supported_device  # imports torch
-
-            supported_device(self.device)
 
 
 def check_stop(root: Path, run: RunSettings) -> None:
