@@ -298,7 +298,7 @@ def test_pieces_do_not_change_in_the_middle_of_a_level(base: Song, model: Model,
     before = song.level(1)
     with pytest.raises(SongError, match=r"level 1 of .* was started with chunks 3, not 2"):
         jk.upsample(song, model=model, chunks=2)
-    with pytest.raises(SongError, match=r"holds a song with chunks"):
+    with pytest.raises(SongError, match=r"contains a song with chunks"):
         Song.create(song.root, model, model=model.source, items=2, chunks=4, **REQUEST)
     assert same(song.level(1), before)
     assert song.request.chunks == (3, 3)

@@ -105,7 +105,7 @@ def test_a_fork_begins_alike_and_goes_on_otherwise(song: Song, tmp_path: Path) -
     assert np.array_equal(other.codes(2)[:, :common], before[2][:, :common])
     assert not np.array_equal(other.codes(2), before[2])
     assert same(all_codes(song), before)
-    with pytest.raises(SongError, match="holds a song already"):
+    with pytest.raises(SongError, match="already contains a song"):
         edits.fork(song, tmp_path / "fork")
 
 

@@ -184,7 +184,7 @@ def test_status_and_page_say_what_is_not_a_song(run: Run, copied: Path, tmp_path
     for command in ("status", "page"):
         done = run(command, tmp_path / "none")
         assert (done.returncode, done.stdout) == (1, "")
-        assert "none holds no songs; pass a song's folder, or the folder that contains songs." in done.stderr
+        assert "none contains no songs; pass a song's folder, or the folder that contains songs." in done.stderr
     litter(copied.parent / "b", "Thumbs.db")
     (copied.parent / "c").mkdir()
     (copied.parent / "c" / "song (1).json").write_bytes((copied / "song.json").read_bytes())

@@ -279,7 +279,7 @@ def test_overnight_in_the_shell(
     assert report["done_before"] == [str(songs / "a")]
     (tmp_path / "empty").mkdir()
     for folder, options, sentence in (
-        (tmp_path / "empty", [], "holds no songs; pass the folder that contains them"),
+        (tmp_path / "empty", [], "contains no songs; pass the folder that contains them"),
         (tmp_path / "nowhere", [], "there is no folder"),
         (songs, ["--order", "newest"], "unknown order newest"),
         (songs, ["--until", "level_7"], "there is no level_7"),

@@ -166,7 +166,7 @@ def page(
 
     songs = find_songs(folders)
     if not songs:
-        raise SongError(f"{folders[0]} holds no songs; pass a song's folder, or the folder that contains songs.")
+        raise SongError(f"{folders[0]} contains no songs; pass a song's folder, or the folder that contains songs.")
     for folder in songs:
         with Song.open(folder).locked() as state:
             write_page(state)

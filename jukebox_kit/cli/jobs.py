@@ -106,7 +106,7 @@ def overnight(
     last = level_of(until)
     found = ordered(song_statuses(folder, last), order)
     if not found:
-        raise SongError(f"{folder} holds no songs; pass the folder that contains them.")
+        raise SongError(f"{folder} contains no songs; pass the folder that contains them.")
     todo = [standing.song for standing in found if standing.state != "done"]
     shown = _Shown()
     run = replace(run, progress=shown.show)

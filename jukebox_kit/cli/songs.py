@@ -126,7 +126,7 @@ def status(
     for place in folders:
         songs = find_songs([place])
         if not songs:
-            faults.append(f"{place} holds no songs; pass a song's folder, or the folder that contains songs.")
+            faults.append(f"{place} contains no songs; pass a song's folder, or the folder that contains songs.")
         for folder in songs:
             try:
                 rows.append(_standing(Song.open(folder), folder))

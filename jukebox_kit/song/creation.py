@@ -24,7 +24,7 @@ def check_free(store: Store) -> None:
     """Raise SongError if a folder cannot hold a new song; files of an interrupted creation do not matter."""
     root, place = store.root, shown_path(store.root)
     if store.read(SONG) is not None:
-        raise SongError(f"{place} holds a song already; choose another folder.")
+        raise SongError(f"{place} already contains a song; choose another folder.")
     check_not_renamed(root, SONG, ", or choose another folder")
     names = [path.name for path in contents(root)] if root.is_dir() else []
     if not all(name in OWN_NAMES or name.startswith(OWN_PREFIXES) for name in names):
@@ -46,7 +46,7 @@ def check_same(root: Path, holds: Request, asked: Request) -> None:
     if changed:
         name, place = changed[0], shown_path(root)
         raise SongError(
-            f"{place} holds a song with {name} {before[name]!r}, not {now[name]!r}; choose another folder, or continue "
+            f"{place} contains a song with {name} {before[name]!r}, not {now[name]!r}; choose another folder, or continue "
             f"that song with: jukebox-kit resume {place}"
         )
 

@@ -187,7 +187,7 @@ def test_wrong_names_are_said_at_their_fields(panel: Panel, composed: Song) -> N
     panel.name.widget.value = composed.root.name
     panel.form.fill({"seed": 9})
     panel.make.click()
-    assert "holds a song with seed 0, not 9" in done(panel)
+    assert "contains a song with seed 0, not 9" in done(panel)
 
 
 def test_the_night_tells_what_became_of_each(

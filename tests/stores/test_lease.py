@@ -203,5 +203,5 @@ def test_of_two_songs_begun_at_once_in_one_folder_one_is_made(
             process.join()
         (seed,) = [answer for answer in answers if isinstance(answer, int)]
         (refused,) = [answer for answer in answers if isinstance(answer, str)]
-        assert "is being worked on by" in refused or f"holds a song with seed {seed}" in refused
+        assert "is being worked on by" in refused or f"contains a song with seed {seed}" in refused
         assert Song.open(folder).request.seed == seed
