@@ -52,6 +52,10 @@ def test_a_song_survives_it(
     assert [level.done == level.total for level in song.status()] == [True] * 3
     undo(extend(opened, 0.1))
     assert export_audio(opened).paths[0].is_relative_to(expected)
+    (written,) = export_audio(song, "exported").paths
+    monkeypatch.chdir(tmp_path)
+    assert written.exists()
+    shutil.rmtree(elsewhere / "exported")
     assert (expected / "level_0" / "item_0.wav").exists()
     assert left_nothing(elsewhere)
 

@@ -46,8 +46,8 @@ def check_same(root: Path, holds: Request, asked: Request) -> None:
     if changed:
         name, place = changed[0], shown_path(root)
         raise SongError(
-            f"{place} contains a song with {name} {before[name]!r}, not {now[name]!r}; choose another folder, or continue "
-            f"that song with: jukebox-kit resume {place}"
+            f"{place} contains a song with {name} {before[name]!r}, not {now[name]!r}; choose another folder, or "
+            f"continue that song with: jukebox-kit resume {place}"
         )
 
 

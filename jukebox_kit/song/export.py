@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyloudnorm
 
-from jukebox_kit._files import shown_path, user_path
+from jukebox_kit._files import kept_path, shown_path
 from jukebox_kit._values import checked
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import RequestError, SongError
@@ -150,15 +150,15 @@ def _chosen(song: Song, items: int | Iterable[int] | None, level: int | None) ->
 
 def _writer(song: Song, target: str | Path | None) -> Callable[[str, bytes], Path]:
     """Return a function that writes a file to the target; SongError if that is the song's own and not for exports."""
-    asked = song.root / EXPORTS if target is None else user_path(target)
+    asked = song.root / EXPORTS if target is None else kept_path(target)
     own, place = song.root.resolve(), asked.resolve()
     if place.exists() and not place.is_dir():
-        raise SongError(f"{asked} is a file; choose a folder for the exports.")
+        raise SongError(f"{shown_path(asked)} is a file; choose a folder for the exports.")
     if place.is_relative_to(own / EXPORTS):
         store, inside = song.store, f"{place.relative_to(own).as_posix()}/"
     elif place.is_relative_to(own):
         usual = shown_path(song.root / EXPORTS)
-        raise SongError(f"{asked} is the song's own; choose another folder, or {usual}, the usual one.")
+        raise SongError(f"{shown_path(asked)} is the song's own; choose another folder, or {usual}, the usual one.")
     else:
         store, inside = LocalStore(asked), ""
         store.begin()

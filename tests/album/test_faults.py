@@ -177,7 +177,7 @@ def test_folders_that_hold_something_else_are_refused_and_the_same_song_is_not(w
     (album.folder / "c" / "notes.txt").write_text("mine")
     found = faults_of(write(text.replace("seed: 1", "seed: 2")))
     assert [line for line, _ in found] == [3, 5]
-    assert found[0][1].startswith("songs/album/a contains a song with seed 1, not 2; choose another folder, or continue")
+    assert found[0][1].startswith("songs/album/a contains a song with seed 1, not 2; choose another folder")
     assert found[1][1] == "songs/album/c contains files that do not belong to a song; choose another folder."
     with pytest.raises(ConfigurationError, match="songs/album/b is a song; choose another folder"):
         load_album(album.path, Path("songs/album/b"))

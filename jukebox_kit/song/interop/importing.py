@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jukebox_kit._files import kept_path, user_path
+from jukebox_kit._files import kept_path, shown_path, user_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError, RequestError, SongError
 from jukebox_kit.model import LEVELS
@@ -76,7 +76,7 @@ def import_songs(
     ask: called for a field that neither the files nor `answers` have; without it such a song is refused.
     Raises SongError if nothing can be imported from there.
     """
-    place, target = user_path(place), user_path(target)
+    place, target = user_path(place), kept_path(target)
     with unpacked(place) as read:
         try:
             sources, alone = find_sources(read.path)
@@ -146,8 +146,8 @@ def _again(old: OldSong, folder: Path, came_from: dict[str, Any]) -> ImportResul
     before = song.manifest.came_from
     same_path = kept_path(before.get("path", "")) == kept_path(came_from["path"])
     if not same_path or any(before.get(name) != came_from[name] for name in ("kind", "items")):
-        raise SongError(f"{folder} already contains another song; choose another folder for {old.path}.")
-    return ImportResult(old.path, song, notes=(f"{folder} was imported before and is unchanged.",))
+        raise SongError(f"{shown_path(folder)} already contains another song; choose another folder for {old.path}.")
+    return ImportResult(old.path, song, notes=(f"{shown_path(folder)} was imported before and is unchanged.",))
 
 
 def _known(old: OldSong, answers: ImportOverrides, ask: Ask | None, single: bool) -> dict[str, Any]:
