@@ -229,7 +229,9 @@ def test_odd_rates_in_headers(tiny: Path, tmp_path: Path, stated: int, sentence:
     content = bytearray(path.read_bytes())
     content[24:28] = stated.to_bytes(4, "little")
     path.write_bytes(content)
-    with pytest.raises(AudioError, match=sentence or "leaves nothing of 2.5 seconds"):
+    # soundfile refuses an impossible rate; whether audioread then takes the file depends on the version of Python.
+    refused = f"{sentence}|cannot be read as audio: it is incomplete or damaged"
+    with pytest.raises(AudioError, match=refused if sentence else "leaves nothing of 2.5 seconds"):
         Song.create(tmp_path / "song", model=tiny, seconds=2.5, prompt=path)
 
 
