@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +11,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from jukebox_kit.errors import SongError
+
+LONGEST_NAME = 255  # bytes, on the usual file systems
 
 REASONS = {
     errno.ENOSPC: "the disk is full; free some space",
@@ -61,7 +64,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
     durable: flush file and folder to the disk, so that a power cut keeps the new content.
     """
-    beside = path.with_name(f".{path.name.removeprefix('.')}.part")
+    beside = path.with_name(_part_name(path.name))
     try:
         yield beside
         if durable:
@@ -73,6 +76,14 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         with suppress(OSError):  # a disk that refuses to write may refuse to delete, too
             beside.unlink()
         raise
+
+
+def _part_name(name: str) -> str:
+    """Return the name of a file while it is written; a hash of it if it would be too long."""
+    part = f".{name.removeprefix('.')}.part"
+    if len(os.fsencode(part)) <= LONGEST_NAME:
+        return part
+    return f".{hashlib.sha256(os.fsencode(name)).hexdigest()}.part"
 
 
 def write_atomically(root: Path, name: str, content: bytes) -> None:

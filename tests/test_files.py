@@ -34,3 +34,12 @@ def test_after_an_error_the_old_file_is_unchanged(tmp_path: Path, error: type[Ba
         interrupted()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_longest_name_is_written_too(tmp_path: Path) -> None:
+    for name in ("x" * 255, "\u00e9" * 127, ".hidden" + "y" * 248):
+        with replacing(tmp_path / name) as beside:
+            assert beside.parent == tmp_path
+            beside.write_text(name)
+        assert (tmp_path / name).read_text() == name
+    assert len(list(tmp_path.iterdir())) == 3

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from numpy.typing import ArrayLike, NDArray
 
-from jukebox_kit._files import explain, printable, user_path
+from jukebox_kit._files import explain, printable, replacing, user_path
 from jukebox_kit.errors import AudioError
 from jukebox_kit.song.sampled_audio import HIGHEST_RATE, SampledAudio, checked_rate
 
@@ -245,7 +245,8 @@ def save_audio(audio: ArrayLike, path: str | Path, sr: int | None = None) -> Pat
         log.warning("%s was clipped: the audio's peak is %.3g, and full scale is 1.", place, peak)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content)
+        with replacing(place, durable=False) as beside:
+            beside.write_bytes(content)
     except OSError as error:
         raise AudioError(explain(place, error, "written"), field="path") from None
     except ValueError as error:  # a name with a NUL
