@@ -7,7 +7,7 @@
 #SBATCH --cpus-per-task=1
 #SBATCH --time=01:00:00
 #SBATCH --signal=TERM@60
-# A minute before the end every process is told to save. With GPUs, one process for each:
+# A minute before the end every process is asked to save. With GPUs, one process for each:
 # --ntasks=8 --ntasks-per-node=4 --gpus-per-node=4
 here=${SLURM_SUBMIT_DIR:-$(pwd)}
 [ $# -gt 0 ] || set -- "$here/demo.yaml"

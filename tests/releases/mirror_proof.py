@@ -135,11 +135,11 @@ def compare(folder: Path, kind: str, form: str, url: str) -> bool:
         (home / table).write_text("unknown;0\n")
     holds = {"vqvae": "vqvae", "priors.0": "level_2", "priors.1": "level_1", "priors.2": "level_0"}
     mirror = Mirror(f"{kind}/{form.replace(' ', '-')}", {p: f"tiny/{part}.pth.tar" for p, part in holds.items()})
-    told = {file: KnownFile() for file in mirror.holds.values()}
+    files = {file: KnownFile() for file in mirror.holds.values()}
     get(
         home / "model.yaml",
         DownloadOptions(keep_float32=True),
-        Release((), "", told, f"{url}/hub", (mirror,), f"{url}/", {}),
+        Release((), "", files, f"{url}/hub", (mirror,), f"{url}/", {}),
     )
     model, given, ok = Model.load(home / "model.yaml", "cpu"), inputs(kind), True
     ours = {f"vqvae codes {i}": codes for i, codes in enumerate(model.vqvae.encode(given["audio"]))}

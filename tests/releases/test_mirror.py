@@ -86,7 +86,7 @@ def pickled(state: dict[str, Tensor]) -> bytes:
 
 
 def without_prefixes(world: World, **manners: Manner) -> None:
-    """Leave the mirror as the only place, and serve its files as told."""
+    """Leave the mirror as the only place, and serve its files as described."""
     mirror = Mirror(REPOSITORY, {prefix: FILES[part] for prefix, part in HOLDS.items()})
     world.release = dataclasses.replace(world.release, prefixes=(), mirrors=(mirror,))
     world.server.manners |= {f"{MAIN}/{name.replace('_bin', '.bin')}": manner for name, manner in manners.items()}

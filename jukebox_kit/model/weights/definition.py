@@ -1,6 +1,6 @@
 """Model definitions: YAML files that list a model's components and their files, and its defaults for sampling.
 
-The definitions that ship lie in `configs/models/`; a user's own is a YAML file beside its weights.
+The definitions that ship are in `configs/models/`; a user's own is a YAML file beside its weights.
 """
 
 from __future__ import annotations

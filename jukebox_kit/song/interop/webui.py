@@ -89,7 +89,7 @@ def read_project(source: OldSource) -> Found:
     settings = _settings(project.folder / f"{project.name}.yaml", SETTINGS, failed)
     if failed:
         return Found((), tuple(failed))  # a song without its settings would be another song
-    told, notes = _told(project, settings, failed)
+    labels, notes = _labels(project, settings, failed)
     files: dict[str, OldFile | None] = {}
 
     def file_of(node: str) -> OldFile | None:
@@ -114,7 +114,7 @@ def read_project(source: OldSource) -> Found:
             source.name + n[len(project.name) :] if n else None for n in (node, next(iter(ancestors), None))
         )
         assert name is not None
-        songs.append(OldSong(name, WEB_UI, file.path, codes, told, items, parent, (*notes, *file.notes)))
+        songs.append(OldSong(name, WEB_UI, file.path, codes, labels, items, parent, (*notes, *file.notes)))
     return Found(tuple(songs), tuple(failed))
 
 
@@ -144,27 +144,27 @@ def _with_lower(codes: OldCodes, upsampled: OldCodes) -> OldCodes:
     return lower[0], lower[1], top
 
 
-def _told(project: Project, settings: Mapping[str, Any], failed: list[str]) -> tuple[OldLabels, tuple[str, ...]]:
+def _labels(project: Project, settings: Mapping[str, Any], failed: list[str]) -> tuple[OldLabels, tuple[str, ...]]:
     """Return the labels and temperature of a project, and notes for the user."""
-    told, notes = OldLabels(model=MODEL), tuple[str, ...]()
-    labels = project.folder / f"{project.name}.labels"
+    labels, notes = OldLabels(), tuple[str, ...]()
+    path = project.folder / f"{project.name}.labels"
     try:
-        if labels.is_file():
-            told, notes = _told_by(labels, told)
+        if path.is_file():
+            labels, notes = _labels_in(path)
     except JukeboxKitError as error:
         failed.append(str(error))
-    return replace(told, **{name: value for name, value in settings.items() if value is not None}), notes
+    return replace(labels, model=MODEL, **{name: v for name, v in settings.items() if v is not None}), notes
 
 
-def _told_by(path: Path, told: OldLabels) -> tuple[OldLabels, tuple[str, ...]]:
-    """Return labels with those of a `.labels` file, and notes; each of its channels has labels of its own."""
+def _labels_in(path: Path) -> tuple[OldLabels, tuple[str, ...]]:
+    """Return the labels of a `.labels` file, those of its first channel, and notes."""
     content = read_pickle(path)
     check_sums(path)
     pair = isinstance(content, list | tuple) and len(content) == 2
     channels = read_labels(cast("tuple[object, ...]", content)[0] if pair else content)
     genres = [channel.genre for channel in channels if channel.genre is not None]
     note = f"{path} has a genre for each channel, {', '.join(genres)}; here all items share one."
-    return replace(channels[0], model=told.model), (note,) if len(set(genres)) > 1 else ()
+    return channels[0], (note,) if len(set(genres)) > 1 else ()
 
 
 def _settings(path: Path, kinds: Mapping[str, Any] | None, failed: list[str]) -> dict[str, Any]:

@@ -50,8 +50,8 @@ def _part(definition: ModelDefinition, part: str, blank: nn.Module, release: Rel
     if file not in release.files:
         return Checked(file, path, "right", "it can be read; no checksum is published for it")
     own = models_folder() / _name(file, path)
-    record, told = read_record(own), release.files[file].sha256 if path.name == Path(file).name else None
-    known, (sha256, _) = record.sha256 if record else told, sha256_of(path)
+    record, published = read_record(own), release.files[file].sha256 if path.name == Path(file).name else None
+    known, (sha256, _) = record.sha256 if record else published, sha256_of(path)
     if known is None:
         write_record(own, Record(path.stat().st_size, sha256, "kept"))
         return Checked(file, path, "recorded", f"sha256 {sha256}")

@@ -103,9 +103,9 @@ class _Getting:
         """Return the bytes that missing files need: each of them converted, and the largest original besides."""
         keep, originals = self.options.keep_float32, [0]
         for file in missing:
-            told = self.release.files[file].bytes
+            published = self.release.files[file].bytes
             part = self.target / f"{file}.part"
-            whole = told or 4 * sum(value.numel() for value in self.files[file].state_dict().values())
+            whole = published or 4 * sum(value.numel() for value in self.files[file].state_dict().values())
             originals.append(whole - (part.stat().st_size if part.exists() else 0))
         return max(originals) + sum(converted_size(self.files[file], keep) for file in missing)
 

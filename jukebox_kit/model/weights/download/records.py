@@ -103,13 +103,13 @@ def undamaged(path: Path, promised: Mapping[str, str]) -> str:
     return sha256
 
 
-def expected(sha256: str, told: KnownFile, before: str | None, accepted: frozenset[str]) -> None:
+def expected(sha256: str, published: KnownFile, before: str | None, accepted: frozenset[str]) -> None:
     """Raise PlaceError if an undamaged file differs from the known one.
 
-    told: what a third party published. before: the sha256 recorded at first use.
+    published: what a third party says of the file. before: the sha256 recorded at first use.
     accepted: the sha256 of contents that the user accepts in any case.
     """
-    for known, who in ((told.sha256, "was published"), (before, "it had when first seen here")):
+    for known, who in ((published.sha256, "was published"), (before, "it had when first seen here")):
         if known not in (None, sha256) and sha256 not in accepted:
             raise PlaceError(
                 f"the download has sha256 {sha256}, not {known}, which {who} (to accept it anyway, add "

@@ -81,7 +81,7 @@ class _File:
 class _FileFacts:
     """What is known of one file."""
 
-    told: Mapping[str, Any] | None = None
+    published: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,12 @@ def load_release(path: Path | None = None) -> Release:
     values = read_yaml(path or FACTS)
     file = from_mapping(_File, values, "")
     parts = typed_settings(file.files, dict.fromkeys(file.files, Mapping[str, Any] | None), "files")
-    facts = {name: from_mapping(_FileFacts, part or {}, f"files {name}").told for name, part in parts.items()}
+    facts = {name: from_mapping(_FileFacts, part or {}, f"files {name}").published for name, part in parts.items()}
     tables = from_mapping(_TableFacts, file.tables, "tables")
     return Release(
         file.prefixes,
         file.folder,
-        {name: from_mapping(KnownFile, told or {}, f"files {name}") for name, told in facts.items()},
+        {name: from_mapping(KnownFile, published or {}, f"files {name}") for name, published in facts.items()},
         file.hub,
         tuple(from_mapping(Mirror, mirror, "mirrors") for mirror in file.mirrors),
         tables.prefix,

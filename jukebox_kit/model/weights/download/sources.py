@@ -152,14 +152,14 @@ class Places:
         write_record(path, Record(size, sha256, "kept" if self.options.keep_float32 else "float16", origins))
 
     def _from_url(self, url: str, file: str, part: nn.Module) -> None:
-        told, accepted = self.release.files[file], self.options.accepted
+        published, accepted = self.release.files[file], self.options.accepted
         beside = self.target / f"{file}.part"
-        source = Source(url, None if accepted else told.bytes)
+        source = Source(url, None if accepted else published.bytes)
         promised = self._download(source, beside, file, converted_size(part, self.options.keep_float32))
         try:
             sha256 = undamaged(beside, promised)
             state = opens_as(part, beside)
-            expected(sha256, told, self._seen_before(file), accepted)
+            expected(sha256, published, self._seen_before(file), accepted)
         except (PlaceError, CheckpointError) as error:
             discard(beside)
             used = "" if isinstance(error, PlaceError) else "the download cannot be used: "
