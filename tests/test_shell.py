@@ -24,6 +24,8 @@ from jukebox_kit.steps import RunSettings, load_for, plan_memory
 from tests.conftest import Run, shell
 from tests.test_cli import exit_code
 
+pytestmark = pytest.mark.shell
+
 PROGRAM = [sys.executable, "-m", "jukebox_kit"]
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 LOST = "jukebox-kit: stdout could not be written (no space left on device), but everything that was done is saved.\n"
