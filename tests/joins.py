@@ -96,10 +96,10 @@ def correlation(song: Song, model: jk.Model, level: int, item: int, join: Join) 
 
 
 def compare(whole: Song, pieced: Song, model: jk.Model, level: int, found: Found) -> None:
-    """Take one song into account."""
+    """Add the measurements of one song."""
     plan = whole.resolved.plans[level]
     for join in pieced.level(level).joins:
-        grids = [join.begin - plan.n_ctx // 2], list(plan.starts)  # the chunk's windows, gone on with to the left
+        grids = [join.begin - plan.n_ctx // 2], list(plan.starts)  # the chunk's windows, continued to the left
         sides = (
             (pieced, grids[0], found.pieced),
             (whole, grids[1], found.whole),

@@ -1,11 +1,11 @@
-"""Not a test that runs by itself: `python tests/memory.py` holds predicted peaks of memory against measured ones.
+"""Not a test that runs by itself: `python tests/memory.py` compares predicted with measured peaks of memory.
 
-For each shape, kind of weights and number of items at once it loads the part from a file of its own making, samples the
-fullest window there is twice over, with previews, in a process of its own. On the CPU that is the peak of resident
-memory above what the interpreter and its libraries took once a tiny model had run; on CUDA torch's own peak.
-glibc keeps much of what is freed for itself, which is no need of sampling: "needed" is measured with every freed block
-of 64 KiB given back at once, "as glibc leaves it" without that. `--cuda` measures on the GPU; `--full` the released
-shapes in place of those that a small machine holds (it writes up to 21 GB of weights to the folder for such files).
+For each shape, precision and batch size it writes the component to a file, loads it in a separate process, and samples
+the fullest window twice, with previews. On the CPU the peak is that of resident memory above what the interpreter and
+its libraries took after a tiny model had run; on CUDA it is torch's own. glibc keeps much of the memory that is freed,
+which sampling does not need: "needed" is measured with freed blocks of 64 KiB and more returned to the system
+immediately, "as glibc leaves it" without that. `--cuda` measures on the GPU; `--full` measures the released shapes
+instead of those that fit a small machine (it writes up to 21 GB of weights).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from jukebox_kit.model.weights.definition import PARTS, ModelDefinition, load_de
 MIB = 2**20
 GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 AGAIN = 16  # tokens sampled behind the first window: multiples of the hops between levels
-# What is measured: name, level, items at once.
+# What is measured: name, level, batch size.
 SMALL = [("demo", 2, 1), ("demo", 2, 8), ("demo", 0, 1), ("demo", 0, 8)]
 SMALL += [("wide", 2, 1), ("wide", 2, 4), ("wide", 0, 1), ("wide", 0, 4)]
 FULL = [(name, level, items) for name in ("1b_lyrics", "5b_lyrics") for level in (2, 0) for items in (1, 4, 16)]

@@ -1,14 +1,14 @@
 """Make the song folders beside this file, and expected.json, with the package as it was before it was restructured.
 
-The tests open these folders with the package of today: they must show the same history and go on to the same codes.
-The folders are made by commit c775fcd and are not made anew when the package changes. To make them all the same, check
-that commit out, and run there, with an empty folder for what is made:
+The tests open these folders with the present package: they must show the same history and resume to the same codes.
+Commit c775fcd wrote the folders, and they are not written again when the package changes. To do so nevertheless, check
+that commit out, and run there, with an empty folder for the results:
 
     PYTHONPATH=. python .../make.py FOLDER
 
-Everything is made with the demo model on the CPU, in a minute or two. Times, and where exactly the album is stopped,
-differ each time; the codes do not. Then every folder is copied, and the same old code goes on with the copy to the end:
-what the folder showed before and what came of it is written to expected.json.
+Everything is sampled with the demo model on the CPU, in a minute or two. Times, and where exactly the album is stopped,
+differ each time; the codes do not. Then every folder is copied, and the same old code finishes the copy: what the
+folder showed before and the result are written to expected.json.
 
 The package is imported by name, as the modules of that commit are not those of today.
 """
