@@ -136,11 +136,20 @@ def measured(command: str) -> Any:
     return json.loads(done.stdout)
 
 
-def origin(command: str) -> str:
-    """Return the line below a table: its command, the date, the commit and the machine."""
-    commit = subprocess.run(
+def clean_commit() -> str:
+    """Return the commit of the working tree; exit where files differ from it."""
+    described = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.strip()
+    if described.endswith("-dirty"):
+        raise SystemExit(
+            "the working tree has changes; commit them first, since the tables say which commit they measured."
+        )
+    return described
+
+
+def origin(command: str, commit: str) -> str:
+    """Return the line below a table: its command, the date, the commit and the machine."""
     day = datetime.now(timezone.utc).date()
     cpu = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
     machine = f"{os.cpu_count()} cores of {cpu[1] if cpu else 'an unknown CPU'}, torch {torch.__version__}"
@@ -165,12 +174,13 @@ def main(names: list[str]) -> None:
     if unknown:
         known = ", ".join(table.name for table in TABLES)
         raise SystemExit(f"there is no table {', '.join(sorted(unknown))}; choose of {known}.")
+    commit = clean_commit()
     results: dict[str, Any] = {}
     for table in TABLES:
         if not names or table.name in names:
             if table.command not in results:
                 results[table.command] = measured(table.command)
-            write(table, table.rows(results[table.command]), origin(table.command))
+            write(table, table.rows(results[table.command]), origin(table.command, commit))
 
 
 if __name__ == "__main__":
