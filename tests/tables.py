@@ -99,11 +99,11 @@ def heard(found: Any) -> Rows:
 def distances(found: Any) -> Rows:
     """Return log-spectral distances to the clean clips, a column for each floor."""
     by_name = found["distance_to_clean_db"]
+    names = {f"decoded_level_{level}": f"level {level} codes, decoded" for level in (0, 1, 2)}
+    names |= {f"level_2_upsampled_to_{level}": f"level 2 codes, upsampled to level {level}" for level in (1, 0)}
     floors = list(next(iter(by_name.values())))
     rows = [["dB above a floor of", *(floor.removeprefix("above_").replace("_db", " dB") for floor in floors)]]
-    return rows + [
-        [name.replace("_", " "), *(f"{one[floor]:.1f}" for floor in floors)] for name, one in by_name.items()
-    ]
+    return rows + [[names[name], *(f"{one[floor]:.1f}" for floor in floors)] for name, one in by_name.items()]
 
 
 ONE = "OMP_NUM_THREADS=1"
