@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -140,6 +141,6 @@ def test_a_cpu_that_cannot_pack_says_so(monkeypatch: pytest.MonkeyPatch) -> None
         ({"device": "abacus"}, "device abacus is not supported"),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_sentence(fields: dict[str, str], words: str, tmp_path: Path) -> None:
+def test_what_cannot_be_is_refused_in_a_sentence(fields: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=words):
         Model.load("demo", **{"device": "cpu", **fields})

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # slow to import, and many commands don't need it
 
 Folder = Annotated[Path, typer.Argument(help="The song's folder.")]
 
-ModelName = Annotated[str, typer.Option(help="A shipped model (see: jukebox-kit models), or a model's YAML file.")]
+ModelName = Annotated[str, typer.Option(help="A model (see: jukebox-kit models), or the path of its YAML file.")]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -64,6 +64,9 @@ def sample(
         float | None, typer.Option(help="Seconds of the recording to use.", show_default="all")
     ] = None,
     strict: Annotated[bool, typer.Option(help="Reject unknown artists and genres.")] = False,
+    lora_scale: Annotated[
+        float, typer.Option(help="Of a fine-tuned model: how much of its training to apply, 0 (its base) to 1.")
+    ] = 1.0,
     until: Until = "level_0",
     *,
     run: RunSettings,
@@ -74,7 +77,10 @@ def sample(
     from jukebox_kit.steps import sample as do
 
     last, words = level_of(until), lyrics_of(lyrics, lyrics_file)
-    loaded = load_planned(Song.open(folder), run) if is_song(folder) else load_for(model, seconds, items, run)
+    if is_song(folder):
+        loaded = load_planned(Song.open(folder), run)
+    else:
+        loaded = load_for(model, seconds, items, run, lora_scale=lora_scale)
     song = Song.create(
         folder,
         loaded,
@@ -94,6 +100,7 @@ def sample(
         prompt=prompt,
         prompt_seconds=prompt_seconds,
         strict=strict,
+        lora_scale=lora_scale,
     )
     work(song, last, lambda shown: do(song, last, loaded, shown), run)
 

@@ -5,6 +5,7 @@ from .decoder import Decoder as Decoder
 from .decoders import make_decoder as make_decoder
 from .decoders import make_loop as make_loop
 from .linear import can_pack as can_pack
+from .linear import in_int8 as in_int8
 from .loop import Rows as Rows
 from .memory import SHARED_BY as SHARED_BY
 from .memory import LevelBytes as LevelBytes

@@ -15,6 +15,7 @@ from jukebox_kit.engine.placement import Placement
 from jukebox_kit.model import VQVAE, Linear, PlainLinear, Prior, Tables
 from jukebox_kit.model.weights import (
     PARTS,
+    Adapter,
     ModelDefinition,
     assign,
     blank_prior,
@@ -39,9 +40,11 @@ class Model:
 
     resident_levels: the levels whose priors stay loaded at the same time. The others are used one after another, so
     only one of them is loaded at a time.
+    lora_scale: how strongly a fine-tuned model differs from its base.
     """
 
-    def __init__(self, source: str, definition: ModelDefinition, placement: Placement) -> None:
+    def __init__(self, source: str, definition: ModelDefinition, placement: Placement, lora_scale: float = 1.0) -> None:
+        self.lora_scale = lora_scale
         self.source, self.definition, self.placement, self.device = source, definition, placement, placement.device
         self.resident_levels: tuple[int, ...] = ()
         self._priors: dict[int, Prior] = {}
@@ -53,20 +56,22 @@ class Model:
         device: str | torch.device | None = None,
         weights: str | None = None,
         engine: str = "fast",
+        lora_scale: float = 1.0,
     ) -> Model:
         """Return a model; its files are read on first use.
 
-        model: the name of a model that ships, or the path of a YAML definition.
+        model: the name of a model that ships or of one in the folder `models`, or the path of a YAML definition.
         device: by default the GPU if there is one, otherwise the CPU.
         weights: precision of the transformers' linear layers, `float32`, `float16` or `int8`; by default float16 on a
             GPU and float32 on the CPU. Everything else is float32.
         engine: one of `placement.ENGINES`.
+        lora_scale: of a fine-tuned model, from 0 (its base) to 1.
         Raises RequestError for the engine jukebox if that package is not installed.
         """
         where = Placement.of(device, weights, engine)
         if engine == "jukebox":
             package()
-        return cls(model_source(model), load_definition(model), where)
+        return cls(model_source(model), load_definition(model), where, lora_scale)
 
     @cached_property
     def vqvae(self) -> VQVAE:
@@ -101,8 +106,16 @@ class Model:
         return tuple(PARTS[level + 1] for level in sorted(self._priors)) + (PARTS[:1] if "vqvae" in vars(self) else ())
 
     def fingerprints(self) -> dict[str, str]:
-        """Return a fingerprint of each component's file."""
-        return {part: fingerprint(self.definition.find(part)) for part in PARTS}
+        """Return a fingerprint of each component's file and, if it has an adapter, of that and its strength."""
+        return {part: self._fingerprint(part) for part in PARTS}
+
+    def _fingerprint(self, part: str) -> str:
+        own, adapter = fingerprint(self.definition.find(part)), self.definition.adapter(part)
+        return own if adapter is None else f"{own}+{self.lora_scale:g}*{fingerprint(adapter)}"
+
+    def _adapter(self, part: str) -> Adapter | None:
+        path = self.definition.adapter(part)
+        return None if path is None else Adapter.read(path, self.lora_scale)
 
     def check_files(self) -> None:
         """Raise CheckpointError if a component's file is missing or belongs to another component, before any work.
@@ -111,8 +124,9 @@ class Model:
         """
         blanks = [blank_vqvae(self.definition), *(blank_prior(self.definition, level) for level in range(3))]
         for part, blank in zip(PARTS, blanks, strict=True):
-            path = self.definition.find(part)
-            matched(blank, read_shapes(path), str(path))
+            path, adapter = self.definition.find(part), self._adapter(part)
+            shapes = read_shapes(path)
+            matched(blank, adapter.with_rows(shapes) if adapter else shapes, str(path))
 
     @cached_property
     def tables(self) -> dict[str, Tables]:
@@ -120,20 +134,22 @@ class Model:
         return read_tables(self.definition, self.source)
 
     def _loaded(self, blank: Part, name: str) -> Part:
-        path = self.definition.find(name)
+        path, adapter = self.definition.find(name), self._adapter(name)
         state = read_state(path)
-        matched(blank, state, str(path))  # a wrong file is refused before its gigabytes are read
+        # A wrong file is refused before its gigabytes are read.
+        matched(blank, adapter.with_rows(state) if adapter else state, str(path))
         where = self.placement
         if where.engine == "jukebox":
+            if adapter:
+                state = {key: adapter.changed(key, value) for key, value in state.items()}
             return of_package(blank, state, where)
         if where.repacked:
             maps = linears(blank)
             while maps:  # layer by layer, each freed once converted, so that no component is in memory twice
                 prefix, holder, attribute, plain = maps.pop(0)
                 linear_state = {key: state[key] for key in (f"{prefix}.w", f"{prefix}.b")}
-                values = brought(
-                    path, linear_state, dict.fromkeys(linear_state, where.dtype), self.device, mapped=False
-                )
+                dtypes = dict.fromkeys(linear_state, where.dtype)
+                values = brought(path, linear_state, dtypes, self.device, mapped=False, adapter=adapter)
                 assign(plain, {key.removeprefix(f"{prefix}."): value for key, value in values.items()}, str(path))
                 form = form_of(plain, where)
                 if form is not plain:
@@ -141,7 +157,7 @@ class Model:
                     state = {key: value for key, value in state.items() if key not in linear_state}
         halved = linear_names(blank)
         dtypes = {key: where.dtype if key in halved else torch.float32 for key in state}
-        assign(blank, brought(path, state, dtypes, self.device), str(path))
+        assign(blank, brought(path, state, dtypes, self.device, adapter=adapter), str(path))
         place(blank, self.device, where.dtype)
         return blank
 

@@ -15,6 +15,7 @@ from .labels import dropped_characters as dropped_characters
 from .labels import label_rows as label_rows
 from .labels import lyric_tokens as lyric_tokens
 from .labels import lyric_window as lyric_window
+from .labels import normalise as normalise
 from .prior import NO_ALIGNMENT as NO_ALIGNMENT
 from .prior import AutoregressiveTransformer as AutoregressiveTransformer
 from .prior import Conditioning as Conditioning

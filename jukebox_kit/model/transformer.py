@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from jukebox_kit.model.attention import attend, pattern_attention, prime_mask, weights
 from jukebox_kit.model.configuration import Pattern
@@ -153,11 +154,14 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The layers, in order. The attribute name is the released checkpoints'."""
+    """The layers, in order. The attribute name is the released checkpoints'.
+
+    recompute: in training, compute each layer again in the backward pass instead of saving what it computes.
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.recompute = shape, False
         self._attn_mods = nn.ModuleList(Layer(shape, p) for p in shape.patterns)
 
     @property
@@ -168,7 +172,7 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor, lyrics: Tensor | None = None) -> Tensor:
         """Run all layers: (N, L, W), L at most `positions` → (N, L, W). `lyrics`: encoder states (N, n_lyric, W)."""
         for layer in self.layers:
-            x = layer(x, lyrics)
+            x = checkpoint(layer, x, lyrics, use_reentrant=False) if self.recompute else layer(x, lyrics)
         return x
 
     @torch.no_grad()

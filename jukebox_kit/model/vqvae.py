@@ -146,6 +146,21 @@ class VQVAE(nn.Module):
             )
         return self.encoded(audio)
 
+    @torch.no_grad()
+    def encode_long(self, audio: Tensor, level: int) -> Tensor:
+        """Return one level's codes of long audio: (N, T, 1), T as in `encode` → (N, T // hop) int64.
+
+        Encodes `piece_tokens` at a time, with margins as `decode` does, so that memory does not grow with T. A code can
+        only differ from that of `encode` where rounding decides between two that are equally near.
+        """
+        hop, margin, book = self.config.hops[level], self.margin(level), self.codebook(level)
+        length, step, codes = audio.shape[1] // hop, self.piece_tokens(level), list[Tensor]()
+        for start in range(0, length, step):
+            low = max(0, start - margin)
+            latents = self.latents(audio[:, low * hop : (start + step + margin) * hop], level)
+            codes.append(book.nearest(latents[:, start - low : start - low + step]))
+        return torch.cat(codes, 1)
+
     def encoded(self, audio: Tensor) -> list[Tensor]:
         """Return what `encode` returns, without checking the shape."""
         return [self.codebook(i).nearest(self.latents(audio, i)) for i in range(self.config.levels)]

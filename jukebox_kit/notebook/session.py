@@ -12,7 +12,7 @@ from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.model import TOP
 from jukebox_kit.notebook.background import State, Worker, worker
-from jukebox_kit.song import SONG, Song, find_songs
+from jukebox_kit.song import SONG, Song, find_songs, normalise_request
 from jukebox_kit.steps import RunSettings, load_for, load_planned
 
 PREVIEW_EVERY = 60.0  # seconds; more often than in the shell, since the user is listening
@@ -83,7 +83,8 @@ class Session:
     def loaded_to_begin(self, request: dict[str, Any]) -> Model:
         """Return the model for a new song with these fields of a request, likewise."""
         with self._loading:
-            self._model = load_for(request["model"], request["seconds"], request["items"], self.options(), self._model)
+            asked, run = normalise_request(request), self.options()
+            self._model = load_for(asked.model, asked.seconds, asked.items, run, self._model, asked.lora_scale)
             return self._model
 
     def options(self) -> RunSettings:

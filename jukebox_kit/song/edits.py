@@ -23,7 +23,7 @@ from jukebox_kit.song.arguments import item_number
 from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.history import EventKind
 from jukebox_kit.song.manifest import Manifest
-from jukebox_kit.song.request import ChangeFields, ForkFields, normalise_request, resolve, typed_fields
+from jukebox_kit.song.request import ChangeFields, ForkFields, load_model, normalise_request, resolve, typed_fields
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.state import SongState
 from jukebox_kit.song.versions import Levels, read_manifest, read_version, save_version, version_names, write_levels
@@ -130,9 +130,7 @@ def fork(
     changes = cast("ForkFields", typed_fields(changes, ForkFields.__annotations__))
     seed = (song.request.seed + 1) % 2**64
     fields: dict[str, Any] = {**asdict(song.request), "prompt": None, "prompt_seconds": None, "seed": seed, **changes}
-    from jukebox_kit.engine import Model
-
-    loaded = model or Model.load(song.request.model)
+    loaded = model or load_model(song.request)
     state = song.state
     codes = {level: _common(state.level(level), _tokens(state, level, at)) for level in LEVELS}
     came_from = {"kind": "fork", "path": str(song.root), "at": at}
@@ -185,9 +183,7 @@ def _resized(
     song: Song, total: float, kind: EventKind, seconds: float, model: Model | None, changes: ChangeFields
 ) -> Song:
     """Make a song `total` seconds long. kind, seconds: the event and its only fact."""
-    from jukebox_kit.engine import Model
-
-    loaded = model or Model.load(song.request.model)
+    loaded = model or load_model(song.request)
     with song.locked() as state:
         request = normalise_request({**asdict(state.request), "seconds": total, **changes})
         resolved = resolve(request, loaded.definition, loaded.tables)

@@ -17,6 +17,7 @@ from jukebox_kit.model import LEVELS
 from jukebox_kit.song.arguments import chosen_items, item_number, level_number
 from jukebox_kit.song.audio import Audio, audio_bytes
 from jukebox_kit.song.files import EXPORTS
+from jukebox_kit.song.request import load_model
 from jukebox_kit.song.sampled_audio import SampledAudio
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.store.local import LocalStore
@@ -49,7 +50,7 @@ def best_audio(song: Song, item: int, model: Model | None = None) -> SampledAudi
     50 ms at equal power. Empty if nothing is sampled. It reads the codes, so it is correct while a level grows.
     """
     item = item_number(song.shown_path, song.request.items, item)
-    loaded = model or Model.load(song.request.model)
+    loaded = model or load_model(song.request)
     best: Audio = np.zeros(0, np.float32)
     for level in LEVELS:
         if _made(song, level, item) > len(best):
@@ -92,7 +93,7 @@ def export_audio(
     if stereo and len(chosen) != 3:
         raise RequestError(f"stereo needs three items, left, centre and right, not {len(chosen)}; choose three.")
     write = _writer(song, target)
-    loaded = model or Model.load(song.request.model)
+    loaded = model or load_model(song.request)
     if format == "stems":
         return Exported(tuple(_stems(song, chosen, level, loaded, write)))
     audios = {item: _audio(song, item, level, loaded) for item in chosen}

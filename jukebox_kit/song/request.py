@@ -8,7 +8,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, get_type_hints
+from typing import TYPE_CHECKING, Any, TypedDict, get_type_hints
 
 from jukebox_kit._files import kept_path, user_path
 from jukebox_kit._values import checked
@@ -18,7 +18,10 @@ from jukebox_kit.model import Found, Labels, Tables, VQVAEConfig, check_total, d
 from jukebox_kit.model.weights import ModelDefinition, load_definition, model_source
 from jukebox_kit.song.chunks import chunks_note
 
-MAX_ITEMS, MAX_CHUNKS = 1024, 64
+if TYPE_CHECKING:
+    from jukebox_kit.engine import Model
+
+MAX_ITEMS, MAX_CHUNKS, MAX_LORA_SCALE = 1024, 64, 2.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Request:
     chunks: how many chunks of an item are sampled at once, for levels 0 and 1.
     prompt: the absolute path of a recording that the song starts with. prompt_seconds: how much of it, all by default.
     strict: whether an artist or genre that the model does not know is an error.
+    lora_scale: how strongly a fine-tuned model differs from its base, from 0 (not at all) to 1, or up to 2.
 
     None stands for the model's default. Raises RequestError about a field that is outside of its range.
     """
@@ -54,6 +58,7 @@ class Request:
     prompt: str | None = None
     prompt_seconds: float | None = None
     strict: bool = False
+    lora_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.seconds) and self.seconds > 0):
@@ -74,6 +79,11 @@ class Request:
         if len(self.chunks) != 2 or not all(1 <= count <= MAX_CHUNKS for count in self.chunks):
             raise RequestError(
                 f"chunks must be from 1 to {MAX_CHUNKS}, one number or two for levels 0 and 1.", field="chunks"
+            )
+        if not 0 <= self.lora_scale <= MAX_LORA_SCALE:
+            raise RequestError(
+                f"lora-scale must be from 0 to {MAX_LORA_SCALE:g}, not {self.lora_scale:g}; 1 is the fine-tuned model.",
+                field="lora_scale",
             )
         for temperature in self.temperature or (1.0,):
             SamplingParams(temperature, self.top_k, self.top_p)
@@ -125,6 +135,7 @@ class RequestFields(ForkFields, total=False):
 
     model: str | Path
     items: int
+    lora_scale: float
 
 
 @dataclass(frozen=True)
@@ -176,8 +187,19 @@ def normalise_request(fields: Mapping[str, Any], definition: ModelDefinition | N
     return Request(**typed)
 
 
+def load_model(request: Request) -> Model:
+    """Return the model of a request on the default device; its files are read on first use."""
+    from jukebox_kit.engine import Model  # slow to import, and songs are read without it
+
+    return Model.load(request.model, lora_scale=request.lora_scale)
+
+
 def resolve(request: Request, definition: ModelDefinition, tables: dict[str, Tables]) -> Resolved:
     """Look up names, tokenise lyrics, plan windows; LabelError or RequestError if the model cannot sample the song."""
+    if request.lora_scale != 1.0 and not definition.adapters:
+        raise RequestError(
+            f"lora-scale is for fine-tuned models, and {definition.name} is not one; omit it.", field="lora_scale"
+        )
     vqvae, top = definition.vqvae, definition.top
     hop = vqvae.hops[-1]
     samples = int(request.seconds * vqvae.sr) // hop * hop

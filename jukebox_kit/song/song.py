@@ -24,7 +24,7 @@ import numpy as np
 from typing_extensions import Unpack
 
 from jukebox_kit._files import contents, kept_path, shown_path
-from jukebox_kit.errors import SongError
+from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition
 from jukebox_kit.song.arguments import item_number, level_number
@@ -35,7 +35,7 @@ from jukebox_kit.song.creation import check_codes, check_free, check_same, read_
 from jukebox_kit.song.files import PROMPT, SEGMENTS, SONG, codes_name
 from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.renamed import check_not_renamed, find_renamed
-from jukebox_kit.song.request import Request, RequestFields, Resolved, normalise_request, resolve
+from jukebox_kit.song.request import Request, RequestFields, Resolved, load_model, normalise_request, resolve
 from jukebox_kit.song.sampled_audio import SampledAudio
 from jukebox_kit.song.state import SongState
 from jukebox_kit.song.store.base import Store
@@ -219,9 +219,7 @@ class Song:
     def audio(self, level: int | str = 0, item: int = 0, model: Model | None = None) -> SampledAudio:
         """Return an item's audio decoded from a level's codes so far, (samples,) float32 with `.sr`, not clipped."""
         level, item = level_number(level), item_number(self.shown_path, self.request.items, item)
-        from jukebox_kit.engine import Model
-
-        vqvae = (model or self.loaded or Model.load(self.request.model)).vqvae
+        vqvae = (model or self.loaded or load_model(self.request)).vqvae
         return SampledAudio.of(level_audio(vqvae, level, self.level(level), item), self.sr)
 
     def check_model(self, model: Model) -> None:
@@ -280,10 +278,14 @@ def _no_song(root: Path) -> SongError:
 
 def _prepared(store: Store, asked: Request, loaded: Model | None) -> tuple[Model, Resolved]:
     """Return the model, and the request as it reads it; raises what `Song.create` does before anything is written."""
-    from jukebox_kit.engine import Model
-
     check_free(store)
-    model = loaded or Model.load(asked.model)
+    model = loaded or load_model(asked)
+    if model.lora_scale != asked.lora_scale:
+        raise RequestError(
+            f"the model was loaded with lora_scale {model.lora_scale:g}, and the request has {asked.lora_scale:g}; "
+            f"use the same for both.",
+            field="lora_scale",
+        )
     resolved = resolve(asked, model.definition, model.tables)
     model.check_files()
     return model, resolved

@@ -41,14 +41,21 @@ def load_planned(song: Song, run: RunSettings | None = None, loaded: Model | Non
             log.warning(
                 "%s was started in %s, which does not fit here; it continues in %s.", song.shown_path, before, precision
             )
-    return _reused(song.request.model, Placement.of(run.device, precision, run.engine), loaded)
+    request, where = song.request, Placement.of(run.device, precision, run.engine)
+    return _reused(request.model, where, request.lora_scale, loaded)
 
 
 def load_for(
-    model: str | Path, seconds: float, items: int, run: RunSettings | None = None, loaded: Model | None = None
+    model: str | Path,
+    seconds: float,
+    items: int,
+    run: RunSettings | None = None,
+    loaded: Model | None = None,
+    lora_scale: float = 1.0,
 ) -> Model:
     """Return the model for a new song; arguments and errors as in `load_planned` and `Request`."""
-    asked, source = normalise_request({"seconds": seconds, "items": items}), typed_fields({"model": model})["model"]
+    asked = normalise_request({"seconds": seconds, "items": items, "lora_scale": lora_scale})
+    source = typed_fields({"model": model})["model"]
     run = run or RunSettings()
     precision, device = run.precision, usable_device(run.device)
     if precision == AUTO:
@@ -57,7 +64,8 @@ def load_for(
         precision = planned_precision(
             plan_memory(definition, asked.seconds, asked.items, device, free, batch=run.batch_size, engine=run.engine)
         )
-    return _reused(model_source(source), Placement.of(device, precision, run.engine), loaded)
+    where = Placement.of(device, precision, run.engine)
+    return _reused(model_source(source), where, asked.lora_scale, loaded)
 
 
 def check_run(run: RunSettings) -> None:
@@ -65,11 +73,12 @@ def check_run(run: RunSettings) -> None:
     Placement.of(run.device, None if run.precision == AUTO else run.precision, run.engine)
 
 
-def _reused(source: str, placement: Placement, loaded: Model | None) -> Model:
+def _reused(source: str, placement: Placement, lora_scale: float, loaded: Model | None) -> Model:
     """Return the loaded model if it is this one; otherwise this one, with nothing read yet."""
-    if loaded is not None and (loaded.source, loaded.placement) == (source, placement):
+    wanted = source, placement, lora_scale
+    if loaded is not None and (loaded.source, loaded.placement, loaded.lora_scale) == wanted:
         return loaded
-    return Model.load(source, placement.device, placement.weights, placement.engine)
+    return Model.load(source, placement.device, placement.weights, placement.engine, lora_scale)
 
 
 def planned_precision(plan: MemoryPlan) -> str:

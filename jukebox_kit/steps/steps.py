@@ -87,11 +87,11 @@ def generate(model: str | Model = "demo", **request: Unpack[ForkFields]) -> Samp
     """
     import tempfile
 
-    source = model.source if isinstance(model, Model) else model
+    source, scale = (model.source, model.lora_scale) if isinstance(model, Model) else (model, 1.0)
     asked = normalise_request({**typed_fields(request, ForkFields.__annotations__), "model": source})
     loaded = model if isinstance(model, Model) else load_for(source, asked.seconds, 1)
     with tempfile.TemporaryDirectory() as folder:
-        song = Song.create(Path(folder) / "song", loaded, model=loaded.source, items=1, **request)
+        song = Song.create(Path(folder) / "song", loaded, model=loaded.source, items=1, lora_scale=scale, **request)
         for note in song.resolved.notes:
             log.warning(note)
         sample(song, model=loaded)

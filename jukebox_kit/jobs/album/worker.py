@@ -78,7 +78,7 @@ class TaskWorker:
         if is_song(task.song):
             model = load_planned(Song.open(task.song), run, self.loaded)
         else:
-            model = load_for(request.model, request.seconds, request.items, run, self.loaded)
+            model = load_for(request.model, request.seconds, request.items, run, self.loaded, request.lora_scale)
         if model is not self.loaded:
             where = model.device if model.device.type == "cuda" else f"{torch.get_num_threads()} threads"
             log.info("loaded model %s, %s, on %s", model.definition.name, model.placement.weights, where)

@@ -1,3 +1,4 @@
+from .adapter import Adapter as Adapter
 from .blank import blank_prior as blank_prior
 from .blank import blank_vqvae as blank_vqvae
 from .blank import linear_names as linear_names
@@ -13,6 +14,7 @@ from .checkpoint import read_state as read_state
 from .checkpoint import recipe_state as recipe_state
 from .checkpoint import recipe_tensor as recipe_tensor
 from .definition import CONFIGS as CONFIGS
+from .definition import MODEL_FILE as MODEL_FILE
 from .definition import OWN_CACHE as OWN_CACHE
 from .definition import PACKAGES as PACKAGES
 from .definition import PARTS as PARTS
@@ -20,6 +22,7 @@ from .definition import ModelDefinition as ModelDefinition
 from .definition import load_definition as load_definition
 from .definition import model_source as model_source
 from .definition import models_folder as models_folder
+from .definition import own_models as own_models
 from .definition import shipped_models as shipped_models
 from .metadata import read_metadata as read_metadata
 from .tables import read_tables as read_tables

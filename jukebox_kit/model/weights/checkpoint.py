@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jukebox_kit.errors import CheckpointError
+from jukebox_kit.model.weights.adapter import Adapter
 from jukebox_kit.model.weights.safetensors_file import SafetensorsFile
 
 Weights = NDArray[np.float32]
@@ -76,17 +77,21 @@ def brought(
     dtypes: Mapping[str, torch.dtype],
     device: torch.device,
     mapped: bool = True,
+    adapter: Adapter | None = None,
 ) -> dict[str, Tensor]:
     """Return a file's weights on a device, each in its dtype of `dtypes`; state: what `read_state` returned for it.
 
     A tensor that needs no conversion stays mapped, unless `mapped` is false. Others are read from a safetensors file
     instead of copied from the mapping, whose pages would count as memory too: no component is in memory twice.
+
+    adapter: of the component; its changes are added after the conversion.
     """
     file = SafetensorsFile(path) if path.suffix == ".safetensors" else None
     found: dict[str, Tensor] = {}
     for name, value in state.items():
         stays = mapped and value.dtype == dtypes[name] and device.type == "cpu"
-        found[name] = (file.read(name) if file and not stays else value).to(device, dtypes[name])
+        placed = (file.read(name) if file and not stays else value).to(device, dtypes[name])
+        found[name] = adapter.changed(name, placed) if adapter else placed
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -34,6 +35,10 @@ PACKAGES = ("jukebox", "jukebox_infer")  # the same modules under two names
 
 RELEASED = ".pth.tar"  # the suffix of the release's checkpoints
 
+OWN_MODELS = "models"  # in the current folder; fine-tuned models are models/NAME/model.yaml
+
+MODEL_FILE = "model.yaml"
+
 
 @dataclass(frozen=True)
 class SamplingDefaults:
@@ -54,7 +59,11 @@ class TableFiles:
 
 @dataclass(frozen=True)
 class ModelDefinition:
-    """A model: the hyperparameters and files of its components, and its label tables. `priors` are levels 0, 1, 2."""
+    """A model: the hyperparameters and files of its components, and its label tables.
+
+    priors: levels 0, 1, 2.
+    files: by component. adapters: likewise, of those that were fine-tuned with one.
+    """
 
     name: str
     about: str
@@ -65,6 +74,7 @@ class ModelDefinition:
     files: Mapping[str, str]
     tables: Mapping[str, TableFiles]
     folder: Path
+    adapters: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def top(self) -> PriorConfig:
@@ -82,6 +92,10 @@ class ModelDefinition:
     def find(self, part: str) -> Path:
         """Return the file of a component; CheckpointError lists the places where it was searched for."""
         return find_file(self.files[part], self.folder, f"the {part} weights of {self.name}", self.get)
+
+    def adapter(self, part: str) -> Path | None:
+        """Return the file of a component's adapter, None if it has none."""
+        return self.folder / self.adapters[part] if part in self.adapters else None
 
     @property
     def get(self) -> str | None:
@@ -107,8 +121,26 @@ def _kept(folder: str) -> Path:
 
 
 def model_source(model: str | Path) -> str:
-    """Return the name of a model that ships unchanged, and the path of a YAML file as an absolute one."""
-    return str(kept_path(model)) if Path(model).suffix in (".yaml", ".yml") else str(model)
+    """Return the name of a model that ships unchanged, and any other as the absolute path of its YAML file."""
+    path = _own_file(model)
+    return str(model) if path is None else str(kept_path(path))
+
+
+def own_models() -> list[str]:
+    """Return the names of the models in the folder `models` of the current folder, where fine-tuning writes them."""
+    return sorted(path.parent.name for path in Path(OWN_MODELS).glob(f"*/{MODEL_FILE}"))
+
+
+def _own_file(model: str | Path) -> Path | None:
+    """Return the YAML file of a user's own model, by its path, its folder's path or its name; None for other names."""
+    if Path(model).suffix in (".yaml", ".yml"):
+        return user_path(model)
+    if str(model) in shipped_models():
+        return None
+    folders = (user_path(model), Path(OWN_MODELS) / str(model))
+    with suppress(OSError, ValueError):  # what cannot be a path is not one
+        return next((folder / MODEL_FILE for folder in folders if (folder / MODEL_FILE).is_file()), None)
+    return None
 
 
 def converted_name(file: str) -> str:
@@ -146,17 +178,17 @@ def shipped_models() -> list[str]:
 
 
 def load_definition(model: str | Path) -> ModelDefinition:
-    """Read a definition by the name of one that ships, or by the path of a YAML file.
+    """Read a definition by the name of one that ships or is in `models`, or by the path of a YAML file or its folder.
 
     Raises RequestError for an unknown name, ConfigurationError for a faulty file; both are about the field "model".
     """
-    if Path(model).suffix in (".yaml", ".yml"):
-        path = user_path(model)
-    elif str(model) in shipped_models():
+    path = _own_file(model)
+    if path is None and str(model) in shipped_models():
         path = CONFIGS / "models" / f"{model}.yaml"
-    else:
-        near = difflib.get_close_matches(str(model), shipped_models(), 1)
-        hint = f"did you mean {near[0]}" if near else f"known are {', '.join(shipped_models())}"
+    if path is None:
+        known = [*shipped_models(), *own_models()]
+        near = difflib.get_close_matches(str(model), known, 1)
+        hint = f"did you mean {near[0]}" if near else f"known are {', '.join(known)}"
         raise RequestError(
             f"there is no model {shown(str(model))[1:-1]}; {hint}, or pass the path of a model's YAML file.",
             field="model",
@@ -201,11 +233,16 @@ def _definition(file: _File, path: Path) -> ModelDefinition:
     absent = [name for name in PARTS if name not in file.parts]
     if absent:
         raise ConfigurationError(f"{path}: parts must be {', '.join(PARTS)}; {', '.join(absent)} is missing.")
-    files: dict[str, str] = {}
+    files, adapters = dict[str, str](), dict[str, str]()
+    own: dict[str, Any] = {"file": str, "adapter": str}
     for name, part in file.parts.items():
-        only = set(part) - {"file"}
-        files[name] = typed_settings(part, {"file": str}, name, ignored=only).get("file", f"{name}.safetensors")
-    ignored = {*TRAINING_ONLY, "file"}
+        typed = typed_settings(part, own, name, ignored=set(part) - set(own))
+        files[name] = typed.get("file", f"{name}.safetensors")
+        if "adapter" in typed:
+            adapters[name] = typed["adapter"]
+    if "vqvae" in adapters:
+        raise setting_error(file.parts["vqvae"], "vqvae", "only priors can have an adapter.", "adapter")
+    ignored = {*TRAINING_ONLY, *own}
     vqvae = from_mapping(VQVAEConfig, file.parts["vqvae"], "vqvae", ignored)
     priors = tuple(
         from_mapping(PriorConfig, file.parts[part], part, ignored, {"level": level})
@@ -217,4 +254,4 @@ def _definition(file: _File, path: Path) -> ModelDefinition:
             raise ConfigurationError(f"{path}: labels must name the files of the {prior.label_set} tables.")
     sampling = from_mapping(SamplingDefaults, file.sampling, "sampling")
     name, folder = file.name or path.stem, path.parent.absolute()
-    return ModelDefinition(name, file.about, file.licence, sampling, vqvae, priors, files, tables, folder)
+    return ModelDefinition(name, file.about, file.licence, sampling, vqvae, priors, files, tables, folder, adapters)

@@ -19,6 +19,7 @@ from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, LEVELS, TOP, clean_lyrics
 from jukebox_kit.song.audio import wav_bytes
 from jukebox_kit.song.files import audio_name
+from jukebox_kit.song.request import load_model
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.store.local import LocalStore
 
@@ -38,7 +39,7 @@ def export_2020(song: Song, folder: Path, model: Model | None = None) -> list[st
     made = {level: _made(song, level) for level in LEVELS}
     if not made[TOP].shape[1]:
         raise SongError(f"{song.shown_path} has no codes yet; sample some with: jukebox-kit resume {song.shown_path}")
-    loaded, store = model or Model.load(song.request.model), LocalStore(folder)
+    loaded, store = model or load_model(song.request), LocalStore(folder)
     store.begin()
     labels = [_labels(song, level) for level in LEVELS]
     for level in DOWNWARD:

@@ -30,6 +30,7 @@ from jukebox_kit.model.weights import read_metadata
 from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.files import ALIGNMENT
 from jukebox_kit.song.lyrics.timing import Line, sung_lines
+from jukebox_kit.song.request import load_model
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.state import SongState
 
@@ -193,7 +194,7 @@ def ensure_alignments(song: Song, model: Model | None = None) -> None:
     if not can_align(state) or aligned_items(state).issuperset(state.items(TOP)):
         return
     with song.locked() as state:
-        loaded = model or Model.load(state.request.model)
+        loaded = model or load_model(state.request)
         song.check_model(loaded)
         write_alignments(state, loaded.top)
 

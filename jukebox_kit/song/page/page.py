@@ -11,7 +11,6 @@ import dataclasses
 import json
 from collections.abc import Container
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jukebox_kit.model import DOWNWARD, LEVELS
@@ -105,7 +104,7 @@ def page_of(state: SongState) -> Page:
     return Page(
         state.request.artist,
         state.request.genre,
-        Path(state.request.model).stem,
+        state.definition.name,
         state.resolved.samples / state.sr,
         tuple(_item(state, item, heard[item], lines.get(item)) for item in items),
         state.request.lyrics,
