@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from jukebox_kit._files import explain, printable, replacing, user_path
 from jukebox_kit.errors import AudioError
-from jukebox_kit.song.sampled_audio import HIGHEST_RATE, SampledAudio, checked_rate
+from jukebox_kit.song.sampled_audio import HIGHEST_RATE, SampledAudio, checked_rate, mixed_down
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def _decode(path: Path, seconds: float | None, note: Note) -> tuple[Audio, int]:
             wanted = frames if seconds is None else min(int(max(min(seconds, frames) * rate, 1)), frames)
             try:
                 with np.errstate(all="ignore"):  # a file may hold infinity
-                    audio: Audio = file.read(wanted, dtype="float32", always_2d=True).mean(1)
+                    audio: Audio = file.read(wanted, dtype="float32", always_2d=True)
             except (soundfile.LibsndfileError, MemoryError, ValueError):  # it is damaged, or states an absurd length
                 audio = _decode_in_pieces(path, wanted)
             if len(audio) + rate / 10 < wanted:
@@ -123,7 +123,7 @@ def _decode(path: Path, seconds: float | None, note: Note) -> tuple[Audio, int]:
                     f"{path} breaks off after {len(audio) / rate:.1f} seconds, although its header states more; it is "
                     f"incomplete or damaged, and only these are used."
                 )
-            return audio, rate
+            return mixed_down(audio, SILENCE, lambda what: note(f"{path}: {what}")), rate
     except OSError as error:
         raise AudioError(f"{path} cannot be opened ({error.strerror}); make it readable.", field="prompt") from None
     except soundfile.SoundFileError as error:
@@ -136,7 +136,7 @@ def _opened(path: Path) -> Any:
 
 
 def _decode_in_pieces(path: Path, wanted: int) -> Audio:
-    """Return up to `wanted` frames of a file as mono (samples,): those before the first that cannot be decoded.
+    """Return up to `wanted` frames of a file, (samples, channels): those before the first that cannot be decoded.
 
     LibsndfileError if there are none. Other files are read in one call, because after each soundfile seeks, which is
     not exact in MP3.
@@ -152,8 +152,8 @@ def _decode_in_pieces(path: Path, wanted: int) -> Audio:
                 break
             if not len(data):
                 break
-            pieces.append(data.mean(1))
-    return np.concatenate(pieces)[:wanted] if pieces else np.zeros(0, np.float32)
+            pieces.append(data)
+    return np.concatenate(pieces)[:wanted] if pieces else np.zeros((0, 1), np.float32)
 
 
 def _decode_by_audioread(path: Path, seconds: float | None, code: int) -> tuple[Audio, int]:

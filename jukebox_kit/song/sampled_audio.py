@@ -139,3 +139,19 @@ def _rated(result: Any, sr: int | None) -> Any:
     view = result.view(SampledAudio)
     view.sr = sr
     return view
+
+
+def mixed_down(audio: NDArray[np.float32], silence: float, note: Callable[[str], object]) -> NDArray[np.float32]:
+    """Return the mean of the channels, (samples, channels) → (samples,); silent ones beside others are left out.
+
+    silence: the peak below which a channel is silent. note: gets a sentence if some are.
+    """
+    if audio.shape[1] > 1 and len(audio):
+        peaks = np.maximum(audio.max(0), -audio.min(0))
+        dead = np.flatnonzero(peaks < silence)
+        if 0 < len(dead) < audio.shape[1]:
+            note(f"{len(dead)} of its {audio.shape[1]} channels are silent and were left out.")
+            audio = np.delete(audio, dead, 1)
+    with np.errstate(all="ignore"):  # a file may hold infinity
+        mean: NDArray[np.float32] = audio.mean(1)
+    return mean

@@ -1,0 +1,22 @@
+"""Datasets that the tests of training share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jukebox_kit.training.dataset import Dataset, Preparation, prepare
+from tests.own_music import HARP, write_clips
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with six clips of an unknown artist, with lyrics and a metadata.csv."""
+    return write_clips(tmp_path_factory.mktemp("music") / "clips", [HARP], 6, 3, (9.0, 12.0))
+
+
+@pytest.fixture(scope="session")
+def small_data(clips: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Return a dataset of these clips for the tiny model."""
+    return prepare(clips, tmp_path_factory.mktemp("data") / "mine", Preparation(str(tiny), 0.2))
