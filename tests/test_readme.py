@@ -27,7 +27,8 @@ OTHERS = {
     "--help",
     "--version",
     "--check",
-}  # those of pip, pytest and ruff, and click's own
+    "--nproc-per-node",
+}  # those of pip, pytest, ruff and torchrun, and click's own
 OF_SCRIPTS = {"--quick", "--kills", "--store"}  # those of the scripts in tests/
 
 
@@ -82,7 +83,7 @@ def test_each_command_has_the_options_that_it_is_shown_with(path: Path) -> None:
     lines += re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
     commands = vars(typer.main.get_command(app))["commands"]
     for line in lines:
-        for name, inner, rest in re.findall(r"jukebox-kit ([a-z]+) ?(get|check)?([^#]*)", line):
+        for name, inner, rest in re.findall(r"jukebox-kit ([a-z]+) ?(get|check|merge|prepare|show)?([^#]*)", line):
             command = vars(commands[name])["commands"][inner] if inner else commands[name]
             known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
             assert set(re.findall(r" (--[a-z][a-z0-9-]+)", rest)) <= known, line

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from jukebox_kit.cli import bench, checks, edits, interop, jobs, models, signals, songs
+from jukebox_kit.cli import bench, checks, edits, interop, jobs, models, signals, songs, training
 from jukebox_kit.cli.options import Command
 from jukebox_kit.errors import JukeboxKitError
 
@@ -68,14 +68,17 @@ GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
         edits.visit,
     ),
     "Listen and export": (edits.page, interop.export, interop.import_),
-    "Models": (models.models, songs.artists, songs.genres, checks.train),
+    "Models": (models.models, songs.artists, songs.genres),
+    "Train": (training.dataset, training.finetune, training.train),
     "Check": (checks.doctor, checks.verify, bench.bench, checks.listen),
 }
 
 
 def name_of(command: Callable[..., Any] | typer.Typer) -> str:
     """Return a command's name in the shell."""
-    return "models" if isinstance(command, typer.Typer) else command.__name__.rstrip("_")
+    if isinstance(command, typer.Typer):
+        return "models" if command is models.models else "dataset"
+    return command.__name__.rstrip("_")
 
 
 for heading, commands in GROUPS.items():

@@ -1,4 +1,4 @@
-"""Commands that check and train: each makes one call of the library and prints the result."""
+"""Commands that check: each makes one call of the library and prints the result."""
 
 from __future__ import annotations
 
@@ -43,21 +43,6 @@ def verify(
     typer.echo(f"{count} entries, {failed} failed")
     if failed:
         raise typer.Exit(1)
-
-
-def train(
-    config: Annotated[Path, typer.Argument(help="A training recipe in YAML, such as configs/training/demo.yaml.")],
-    part: Annotated[list[str] | None, typer.Option(help="Train only this component (repeatable).")] = None,
-) -> None:
-    """Train a model on synthesised music; components that are already trained are skipped."""
-    from jukebox_kit.model.weights import PARTS
-    from jukebox_kit.training import load_training
-    from jukebox_kit.training import train as run
-
-    unknown = [p for p in part or () if p not in PARTS]
-    if unknown:
-        raise RequestError(f"there is no component {unknown[0]}; the components are {', '.join(PARTS)}.")
-    run(load_training(config), tuple(part or PARTS), lambda line: typer.echo(line))
 
 
 def listen(

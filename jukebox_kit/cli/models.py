@@ -1,8 +1,9 @@
-"""The commands of `models`: list the shipped ones, `get` a model's files, `check` those on this machine."""
+"""The commands of `models`: list them, `get` a model's files, `check` those on this machine, `merge` adapters."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,13 +19,13 @@ Name = Annotated[str, typer.Argument(help="A shipped model (see: jukebox-kit mod
 
 @models.callback()
 def listing(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the shipped models and which of their files are on this machine."""
-    from jukebox_kit.model.weights import load_definition, shipped_models
+    """List the models that ship and those in the folder `models`, and which of their files are on this machine."""
+    from jukebox_kit.model.weights import load_definition, own_models, shipped_models
 
     if context.invoked_subcommand:
         return
     rows: list[dict[str, Any]] = []
-    for name in shipped_models():
+    for name in (*shipped_models(), *own_models()):
         definition = load_definition(name)
         low, high = definition.seconds_range
         missing = [definition.files[part] for part in definition.missing()]
@@ -114,3 +115,15 @@ def check(
     wrong = [one for checked in results.values() for one in checked if one.state == "wrong"]
     if wrong:
         raise JukeboxKitError(f"{len(wrong)} of the files are wrong; delete them and download them again.")
+
+
+@models.command()
+def merge(
+    model: Annotated[str, typer.Argument(help="A fine-tuned model: its name, folder or YAML file.")],
+    out: Annotated[Path, typer.Argument(help="A new folder for the merged model, such as models/whole.")],
+) -> None:
+    """Write a fine-tuned model with whole weights instead of adapters, for other programs or to fine-tune further."""
+    from jukebox_kit._files import kept_path
+    from jukebox_kit.training import merge as do
+
+    typer.echo(do(model, kept_path(out)))

@@ -52,6 +52,21 @@ class Bars(_OneBar):
         self.bar.update(progress.done - self.bar.n)
 
 
+class CountBar(_OneBar):
+    """Shows how many of several things are done."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name, self.total = name, -1
+
+    def show(self, done: int, total: int) -> None:
+        """Show how many are done; another total is another round of work, with a bar of its own."""
+        if total != self.total or done < self.bar.n:
+            self.total = total
+            self.begin(self.name, 0, total, unit="")
+        self.bar.update(done - self.bar.n)
+
+
 class FileBars(_OneBar):
     """Shows the progress of files, in bytes."""
 

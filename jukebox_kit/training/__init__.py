@@ -1,4 +1,4 @@
-"""Trains models from a YAML recipe."""
+"""Datasets of your recordings, fine-tuning on them, and training from scratch."""
 
 from __future__ import annotations
 

@@ -4,6 +4,11 @@ from .codebook import separated as separated
 from .corpus import Windows as Windows
 from .corpus import encode_windows as encode_windows
 from .corpus import synthesise_windows as synthesise_windows
+from .finetune import finetune as finetune
+from .finetuning import FineTuning as FineTuning
+from .finetuning import LoraSettings as LoraSettings
+from .finetuning import load_fine_tuning as load_fine_tuning
+from .job import FineTuningJob as FineTuningJob
 from .objective import PriorLoss as PriorLoss
 from .objective import prior_loss as prior_loss
 from .pieces import Durations as Durations
@@ -13,12 +18,14 @@ from .pieces import mono as mono
 from .pieces import training_pieces as training_pieces
 from .prior import CodeCorpus as CodeCorpus
 from .recipe import load_training as load_training
+from .result import merge as merge
 from .run import train as train
 from .schedule import LearningRate as LearningRate
 from .synth import ARTISTS as ARTISTS
 from .synth import GENRES as GENRES
 from .synth import VOWELS as VOWELS
 from .synth import SynthSong as SynthSong
+from .synth import Timbre as Timbre
 from .synth import synthesise as synthesise
 from .vqvae import LevelPass as LevelPass
 from .vqvae import level_pass as level_pass

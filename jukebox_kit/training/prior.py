@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,31 +16,40 @@ from jukebox_kit.training.schedule import LearningRate, Optimiser
 
 
 class CodeCorpus:
-    """Codes of windows at a level, (K, L), codes of the level above, and labels, from which batches are drawn."""
+    """Codes of songs at a level, codes of the level above, and labels, from which batches are drawn.
 
-    def __init__(self, prior: Prior, codes: Tensor, upper_codes: Tensor | None, labels: list[Labels]) -> None:
+    codes, upper_codes: (songs, L), or for each song (L,), of any length.
+    """
+
+    def __init__(
+        self,
+        prior: Prior,
+        codes: Tensor | Sequence[Tensor],
+        upper_codes: Tensor | Sequence[Tensor] | None,
+        labels: list[Labels],
+    ) -> None:
         self.prior, self.codes, self.upper_codes, self.labels = prior, codes, upper_codes, labels
 
     def batch(self, rows: list[int], starts: list[int]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return codes (N, n_ctx), label rows (N, Y) and the codes of the level above.
 
-        rows: windows of the corpus.
+        rows: songs of the corpus.
         starts: the first token of each; below the top, a multiple of the length of an upper token.
         """
         config, hop = self.prior.config, self.prior.hop
         pairs = list(zip(rows, starts, strict=True))
-        codes = torch.stack([self.codes[r, s : s + config.n_ctx] for r, s in pairs]).long()
+        codes = torch.stack([self.codes[r][s : s + config.n_ctx] for r, s in pairs]).long()
         y = torch.cat([label_rows([self.labels[r]], config, hop, s, codes.device) for r, s in pairs])
         if self.upper_codes is None:
             return codes, y, None
         rate = self.prior.rate
-        upper = torch.stack([self.upper_codes[r, s // rate : (s + config.n_ctx) // rate] for r, s in pairs])
+        upper = torch.stack([self.upper_codes[r][s // rate : (s + config.n_ctx) // rate] for r, s in pairs])
         return codes, y, upper.long()
 
     def random_batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return a batch from random positions."""
+        """Return a batch from random positions of songs of equal length."""
         rate = 1 if self.upper_codes is None else self.prior.rate
-        room = (self.codes.shape[1] - self.prior.config.n_ctx) // rate + 1
+        room = (len(self.codes[0]) - self.prior.config.n_ctx) // rate + 1
         rows = torch.randint(len(self.codes), (size,), generator=generator).tolist()
         starts = [s * rate for s in torch.randint(room, (size,), generator=generator).tolist()]
         return self.batch(rows, starts)

@@ -55,7 +55,10 @@ class LearningRate:
 
 
 class Optimiser:
-    """AdamW with clipped gradients and a scheduled learning rate."""
+    """AdamW with clipped gradients and a scheduled learning rate.
+
+    taken: how many steps were taken.
+    """
 
     def __init__(
         self,
@@ -64,17 +67,45 @@ class Optimiser:
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
         clip: float = 1.0,
+        scaler: torch.amp.GradScaler | None = None,
+        faster: Iterable[nn.Parameter] = (),
+        factor: float = 1.0,
     ) -> None:
-        self.parameters, self.rate, self.clip, self.taken = list(parameters), rate, clip, 0
-        self.adam = torch.optim.AdamW(self.parameters, rate.peak, betas, weight_decay=weight_decay)
+        """Train some parameters.
+
+        scaler: of the loss, for gradients in float16, by default none.
+        faster: more parameters, whose rate is `factor` times that of the others.
+        """
+        groups = [{"params": list(parameters), "factor": 1.0}, {"params": list(faster), "factor": factor}]
+        self.parameters = [value for group in groups for value in group["params"]]  # type: ignore[attr-defined]
+        self.rate, self.clip, self.taken, self.scaler = rate, clip, 0, scaler
+        used = [group for group in groups if group["params"]]
+        self.adam = torch.optim.AdamW(used, rate.peak, betas, weight_decay=weight_decay)
 
     def step(self, loss: Tensor) -> float:
         """Step against the gradient of `loss`; return the norm of the gradient before clipping."""
-        self.adam.zero_grad()
-        torch.autograd.backward(loss)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.add_gradient(loss)
+        return self.update()
+
+    def add_gradient(self, loss: Tensor) -> None:
+        """Add the gradient of `loss` to those of the next step."""
+        torch.autograd.backward(self.scaler.scale(loss) if self.scaler else loss)
+
+    def update(self) -> float:
+        """Step against the sum of the gradients, and return its norm before clipping.
+
+        A step whose gradients overflowed in float16 changes nothing but the scale of the loss.
+        """
         for group in self.adam.param_groups:
-            group["lr"] = self.rate.at(self.taken)
-        self.adam.step()
+            group["lr"] = self.rate.at(self.taken) * group["factor"]
+        if self.scaler:
+            self.scaler.unscale_(self.adam)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        if self.scaler:
+            self.scaler.step(self.adam)
+            self.scaler.update()
+        else:
+            self.adam.step()
+        self.adam.zero_grad()
         self.taken += 1
         return float(norm)

@@ -11,6 +11,7 @@ normalised song by song.
 from __future__ import annotations
 
 import math
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -123,17 +124,20 @@ GENRES: tuple[Genre, ...] = (
 
 
 def synthesise(
-    seed: int, artist: int, genre: int, seconds: float, sample_rate: int = 16000, lyrics: str | None = None
+    seed: int, artist: int | Timbre, genre: int, seconds: float, sample_rate: int = 16000, lyrics: str | None = None
 ) -> SynthSong:
     """Render a song of `seconds` seconds; the result depends on nothing but the arguments.
 
+    `artist` is an index in `ARTISTS`, or another timbre.
     `lyrics`, when given, is a text of two-letter syllables (one of `CONSONANTS`, then one of `VOWELS`) parted by white
     space; it is sung in order and cycled or cut to one syllable per beat, each begun half a beat after its beat.
     Without it the syllables are drawn at random. Melody and bass do not depend on it. The song's `lyrics` are the
     syllables sung, joined by single spaces. Raises ValueError for an artist or genre index out of range, a negative
     seed, a sample rate under 8000 Hz, a length under one frame of 8 ms, or lyrics that are not such syllables.
     """
-    timbre, style = _chosen("artist", artist, ARTISTS), _chosen("genre", genre, GENRES)
+    timbre = artist if isinstance(artist, Timbre) else _chosen("artist", artist, ARTISTS)
+    voice = zlib.crc32(artist.name.encode()) if isinstance(artist, Timbre) else artist  # of the random numbers
+    style = _chosen("genre", genre, GENRES)
     if seed < 0 or sample_rate < 8000:
         raise ValueError(f"need seed >= 0 and sample rate >= 8000 Hz, got {seed} and {sample_rate}")
     if not FRAME_SECONDS <= seconds < math.inf:
@@ -143,11 +147,11 @@ def synthesise(
     while _position(style, 2 * beats, sample_rate) < total:
         beats += 1
     if lyrics is None:
-        syllables = _random_syllables(np.random.Generator(np.random.PCG64([seed, artist, genre, 1])), beats)
+        syllables = _random_syllables(np.random.Generator(np.random.PCG64([seed, voice, genre, 1])), beats)
     else:
         given = _parse_syllables(lyrics)
         syllables = tuple(given[beat % len(given)] for beat in range(beats))
-    notes = _melody(np.random.Generator(np.random.PCG64([seed, artist, genre, 0])), style, beats)
+    notes = _melody(np.random.Generator(np.random.PCG64([seed, voice, genre, 0])), style, beats)
     audio = _render(timbre, style, notes, syllables, total, sample_rate)
     starts = tuple(_position(style, 2 * beat + 1, sample_rate) / sample_rate for beat in range(beats))
     return SynthSong(audio, sample_rate, timbre.name, style.name, " ".join(syllables), starts, seed)

@@ -1,0 +1,93 @@
+"""Windows that the base samples of names that it knows, mixed into training so that it does not forget them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from jukebox_kit._files import read_file, write_atomically
+from jukebox_kit.engine import UNSAMPLED, LevelJob, LevelPlan, Placement, SamplingParams, sample_level, threads_for
+from jukebox_kit.model import Labels, Prior, Tables
+from jukebox_kit.training.draws import Draws
+from jukebox_kit.training.pieces import Pieces
+from jukebox_kit.training.prior import CodeCorpus
+from jukebox_kit.training.trainer import Material
+
+FILE = "replay.safetensors"
+
+AT_ONCE = 16  # windows sampled together
+
+
+def replay_labels(
+    prior: Prior, known: Tables, lyrics: Sequence[tuple[int, ...]], count: int, seed: int
+) -> list[Labels]:
+    """Return the labels of `count` windows: artists and genres in turn, random lyrics, lengths and positions.
+
+    known: the names of the base. lyrics: tokens to choose from.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    artists, genres = (sorted(set(table.values()) - {0}) or [0] for table in (known.artists, known.genres))
+    orders = [torch.randperm(len(ids), generator=generator).tolist() for ids in (artists, genres)]
+    config, sr = prior.config, prior.vqvae.sr
+    window = config.n_ctx * prior.hop
+    low, high = (sr * (seconds or 0.0) for seconds in (config.min_duration, config.max_duration))
+    labels: list[Labels] = []
+    for number in range(count):
+        artist = artists[orders[0][number % len(artists)]]
+        genre = genres[orders[1][(number // len(artists) + number) % len(genres)]]
+        share, place = torch.rand(2, generator=generator).tolist()
+        total = max(int(low + share * (high - low)), 2 * window)
+        if high:
+            total = min(total, int(high) - 1)
+        offset = int(place * (total - window)) // prior.vqvae.hops[-1] * prior.vqvae.hops[-1]
+        tokens = lyrics[number % len(lyrics)] if lyrics else ()
+        labels.append(Labels(artist, (genre,), tokens, total, offset))
+    return labels
+
+
+def replay_material(
+    prior: Prior, labels: list[Labels], upper: Sequence[Tensor] | None, seed: int, work: Path
+) -> Material:
+    """Return windows that the prior samples of labels, or those that it sampled before, which `work` holds.
+
+    upper: for each window the codes of the level above, (n_ctx / rate,), None at the top.
+    """
+    codes = _saved(work)
+    if codes is None or len(codes) != len(labels):
+        codes = _sampled(prior, labels, upper, seed)
+        write_atomically(work, FILE, save({"codes": codes}))
+    length = prior.config.n_ctx * prior.hop
+    corpus = CodeCorpus(prior, list(codes), upper, labels)
+    return Material(corpus, Draws(Pieces((length,) * len(labels), length), seed, prior.vqvae.hops[-1]))
+
+
+def _saved(work: Path) -> Tensor | None:
+    content = read_file(work / FILE)
+    try:
+        return None if content is None else load(content)["codes"]
+    except (SafetensorError, KeyError):
+        return None
+
+
+@torch.no_grad()
+def _sampled(prior: Prior, labels: list[Labels], upper: Sequence[Tensor] | None, seed: int) -> Tensor:
+    """Return a window of each label, (windows, n_ctx) int16, sampled at temperature 1."""
+    device, n_ctx = next(prior.parameters()).device, prior.config.n_ctx
+    rate = 1 if prior.top else prior.rate
+    plan = LevelPlan(prior.config.level, n_ctx, n_ctx, (0,), rate)
+    done: list[Tensor] = []
+    for first in range(0, len(labels), AT_ONCE):
+        some = tuple(labels[first : first + AT_ONCE])
+        above = None if upper is None else torch.stack(list(upper[first : first + AT_ONCE])).to(device).long()
+        items = tuple(range(first, first + len(some)))
+        job = LevelJob(plan, items, some, above, seed, SamplingParams(1.0), Placement(device, "float32", "cached"))
+        codes = torch.full((len(some), n_ctx), UNSAMPLED, device=device)
+        with threads_for(prior.config):
+            sample_level(prior, job, codes)
+        done.append(codes.to("cpu", torch.int16))
+    return torch.cat(done)
