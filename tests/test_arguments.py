@@ -64,7 +64,7 @@ WRONG: dict[str, Some] = {
     "prompt": tuple(value for value in NOT_TEXT if value is not None),
     "prompt_seconds": tuple(value for value in NOT_A_NUMBER if value is not None),
     "strict": (1, 0, "no", None, [], 1.0, np.int64(1)),
-    "lora_scale": (*NOT_A_NUMBER, -0.1, 2.5),
+    "lora_scale": NOT_A_NUMBER,
 }
 CASES = [(field, value) for field, values in WRONG.items() for value in values]
 

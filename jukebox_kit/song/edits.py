@@ -130,7 +130,8 @@ def fork(
     changes = cast("ForkFields", typed_fields(changes, ForkFields.__annotations__))
     seed = (song.request.seed + 1) % 2**64
     fields: dict[str, Any] = {**asdict(song.request), "prompt": None, "prompt_seconds": None, "seed": seed, **changes}
-    loaded = model or load_model(song.request)
+    scale = changes.get("lora_scale", song.request.lora_scale)
+    loaded = model or load_model(replace(song.request, lora_scale=scale))
     state = song.state
     codes = {level: _common(state.level(level), _tokens(state, level, at)) for level in LEVELS}
     came_from = {"kind": "fork", "path": str(song.root), "at": at}

@@ -128,6 +128,7 @@ class ForkFields(ChangeFields, total=False):
     seconds: float
     prompt: str | Path | None
     prompt_seconds: float | None
+    lora_scale: float
 
 
 class RequestFields(ForkFields, total=False):
@@ -135,7 +136,6 @@ class RequestFields(ForkFields, total=False):
 
     model: str | Path
     items: int
-    lora_scale: float
 
 
 @dataclass(frozen=True)

@@ -87,11 +87,13 @@ def generate(model: str | Model = "demo", **request: Unpack[ForkFields]) -> Samp
     """
     import tempfile
 
-    source, scale = (model.source, model.lora_scale) if isinstance(model, Model) else (model, 1.0)
+    source = model.source if isinstance(model, Model) else model
+    if isinstance(model, Model):
+        request = {"lora_scale": model.lora_scale, **request}
     asked = normalise_request({**typed_fields(request, ForkFields.__annotations__), "model": source})
-    loaded = model if isinstance(model, Model) else load_for(source, asked.seconds, 1)
+    loaded = model if isinstance(model, Model) else load_for(source, asked.seconds, 1, lora_scale=asked.lora_scale)
     with tempfile.TemporaryDirectory() as folder:
-        song = Song.create(Path(folder) / "song", loaded, model=loaded.source, items=1, lora_scale=scale, **request)
+        song = Song.create(Path(folder) / "song", loaded, model=loaded.source, items=1, **request)
         for note in song.resolved.notes:
             log.warning(note)
         sample(song, model=loaded)
