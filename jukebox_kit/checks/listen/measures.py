@@ -36,7 +36,7 @@ _TEMPO_GRID = np.geomspace(_SLOWEST, _FASTEST, 33)
 
 _FASTER_IF = 0.82
 
-_VERSIONS = 3  # how many ways `_heard` presents a clip
+_VERSIONS = 3  # how many ways `as_heard` presents a clip
 
 _SYLLABLE_START, _SYLLABLE_END = 0.07, 0.2  # seconds after it begins: past most of the consonant, before the next note
 
@@ -172,7 +172,7 @@ class Listener:
         vowels: list[tuple[list[Numbers], list[int]]] = [([], []) for _ in music.ARTISTS]
         for seed, artist, genre in trials:
             song = music.synthesise(seed, artist, genre, seconds, sample_rate)
-            for heard in _heard(song.audio if transform is None else transform(song.audio), sample_rate, rng):
+            for heard in as_heard(song.audio if transform is None else transform(song.audio), sample_rate, rng):
                 timbres.append(timbre_features(heard, sample_rate))
                 styles.append(genre_features(heard, sample_rate))
                 for start, syllable in zip(song.syllable_seconds, song.lyrics.split(), strict=True):
@@ -209,7 +209,7 @@ class Listener:
         return [int(vowel) for vowel in ears.predict(heard)]
 
 
-def _heard(clip: AnyAudio, sample_rate: int, rng: np.random.Generator) -> list[Numbers]:
+def as_heard(clip: AnyAudio, sample_rate: int, rng: np.random.Generator) -> list[Numbers]:
     """Return the clip as it is, with white noise at 5 to 25 dB, and low-passed at 2.5 to 7 kHz with noise."""
     plain = np.asarray(clip, dtype=np.float64)
     frequency = np.fft.rfftfreq(len(plain), 1.0 / sample_rate)
