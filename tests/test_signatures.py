@@ -28,7 +28,9 @@ def test_the_fields_of_a_request_are_all_of_them() -> None:
     fields = {field.name for field in dataclasses.fields(Request)}
     assert set(RequestFields.__annotations__) == fields
     assert set(ForkFields.__annotations__) == fields - {"model", "items"}
-    assert set(ChangeFields.__annotations__) == fields - {"model", "items", "seconds", "prompt", "prompt_seconds"}
+    assert set(ChangeFields.__annotations__) == fields - {
+        *("model", "items", "seconds", "prompt", "prompt_seconds", "lora_scale")
+    }
 
 
 def test_mypy_knows_the_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,6 +134,7 @@ def codes_of(song: Song) -> dict[str, Any]:
 def with_old_names(request: dict[str, Any]) -> dict[str, Any]:
     """Return a request as JSON holds it, with the names that its fields had."""
     values: dict[str, Any] = json.loads(json.dumps(request))
+    assert values.pop("lora_scale") == 1.0  # which requests did not have
     return {"pieces" if name == "chunks" else name: value for name, value in values.items()}
 
 

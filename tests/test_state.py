@@ -116,7 +116,7 @@ def test_steps_without_a_model_load_it_once(song: Song, monkeypatch: pytest.Monk
 def test_generate_follows_the_plan_of_memory(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planned: list[tuple[str, float, int]] = []
 
-    def load_for(model: str, seconds: float, items: int) -> Model:
+    def load_for(model: str, seconds: float, items: int, *, lora_scale: float) -> Model:
         planned.append((model, seconds, items))
         return Model.load(model, weights="float16")
 

@@ -36,6 +36,8 @@ _PATTERNS = tuple((re.compile(pattern, re.DOTALL), kind) for pattern, kind in _S
 _TEXTS = ("path", "version", "unit")
 _RENAMED = {"tokens_of_pieces": "tokens_of_chunks"}
 
+LATER = {"lora_scale": 1.0}  # fields of a request that came later, with the values that change nothing
+
 
 def read_line(line: Mapping[str, Any]) -> dict[str, Any]:
     """Return the event of a line of the history, as format 2 saves it.
@@ -65,8 +67,12 @@ def read_request(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def format_1_request(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a request's fields under their names in format 1, which the marks of shards are still computed from."""
-    return {"pieces" if name == "chunks" else name: value for name, value in values.items()}
+    """Return a request's fields under their names in format 1, which the marks of shards are still computed from.
+
+    Fields that requests did not have then are left out while they change nothing, so that older shards fit.
+    """
+    then = {name: value for name, value in values.items() if name not in LATER or value != LATER[name]}
+    return {"pieces" if name == "chunks" else name: value for name, value in then.items()}
 
 
 def _value(name: str, text: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,5 +61,7 @@ def joined(device: str | None) -> Iterator[Ranks]:
     dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
     try:
         yield Ranks(dist.get_rank(), count, where)
+        gc.collect()  # DistributedDataParallel must be gone before its group, or the process aborts when it ends
+        dist.barrier()  # and one that ends earlier would take the others' connections with it
     finally:
         dist.destroy_process_group()
