@@ -143,6 +143,7 @@ def test_a_run_that_is_stopped_resumes_to_the_same_bits(start: Start) -> None:
     assert state_of(whole).facts["measured"] == state_of(stopped).facts["measured"]
 
 
+@pytest.mark.shell
 @pytest.mark.parametrize("store", ["local", "segments"])
 def test_a_run_that_is_killed_resumes_to_the_same_bits(
     start: Start, tiny: Path, small_data: Dataset, tmp_path: Path, store: str
@@ -190,6 +191,7 @@ def torchrun(count: int, *words: object) -> str:
     return done.stderr
 
 
+@pytest.mark.shell
 @pytest.mark.parametrize("options", [(), ("--full", "--shard")], ids=["copied", "sharded"])
 def test_two_processes_train_as_one_with_twice_the_batch(
     options: tuple[str, ...], tiny: Path, small_data: Dataset, tmp_path: Path
