@@ -219,7 +219,7 @@ def test_a_stop_leads_to_the_same_song_on_a_mount(
 def test_kill_9_in_the_middle_of_chunks(
     base: Song, pieced: Song, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed for real by the shell's command, gone on with by the shell's command."""
+    """The command is killed with SIGKILL, and run again to resume."""
     song = copy(base, tmp_path / "song")
     words = ["upsample", str(song.root), "--chunks", "3", "--until", "level_1", "--save-every", "0"]
     command = [sys.executable, "-m", "jukebox_kit", *words]

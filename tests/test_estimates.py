@@ -110,7 +110,7 @@ def test_free_memory_is_part_of_the_machine_s(monkeypatch: pytest.MonkeyPatch) -
 
 
 def fixed_pace(monkeypatch: pytest.MonkeyPatch, found: Pace) -> list[int]:
-    """Let every part have a pace; returns how many items at once it was measured for, each time."""
+    """Give every component the same pace; returns the batch size of each measurement."""
     asked: list[int] = []
 
     def measure(_config: object, _vqvae: object, items: int, *_: object) -> Pace:

@@ -46,7 +46,7 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def begin(tiny: Path, model: Model, tmp_path: Path) -> Callable[..., Song]:
-    """Begin a song in the folder `songs`, made down to a level, 3 for nothing."""
+    """Create a song in the folder `songs`, sampled down to a level; 3 stands for nothing sampled."""
 
     def song(name: str, until: int = 3, **fields: Any) -> Song:
         made = Song.create(tmp_path / "songs" / name, model, **({"model": tiny, **REQUEST} | fields))

@@ -1,4 +1,4 @@
-"""Presets: those that ship are sound, a person's own come back as they were saved, wrong ones are told apart."""
+"""Presets: shipped ones are valid, saved ones are read as they were written, faulty ones are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Songs: made, stopped, gone on with, refused."""
+"""Songs: created, stopped, resumed, refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disks that fill up, become read-only or go away, memory that runs out, processes that are told to end."""
+"""Disks that fill up, become read-only or go away, memory that runs out, processes that are asked to end."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def is_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as file:
             names = file.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):  # a damaged file can cause any of these
         return path.suffix.lower() == ".zip"
     return not any(re.fullmatch(r"[^/]+/data\.pkl", name) for name in names)
 
