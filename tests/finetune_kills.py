@@ -56,6 +56,13 @@ def killed_until_done(arguments: list[str], kills: int, seed: int, store: str, s
     return hits
 
 
+def timed(arguments: list[str], store: str) -> float:
+    """Run a command to its end; returns its seconds."""
+    started = time.monotonic()
+    killed_until_done(arguments, 0, 0, store, 0)
+    return time.monotonic() - started
+
+
 def same_model(first: Path, second: Path) -> bool:
     """Return whether two models have the same adapters, to the last bit."""
     names = sorted(path.name for path in first.glob("*.safetensors"))
@@ -71,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--store", choices=("local", "segments"), default="local")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -80,10 +87,10 @@ def main() -> None:
     prepare(write_clips(folder / "clips", [HARP], 6, 3, (12.0, 20.0)), folder / "data", Preparation(device="cpu"))
     (folder / "recipe.yaml").write_text(SETTINGS.format(steps=given.steps))
     runs = [command(folder / "data", "demo", folder / "recipe.yaml", folder / name) for name in ("whole", "killed")]
-    started = time.monotonic()
-    killed_until_done(runs[0], 0, 0, given.store, 0)
-    seconds = time.monotonic() - started
-    hits = killed_until_done(runs[1], given.kills, given.seed, given.store, seconds / 2)
+    whole, start = (timed(runs[0], given.store) for _ in range(2))  # the second finds it done
+    # So that each life of the run trains for some steps, and no life but the last for all that are left.
+    seconds = start + 1.5 * (whole - start) / max(given.kills, 1)
+    hits = killed_until_done(runs[1], given.kills, given.seed, given.store, seconds)
     same = same_model(folder / "whole", folder / "killed")
     sys.stdout.write(f"{hits} kills, adapters {'equal' if same else 'DIFFERENT'}\n")
     sys.exit(not same)

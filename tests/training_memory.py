@@ -20,16 +20,16 @@ from safetensors.torch import save_file
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import Labels, Prior, Tables
 from jukebox_kit.model.weights import PARTS, ModelDefinition, load_definition, recipe_tensor, without_weights
-from jukebox_kit.training.draws import Draws
-from jukebox_kit.training.finetuning import FineTuning
-from jukebox_kit.training.memory import Shapes, training_bytes
-from jukebox_kit.training.names import Extension
+from jukebox_kit.training.memory import return_freed_memory, training_bytes
+from jukebox_kit.training.new_names import Extension
 from jukebox_kit.training.pieces import Pieces
 from jukebox_kit.training.plan import plan_training
 from jukebox_kit.training.prior import CodeCorpus
 from jukebox_kit.training.ranks import Ranks
+from jukebox_kit.training.settings import FineTuning
 from jukebox_kit.training.trainable import load_trainable
-from jukebox_kit.training.trainer import Material, StepSettings, Trainer
+from jukebox_kit.training.trainer import SongWindows, StepSettings, Trainer
+from jukebox_kit.training.window_order import WindowOrder
 
 CASES = (  # dtype of linear layers, storage of the base, batch size, music tokens of a window
     ("float32", "float32", 1, 384),
@@ -77,6 +77,7 @@ def measure(folder: Path, computes: str, storage: str, batch: int, n_ctx: int) -
     definition, settings = definition_of(folder, n_ctx), FineTuning(replay=0.0)
     extension = Extension("v3", Tables("v3", {}, {}), {"artist": ("new",), "genre": ()})
     torch.mm(torch.ones(8, 8), torch.ones(8, 8))
+    return_freed_memory()  # as a run does
     before = resident("VmRSS")
     dtype = getattr(torch, computes)
     prior = load_trainable(definition, 2, extension, settings, storage, dtype, torch.device("cpu"))
@@ -84,8 +85,10 @@ def measure(folder: Path, computes: str, storage: str, batch: int, n_ctx: int) -
     generator = torch.Generator().manual_seed(0)
     codes = [torch.randint(2048, (n_ctx,), generator=generator) for _ in range(4)]
     labels = [Labels(1, (1,), tuple(range(1, 60)), 100 * 44100)] * 4
-    material = Material(CodeCorpus(prior, codes, None, labels), Draws(Pieces((length,) * 4, length), 0, prior.hop))
-    trainer = Trainer(prior, material, StepSettings(settings.rate, batch), Ranks(0, 1, torch.device("cpu")))
+    songs = SongWindows(
+        CodeCorpus(prior, codes, None, labels), WindowOrder(Pieces((length,) * 4, length), 0, prior.hop)
+    )
+    trainer = Trainer(prior, songs, StepSettings(settings.rate, batch), Ranks(0, 1, torch.device("cpu")))
     for _ in range(2):
         trainer.step()
         trainer.finish_step()
@@ -100,9 +103,8 @@ def compare(folder: Path) -> None:
         case = json.dumps([computes, storage, batch, n_ctx])
         command = [sys.executable, "-m", "tests.training_memory", str(folder), "--case", case]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        shapes = Shapes(definition.top, definition.vqvae)
         dtype = getattr(torch, computes)
-        planned = training_bytes(shapes, FineTuning(), storage, dtype, batch).peak
+        planned = training_bytes(definition.top, definition.vqvae, FineTuning(), storage, dtype, batch).peak
         got = int(done.stdout)
         what = f"{computes}, base in {storage}, batch size {batch}, {n_ctx} tokens"
         sys.stdout.write(

@@ -36,7 +36,7 @@ def prepare(
             made = do(folder, out, Preparation(model, held_out, processes, device), _say, bar.show)
     except KeyboardInterrupt:
         stopped("dataset", "prepare", folder, out)
-    made.summary(_say, _window_seconds(model))
+    made.summary(_say)
     typer.echo(f"train on it with: {command_line('finetune', out, '--base', model, '--name', 'mine')}")
 
 
@@ -45,8 +45,7 @@ def show(folder: Annotated[Path, typer.Argument(help="A prepared dataset.")]) ->
     """Show the songs, artists and genres of a dataset, and what was refused."""
     from jukebox_kit.training.dataset import Dataset
 
-    data = Dataset.open(folder)
-    data.summary(typer.echo, _window_seconds(data.model))
+    Dataset.open(folder).summary(typer.echo)
 
 
 def finetune(
@@ -112,14 +111,6 @@ def train(
     if unknown:
         raise RequestError(f"there is no component {unknown[0]}; the components are {', '.join(PARTS)}.")
     run(load_training(config), tuple(part or PARTS), lambda line: typer.echo(line))
-
-
-def _window_seconds(model: str) -> float:
-    """Return how long a window of a model's top prior is."""
-    from jukebox_kit.model.weights import load_definition
-
-    definition = load_definition(model)
-    return definition.top.n_ctx * definition.vqvae.hops[-1] / definition.vqvae.sr
 
 
 def _say(line: str) -> None:

@@ -4,10 +4,6 @@ from .codebook import separated as separated
 from .corpus import Windows as Windows
 from .corpus import encode_windows as encode_windows
 from .corpus import synthesise_windows as synthesise_windows
-from .finetune import finetune as finetune
-from .finetuning import FineTuning as FineTuning
-from .finetuning import LoraSettings as LoraSettings
-from .finetuning import load_fine_tuning as load_fine_tuning
 from .job import FineTuningJob as FineTuningJob
 from .objective import PriorLoss as PriorLoss
 from .objective import prior_loss as prior_loss
@@ -21,12 +17,16 @@ from .recipe import load_training as load_training
 from .result import merge as merge
 from .run import train as train
 from .schedule import LearningRate as LearningRate
+from .settings import FineTuning as FineTuning
+from .settings import LoraSettings as LoraSettings
+from .settings import load_fine_tuning as load_fine_tuning
 from .synth import ARTISTS as ARTISTS
 from .synth import GENRES as GENRES
 from .synth import VOWELS as VOWELS
 from .synth import SynthSong as SynthSong
 from .synth import Timbre as Timbre
 from .synth import synthesise as synthesise
+from .tuning import finetune as finetune
 from .vqvae import LevelPass as LevelPass
 from .vqvae import level_pass as level_pass
 from .vqvae_loss import Bandwidth as Bandwidth

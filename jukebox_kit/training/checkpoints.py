@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -109,8 +108,3 @@ def _pieces(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
         group[name], size = value.detach().to("cpu").contiguous(), grown
     if group:
         yield group
-
-
-def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return copies of tensors, which later steps do not change."""
-    return {name: torch.clone(value.detach()) for name, value in tensors.items()}

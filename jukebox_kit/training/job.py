@@ -14,10 +14,10 @@ from jukebox_kit.errors import RequestError
 from jukebox_kit.model.weights import MODEL_FILE, PARTS, ModelDefinition, fingerprint, load_definition, read_tables
 from jukebox_kit.song import PAGE
 from jukebox_kit.training.dataset import Dataset
-from jukebox_kit.training.finetuning import FineTuning
-from jukebox_kit.training.names import Extension
+from jukebox_kit.training.new_names import Extension
 from jukebox_kit.training.page import SAMPLES
 from jukebox_kit.training.result import check_extends
+from jukebox_kit.training.settings import FineTuning
 
 WORK = "training"  # the folder of a model that holds what a run resumes from, a folder for each level
 
@@ -51,12 +51,6 @@ class FineTuningJob:
         tables = read_tables(self.definition, self.base)[label_set]
         names = [[name for name, _ in self.data.names(kind)] for kind in ("artist", "genre")]
         return Extension.of(self.definition, tables, *names)
-
-    @property
-    def window_seconds(self) -> float:
-        """How long a window of the level is."""
-        vqvae = self.definition.vqvae
-        return self.definition.priors[self.level].n_ctx * vqvae.hops[self.level] / vqvae.sr
 
     def check(self) -> None:
         """Raise RequestError or CheckpointError if the job cannot be done, before anything is loaded or written."""

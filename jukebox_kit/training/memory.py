@@ -1,12 +1,14 @@
 """What fine-tuning takes, computed from the definition before anything is loaded: memory, disk, and work.
 
-Weights are counted; what a pass needs is a number of copies of its tensors, which `python tests/training_memory.py`
-measures on the CPU.
+Weights are counted; what a pass needs is a number of copies of its tensors, which
+`python -m tests.training_memory FOLDER` compares with the CPU's.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +16,8 @@ from torch import nn
 
 from jukebox_kit.model import Pattern, Prior, PriorConfig, VQVAEConfig
 from jukebox_kit.model.weights import linears, without_weights
-from jukebox_kit.training.finetuning import FineTuning
 from jukebox_kit.training.layers import STORAGE
+from jukebox_kit.training.settings import FineTuning
 
 LAYER_WIDTHS = 8.0  # copies of (N, positions, width) float32 while a layer computes and its gradients are taken
 
@@ -30,6 +32,8 @@ CONDITIONING = 4.0  # copies of (N, positions, width) float32 around the layers
 LAYER_SAVED = 0.75  # share of a layer's tensors that stay until the backward pass if layers are not recomputed
 
 RESERVE = 1.05  # what an allocator cannot use
+
+_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 2**20  # glibc's number of the setting; bytes
 
 CHOICES = (16, 8, 4, 2, 1)  # batch sizes to choose from
 
@@ -56,21 +60,18 @@ class TrainingBytes:
         return math.ceil(RESERVE * (self.frozen + self.trained + self.saved + self.passing))
 
 
-@dataclass(frozen=True)
-class Shapes:
-    """The prior that is trained, and the music positions of a window if it is cut, for measurements."""
-
-    config: PriorConfig
-    vqvae: VQVAEConfig
-
-
 def training_bytes(
-    shapes: Shapes, settings: FineTuning, storage: str, computes: torch.dtype, batch: int, ranks: int = 1
+    config: PriorConfig,
+    vqvae: VQVAEConfig,
+    settings: FineTuning,
+    storage: str,
+    computes: torch.dtype,
+    batch: int,
+    ranks: int = 1,
 ) -> TrainingBytes:
     """Return what training takes with a batch size; ranks: among which all weights are divided, if they are."""
-    config = shapes.config
     with without_weights():
-        prior = Prior(config, shapes.vqvae)
+        prior = Prior(config, vqvae)
     weights = _weights(prior)
     adapted = 0 if settings.full else _adapter_values(prior, settings)
     half = computes.itemsize
@@ -104,6 +105,16 @@ def _flops(weights: _Weights, trained: int, config: PriorConfig, settings: FineT
     """Return the operations of a forward and a backward pass for one window."""
     passes = 3 if settings.full else 2  # forward, gradients of inputs, and of weights
     return 2.0 * config.positions * (weights.linear * (passes + settings.recompute) + 2 * trained)
+
+
+def return_freed_memory() -> None:
+    """Have the C library return large blocks to the system as soon as they are freed, where it can be asked to.
+
+    Otherwise glibc takes blocks of up to 32 MiB from its heap after the first such block was freed, and the gaps that
+    the passes leave in it more than double the memory of a large prior.
+    """
+    with suppress(OSError, AttributeError):  # not glibc
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import PriorConfig, VQVAEConfig
 from jukebox_kit.steps import duration
-from jukebox_kit.training.finetuning import FineTuning
 from jukebox_kit.training.layers import STORAGE
-from jukebox_kit.training.memory import CHOICES, Shapes, TrainingBytes, training_bytes
+from jukebox_kit.training.memory import CHOICES, TrainingBytes, training_bytes
+from jukebox_kit.training.settings import FineTuning
 
 GIB = 2**30
 
@@ -30,6 +31,11 @@ class TrainingPlan:
     batch: int
     needed: TrainingBytes
     free: int
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """The settings that the plan has chosen, as FineTuning has them."""
+        return {"storage": self.storage, "computes": str(self.computes).removeprefix("torch."), "batch": self.batch}
 
     def report(self, say: Callable[[str], None], windows: int, settings: FineTuning, speed: float, ranks: int) -> None:
         """Report the plan. windows: of an epoch. speed: of this machine, in operations per second."""
@@ -70,13 +76,12 @@ def plan_training(
     elif settings.storage != "auto":
         storages = (settings.storage,)
     batches = CHOICES if settings.batch is None else (settings.batch,)
-    shapes = Shapes(config, vqvae)
     for storage in storages:
         for batch in batches:
-            needed = training_bytes(shapes, settings, storage, computes, batch, ranks)
+            needed = training_bytes(config, vqvae, settings, storage, computes, batch, ranks)
             if needed.peak <= free:
                 return TrainingPlan(storage, computes, batch, needed, free)
-    least = training_bytes(shapes, settings, storages[-1], computes, batches[-1], ranks)
+    least = training_bytes(config, vqvae, settings, storages[-1], computes, batches[-1], ranks)
     ways = ["a smaller batch"] if batches[-1] > 1 else []
     ways += ["--lora in place of --full"] if settings.full else []
     ways += ["recompute: true"] if not settings.recompute else []

@@ -7,12 +7,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from jukebox_kit.engine import usable_device
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,13 @@ class Ranks:
         dist.all_reduce(total)
         return total / self.count
 
-    def agreed(self, wish: bool) -> bool:
-        """Return what the first process wishes, in all of them."""
+    def shared(self, value: T) -> T:
+        """Return the first process's value, in all of them; none goes on before the first is here."""
         if self.count == 1:
-            return wish
-        flag = torch.tensor(int(wish), device=self.device)
-        dist.broadcast(flag, 0)
-        return bool(flag)
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, 0, device=self.device)
+        return values[0]
 
 
 @contextmanager

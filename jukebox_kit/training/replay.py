@@ -11,12 +11,13 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from jukebox_kit._files import read_file, write_atomically
-from jukebox_kit.engine import UNSAMPLED, LevelJob, LevelPlan, Placement, SamplingParams, sample_level, threads_for
+from jukebox_kit.engine import LevelPlan
 from jukebox_kit.model import Labels, Prior, Tables
-from jukebox_kit.training.draws import Draws
 from jukebox_kit.training.pieces import Pieces
 from jukebox_kit.training.prior import CodeCorpus
-from jukebox_kit.training.trainer import Material
+from jukebox_kit.training.sampling import sample_codes
+from jukebox_kit.training.trainer import SongWindows
+from jukebox_kit.training.window_order import WindowOrder
 
 FILE = "replay.safetensors"
 
@@ -50,9 +51,9 @@ def replay_labels(
     return labels
 
 
-def replay_material(
+def replay_windows_of(
     prior: Prior, labels: list[Labels], upper: Sequence[Tensor] | None, seed: int, work: Path
-) -> Material:
+) -> SongWindows:
     """Return windows that the prior samples of labels, or those that it sampled before, which `work` holds.
 
     upper: for each window the codes of the level above, (n_ctx / rate,), None at the top.
@@ -63,7 +64,7 @@ def replay_material(
         write_atomically(work, FILE, save({"codes": codes}))
     length = prior.config.n_ctx * prior.hop
     corpus = CodeCorpus(prior, list(codes), upper, labels)
-    return Material(corpus, Draws(Pieces((length,) * len(labels), length), seed, prior.vqvae.hops[-1]))
+    return SongWindows(corpus, WindowOrder(Pieces((length,) * len(labels), length), seed, prior.vqvae.hops[-1]))
 
 
 def _saved(work: Path) -> Tensor | None:
@@ -74,20 +75,12 @@ def _saved(work: Path) -> Tensor | None:
         return None
 
 
-@torch.no_grad()
 def _sampled(prior: Prior, labels: list[Labels], upper: Sequence[Tensor] | None, seed: int) -> Tensor:
     """Return a window of each label, (windows, n_ctx) int16, sampled at temperature 1."""
-    device, n_ctx = next(prior.parameters()).device, prior.config.n_ctx
-    rate = 1 if prior.top else prior.rate
-    plan = LevelPlan(prior.config.level, n_ctx, n_ctx, (0,), rate)
-    done: list[Tensor] = []
+    n_ctx, rate = prior.config.n_ctx, 1 if prior.top else prior.rate
+    plan, done = LevelPlan(prior.config.level, n_ctx, n_ctx, (0,), rate), list[Tensor]()
     for first in range(0, len(labels), AT_ONCE):
-        some = tuple(labels[first : first + AT_ONCE])
-        above = None if upper is None else torch.stack(list(upper[first : first + AT_ONCE])).to(device).long()
-        items = tuple(range(first, first + len(some)))
-        job = LevelJob(plan, items, some, above, seed, SamplingParams(1.0), Placement(device, "float32", "cached"))
-        codes = torch.full((len(some), n_ctx), UNSAMPLED, device=device)
-        with threads_for(prior.config):
-            sample_level(prior, job, codes)
-        done.append(codes.to("cpu", torch.int16))
+        some = slice(first, first + AT_ONCE)
+        above = None if upper is None else torch.stack(list(upper[some]))
+        done.append(sample_codes(prior, plan, labels[some], above, seed, 1.0, first).to("cpu", torch.int16))
     return torch.cat(done)

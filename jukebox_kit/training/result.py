@@ -30,9 +30,8 @@ from jukebox_kit.model.weights import (
     read_state,
     read_tables,
 )
-from jukebox_kit.training.layers import ExtendedTable
-from jukebox_kit.training.names import Extension
-from jukebox_kit.training.trainable import extend_tables
+from jukebox_kit.training.new_names import Extension
+from jukebox_kit.training.trainable import adapter_tensors, extend_tables
 
 
 def check_extends(folder: Path, base: ModelDefinition, extension: Extension) -> None:
@@ -169,10 +168,7 @@ def _rows_only(folder: Path, base: ModelDefinition, level: int, extension: Exten
             module = prior.get_submodule(name.removesuffix(".weight"))
             module.load_state_dict({"weight": state[name].float()}, assign=True)
     extend_tables(prior, extension, start)
-    tensors: dict[str, Tensor] = {}
-    for name, module in prior.named_modules():
-        if isinstance(module, ExtendedTable):
-            tensors |= {f"{name}.rows": module.rows, f"{name}.rows_before": module.rows_before}
+    tensors = adapter_tensors(prior, dict(prior.named_parameters()))
     return write_adapter(folder, level, tensors, {"part": PARTS[level + 1]}).name
 
 

@@ -76,11 +76,10 @@ class Optimiser:
         scaler: of the loss, for gradients in float16, by default none.
         faster: more parameters, whose rate is `factor` times that of the others.
         """
-        groups = [{"params": list(parameters), "factor": 1.0}, {"params": list(faster), "factor": factor}]
-        self.parameters = [value for group in groups for value in group["params"]]  # type: ignore[attr-defined]
-        self.rate, self.clip, self.taken, self.scaler = rate, clip, 0, scaler
-        used = [group for group in groups if group["params"]]
-        self.adam = torch.optim.AdamW(used, rate.peak, betas, weight_decay=weight_decay)
+        usual, more = list(parameters), list(faster)
+        self.parameters, self.rate, self.clip, self.taken, self.scaler = usual + more, rate, clip, 0, scaler
+        groups = [{"params": some, "factor": times} for some, times in ((usual, 1.0), (more, factor)) if some]
+        self.adam = torch.optim.AdamW(groups, rate.peak, betas, weight_decay=weight_decay)
 
     def step(self, loss: Tensor) -> float:
         """Step against the gradient of `loss`; return the norm of the gradient before clipping."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from jukebox_kit.model import PlainLinear, Prior
+from jukebox_kit.model import Prior
 from jukebox_kit.model.weights import (
     PARTS,
     ModelDefinition,
@@ -17,9 +17,9 @@ from jukebox_kit.model.weights import (
     linears,
     read_state,
 )
-from jukebox_kit.training.finetuning import FineTuning
 from jukebox_kit.training.layers import ExtendedTable, FrozenLinear, LoraLinear, TrainedLinear
-from jukebox_kit.training.names import TABLES, Extension
+from jukebox_kit.training.new_names import TABLES, Extension
+from jukebox_kit.training.settings import FineTuning
 
 
 def load_trainable(
@@ -50,13 +50,11 @@ def load_trainable(
         setattr(parent, attribute, frozen)
         if name.endswith(settings.lora.targets):
             adapted[name] = LoraLinear(frozen, settings.lora.rank, settings.lora.scale, generator)
-        del plain
     assign(prior, brought(path, state, dict.fromkeys(state, torch.float32), device, mapped=False), str(path))
     prior.requires_grad_(settings.full)
     for name, layer in adapted.items():
         _replace(prior, name, layer)
-    for name, parent, attribute, plain in linears(prior):
-        assert isinstance(plain, PlainLinear), name
+    for _, parent, attribute, plain in linears(prior):  # none, unless all weights are trained
         setattr(parent, attribute, TrainedLinear(plain, computes))
     extend_tables(prior, extension, settings.start)
     prior.prior.transformer.recompute = settings.recompute

@@ -14,15 +14,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from jukebox_kit.errors import ConfigurationError
 from jukebox_kit.model import Prior
-from jukebox_kit.training.checkpoints import RunState, copied
-from jukebox_kit.training.draws import Draws
+from jukebox_kit.training.checkpoints import RunState
+from jukebox_kit.training.layers import ExtendedTable
 from jukebox_kit.training.objective import prior_loss
 from jukebox_kit.training.prior import CodeCorpus
 from jukebox_kit.training.ranks import Ranks
 from jukebox_kit.training.schedule import LearningRate, Optimiser
 from jukebox_kit.training.sharding import fully_sharded, like, whole
-
-ROWS = ".rows"  # how the names of new rows end
+from jukebox_kit.training.window_order import WindowOrder
 
 
 @dataclass(frozen=True)
@@ -56,32 +55,17 @@ class StepSettings:
 
 
 @dataclass(frozen=True)
-class Material:
-    """What is trained on: songs and the order of their windows."""
+class SongWindows:
+    """Songs to train on or to measure, and the order of their windows."""
 
     corpus: CodeCorpus
-    draws: Draws
+    order: WindowOrder
 
     def batch(self, windows: list[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return codes, labels and upper codes of some windows on a device, see `CodeCorpus.batch`."""
         hop = self.corpus.prior.hop
         codes, y, upper = self.corpus.batch([song for song, _ in windows], [start // hop for _, start in windows])
         return codes.to(device), y.to(device), None if upper is None else upper.to(device)
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """A step that was made, its losses in bits per token over all processes.
-
-    step: its number, from 0. norm: of the gradient, before clipping. rate: the learning rate.
-    """
-
-    step: int
-    loss: float
-    music: float
-    lyrics: float
-    norm: float
-    rate: float
 
 
 class Objective(nn.Module):
@@ -103,20 +87,19 @@ class Trainer:
     def __init__(
         self,
         prior: Prior,
-        material: Material,
+        training: SongWindows,
         settings: StepSettings,
         ranks: Ranks,
         shard: bool = False,
-        replay: Material | None = None,
+        replay: SongWindows | None = None,
     ) -> None:
-        """Train on some material.
+        """Train on the windows of some songs.
 
         shard: divide the weights among the processes instead of copying them.
         replay: what `settings.replay` windows of each batch are taken from instead.
         """
-        self.prior, self.material, self.settings, self.ranks = prior, material, settings, ranks
-        self.replay = replay
-        self.step_number = 0
+        self.prior, self.training, self.replay = prior, training, replay
+        self.settings, self.ranks, self.step_number = settings, ranks, 0
         self.objective = Objective(prior, settings.lyric_loss)
         if shard:
             fully_sharded(self.objective, prior.prior.transformer.layers)
@@ -125,7 +108,8 @@ class Trainer:
         if ranks.count > 1 and not shard:
             self.parallel = DistributedDataParallel(self.objective)
         scaler = torch.amp.GradScaler(ranks.device.type) if settings.half else None
-        rows = {name: value for name, value in self.values.items() if name.endswith(ROWS)}
+        tables = [name for name, module in prior.named_modules() if isinstance(module, ExtendedTable)]
+        rows = {f"{name}.rows": self.values[f"{name}.rows"] for name in tables}
         self.optimiser = Optimiser(
             [value for name, value in self.values.items() if name not in rows],
             settings.rate,
@@ -137,8 +121,8 @@ class Trainer:
         )
         self.averages = copied(self.values) if settings.ema else {}
 
-    def step(self) -> StepResult:
-        """Make a step; until `finish_step` is called nothing has changed but the gradients."""
+    def step(self) -> float:
+        """Compute the gradients of a step, which `finish_step` makes; return its bits per music token."""
         settings, ranks = self.settings, self.ranks
         losses: list[Tensor] = []
         for turn in range(settings.accumulate):
@@ -147,29 +131,26 @@ class Trainer:
                 loss = self.parallel(*batch)
                 self.optimiser.add_gradient(loss[0] * (math.log(2) / settings.accumulate))
             losses.append(loss.detach())
-        total, music, lyrics = ranks.mean(torch.stack(losses).mean(0)).tolist()
-        rate = settings.rate.at(self.step_number)
-        return StepResult(self.step_number, total, music, lyrics, 0.0, rate)
+        return float(ranks.mean(torch.stack(losses).mean(0))[1])
 
     def _batch(self, number: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return a batch, counted from the start of the run over all processes."""
         parts: list[tuple[Tensor, Tensor, Tensor | None]] = []
         replayed = self.settings.replay if self.replay is not None else 0
-        for material, count in ((self.material, self.settings.batch - replayed), (self.replay, replayed)):
-            if material is not None and count:
-                parts.append(material.batch(material.draws.windows(number * count, count), self.ranks.device))
+        for songs, count in ((self.training, self.settings.batch - replayed), (self.replay, replayed)):
+            if songs is not None and count:
+                parts.append(songs.batch(songs.order.windows(number * count, count), self.ranks.device))
         codes, labels, upper = zip(*parts, strict=True)
         above = [one for one in upper if one is not None]
         return torch.cat(codes), torch.cat(labels), torch.cat(above) if above else None
 
-    def finish_step(self) -> float:
-        """Change the weights; return the norm of the gradient before clipping."""
-        norm = self.optimiser.update()
+    def finish_step(self) -> None:
+        """Change the weights."""
+        self.optimiser.update()
         self.step_number += 1
         with torch.no_grad():
             for name, average in self.averages.items():
                 average.lerp_(self.values[name].detach(), 1 - self.settings.ema)
-        return norm
 
     def drop_gradients(self) -> None:
         """Forget the gradients of a step that was interrupted."""
@@ -180,7 +161,7 @@ class Trainer:
         return {name: whole(value).detach().clone() for name, value in (self.averages or self.values).items()}
 
     @torch.no_grad()
-    def exchange(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def swap(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Put other values into the prior, and return those that it had."""
         before = copied(self.values)
         for name, value in values.items():
@@ -224,13 +205,18 @@ class Trainer:
         return nullcontext()
 
     @torch.no_grad()
-    def bits(self, material: Material, windows: list[tuple[int, int]]) -> float:
+    def bits(self, songs: SongWindows, windows: list[tuple[int, int]]) -> float:
         """Return the mean bits per music token of some windows, which the processes divide among themselves."""
         total, count = torch.zeros((), device=self.ranks.device), self.ranks.count
         for place in range(self.ranks.rank, -(-len(windows) // count) * count, count):  # as many in all processes
-            _, music, _ = self.objective(*material.batch([windows[place % len(windows)]], self.ranks.device))
+            _, music, _ = self.objective(*songs.batch([windows[place % len(windows)]], self.ranks.device))
             total += music if place < len(windows) else 0
         return float(self.ranks.mean(total)) * count / len(windows)
+
+
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of tensors, which later steps do not change."""
+    return {name: torch.clone(value.detach()) for name, value in tensors.items()}
 
 
 def _moments(tensors: Mapping[str, Tensor], name: str) -> list[tuple[str, Tensor]]:

@@ -20,11 +20,11 @@ from jukebox_kit.song.song import Song
 from jukebox_kit.steps.load import load_planned
 from jukebox_kit.steps.steps import generate, sample
 from jukebox_kit.training.dataset import Dataset
-from jukebox_kit.training.finetune import finetune
-from jukebox_kit.training.finetuning import FineTuning
 from jukebox_kit.training.job import FineTuningJob
 from jukebox_kit.training.result import merge
+from jukebox_kit.training.settings import FineTuning
 from jukebox_kit.training.trainable import load_trainable
+from jukebox_kit.training.tuning import finetune
 from tests.conftest import TESTS, Run
 from tests.own_music import HARP
 

@@ -21,9 +21,10 @@ from jukebox_kit.errors import ConfigurationError, JukeboxKitError, RequestError
 from jukebox_kit.model.weights.definition import load_definition
 from jukebox_kit.training.checkpoints import Checkpoints, RunState
 from jukebox_kit.training.dataset import Dataset
-from jukebox_kit.training.finetune import finetune
-from jukebox_kit.training.finetuning import FineTuning, LoraSettings, load_fine_tuning
 from jukebox_kit.training.job import WORK, FineTuningJob
+from jukebox_kit.training.memory import training_bytes
+from jukebox_kit.training.settings import FineTuning, LoraSettings, load_fine_tuning
+from jukebox_kit.training.tuning import finetune
 from tests.conftest import TESTS, Run, shell
 from tests.finetune_kills import killed_until_done, same_model
 
@@ -141,6 +142,26 @@ def test_a_run_that_is_stopped_resumes_to_the_same_bits(start: Start) -> None:
     finetune(stopped, "cpu")
     assert same_model(whole.folder, stopped.folder)
     assert state_of(whole).facts["measured"] == state_of(stopped).facts["measured"]
+
+
+def test_a_resumed_run_keeps_the_batch_size_that_it_was_planned_with(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_free(count: int) -> None:
+        monkeypatch.setattr("jukebox_kit.training.tuning.free_memory", lambda _: count)
+
+    whole, stopped = start(batch=None), start("stopped", batch=None)
+    config, vqvae = whole.definition.priors[2], whole.definition.vqvae
+    less = training_bytes(config, vqvae, whole.settings, "float32", torch.float32, 4).peak
+    with_free(less)
+    finetune(whole, "cpu")
+    assert state_of(whole).facts["plan"] == {"storage": "float32", "computes": "float32", "batch": 4}
+    asked = iter([False, True])
+    with pytest.raises(StoppedError):
+        finetune(stopped, "cpu", stop=lambda: next(asked))
+    with_free(2**40)
+    finetune(stopped, "cpu")
+    assert same_model(whole.folder, stopped.folder)
 
 
 @pytest.mark.shell

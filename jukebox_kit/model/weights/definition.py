@@ -89,6 +89,10 @@ class ModelDefinition:
             raise ConfigurationError(f"{self.name}: level_2 needs min_duration and max_duration, in seconds.")
         return low, high
 
+    def window_seconds(self, level: int) -> float:
+        """Return how long the audio of a window of a level is, in seconds."""
+        return self.priors[level].n_ctx * self.vqvae.hops[level] / self.vqvae.sr
+
     def find(self, part: str) -> Path:
         """Return the file of a component; CheckpointError lists the places where it was searched for."""
         return find_file(self.files[part], self.folder, f"the {part} weights of {self.name}", self.get)

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from jukebox_kit._files import kept_path, read_file, shown_path, write_atomically
 from jukebox_kit.errors import ConfigurationError, RequestError
+from jukebox_kit.model import TOP
+from jukebox_kit.model.weights import load_definition
 
 LIST, CODES = "dataset.json", "codes"
 
@@ -102,8 +104,9 @@ class Dataset:
             found.append(load(content)[f"level_{level}"])
         return found
 
-    def summary(self, say: Callable[[str], None], window_seconds: float) -> None:
-        """Report what the dataset contains, a line at a time; window_seconds: of the prior that will be trained."""
+    def summary(self, say: Callable[[str], None], level: int = TOP) -> None:
+        """Report what the dataset contains, a line at a time, in windows of a level."""
+        window_seconds = load_definition(self.model).window_seconds(level)
         for name, held_out in (("training", False), ("held out", True)):
             songs = self.split(held_out)
             seconds = sum(song.seconds for song in songs)

@@ -15,7 +15,7 @@ import torch
 from jukebox_kit._files import shown_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError
-from jukebox_kit.model import clean_lyrics, dropped_characters
+from jukebox_kit.model import TOP, clean_lyrics, dropped_characters
 from jukebox_kit.model.weights import ModelDefinition, load_definition
 from jukebox_kit.song import SampledAudio, read_recording
 from jukebox_kit.training.dataset.dataset import DatasetSong, codes_bytes, codes_name
@@ -38,38 +38,25 @@ class Examined:
     digest: str = ""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """How long songs may be, in seconds: at least `shortest`, less than `longest`."""
-
-    shortest: float
-    longest: float
-
-    @classmethod
-    def of(cls, definition: ModelDefinition) -> Limits:
-        """Return the limits of a model: the range of its labels, and a window of its top prior at least."""
-        low, high = definition.seconds_range
-        window = definition.top.n_ctx * definition.vqvae.hops[-1] / definition.vqvae.sr
-        return cls(max(low, window), high)
-
-
 def examine(recording: Recording, model: str) -> Examined:
     """Read a recording and say what it becomes in a dataset of a model's codes; nothing is raised or written."""
     definition, notes = load_definition(model), list[str]()
-    limits, sr, path = Limits.of(definition), definition.vqvae.sr, shown_path(recording.path)
+    sr, path = definition.vqvae.sr, shown_path(recording.path)
+    shortest, longest = definition.seconds_range
+    shortest = max(shortest, definition.window_seconds(TOP))
     try:
         audio = read_recording(Path(path), sr, note=lambda note: notes.append(recording.located(note)))
     except JukeboxKitError as error:
         return Examined((), (*notes, recording.located(str(error))))
     seconds = len(audio) / sr
-    if seconds < limits.shortest:
-        least = f"songs of {definition.name} last at least {limits.shortest:g} s"
+    if seconds < shortest:
+        least = f"songs of {definition.name} last at least {shortest:g} s"
         return Examined((), (*notes, recording.located(f"{path} is {seconds:.1f} s long; {least}.")))
     lyrics = _readable(recording, definition, notes)
-    parts = math.floor(seconds / limits.longest) + 1
+    parts = math.floor(seconds / longest) + 1
     if parts > 1:
         lost = " and lost their lyrics" if lyrics else ""
-        most = f"songs of {definition.name} last less than {limits.longest:g} s"
+        most = f"songs of {definition.name} last less than {longest:g} s"
         notes.append(recording.located(f"{path} is {seconds:.0f} s long, and {most}; it became {parts} songs{lost}."))
         lyrics = ""
     digest = hashlib.sha256(np.round(audio * 2**15).astype(np.int32).tobytes()).hexdigest()

@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jukebox_kit.engine import UNSAMPLED, LevelJob, Placement, SamplingParams, plan_level, sample_level, threads_for
+from jukebox_kit.engine import plan_level
 from jukebox_kit.model import VQVAE, Labels, Prior
 from jukebox_kit.model.weights import ModelDefinition
 from jukebox_kit.song import Audio
+from jukebox_kit.training.sampling import sample_codes
 
 
 @dataclass(frozen=True)
-class Hearing:
+class Previews:
     """What is sampled: a song for each of `labels`. upper: codes of the level above, (songs, L), None at the top."""
 
     labels: tuple[Labels, ...]
@@ -28,23 +29,17 @@ class Hearing:
         """Return the audio of each song, (samples,), decoded from the codes of the prior's level."""
         config, sr, top = definition.vqvae, definition.vqvae.sr, definition.vqvae.hops[-1]
         samples = max(1, int(self.seconds * sr) // top) * top
-        level, device = prior.config.level, next(prior.parameters()).device
+        level = prior.config.level
         plan = plan_level(prior.config, config, samples, definition.sampling.hop_fraction[level])
-        choice = SamplingParams(definition.sampling.temperature[level])
-        upper = None if self.upper is None else self.upper[:, : plan.total // plan.rate].to(device).long()
-        placement = Placement(device, "float32", "cached")
-        items = tuple(range(len(self.labels)))
-        job = LevelJob(plan, items, self.labels, upper, self.seed, choice, placement)
-        codes = torch.full((len(items), plan.total), UNSAMPLED, device=device)
-        with threads_for(prior.config):
-            sample_level(prior, job, codes)
+        upper = None if self.upper is None else self.upper[:, : plan.total // plan.rate]
+        codes = sample_codes(prior, plan, self.labels, upper, self.seed, definition.sampling.temperature[level])
         return [audio[:, 0].cpu().numpy().astype(np.float32) for audio in vqvae.decode(codes, level)]
 
 
-def hearing_of(
+def previews_of(
     labels: Sequence[Labels], upper: Sequence[Tensor] | None, count: int, seconds: float, seed: int
-) -> Hearing | None:
-    """Return a hearing of up to `count` songs with the labels of different artists and genres; None of no songs.
+) -> Previews | None:
+    """Return previews of up to `count` songs with the labels of different artists and genres; None of no songs.
 
     upper: for each of the labels the codes of the level above, (L,), None at the top.
     """
@@ -58,4 +53,4 @@ def hearing_of(
     if upper is not None:
         least = min(len(upper[place]) for place in order)
         codes = torch.stack([upper[place][:least] for place in order])
-    return Hearing(tuple(labels[place] for place in order), codes, seconds, seed)
+    return Previews(tuple(labels[place] for place in order), codes, seconds, seed)

@@ -1,4 +1,4 @@
-"""What a fine-tuning job trains on, measures and samples, made of its datasets."""
+"""The windows that a fine-tuning job trains on and measures, and its previews, made of its datasets."""
 
 from __future__ import annotations
 
@@ -10,63 +10,64 @@ from jukebox_kit.errors import ConfigurationError
 from jukebox_kit.model import TOP, Labels, Prior
 from jukebox_kit.model.weights import read_tables
 from jukebox_kit.training.dataset import Dataset, DatasetSong
-from jukebox_kit.training.draws import Draws
-from jukebox_kit.training.hearing import Hearing, hearing_of
 from jukebox_kit.training.job import FineTuningJob
-from jukebox_kit.training.names import song_labels
+from jukebox_kit.training.new_names import song_labels
 from jukebox_kit.training.pieces import Pieces
+from jukebox_kit.training.previews import Previews, previews_of
 from jukebox_kit.training.prior import CodeCorpus
 from jukebox_kit.training.ranks import Ranks
-from jukebox_kit.training.replay import replay_labels, replay_material
-from jukebox_kit.training.trainer import Material
+from jukebox_kit.training.replay import replay_labels, replay_windows_of
+from jukebox_kit.training.trainer import SongWindows
+from jukebox_kit.training.window_order import WindowOrder
 
 
-def songs_material(job: FineTuningJob, prior: Prior, data: Dataset, songs: Sequence[DatasetSong]) -> Material:
+def song_windows(job: FineTuningJob, prior: Prior, data: Dataset, songs: Sequence[DatasetSong]) -> SongWindows:
     """Return songs as they are trained on or measured. ConfigurationError if none is as long as a window."""
     level, definition = job.level, job.definition
     length = definition.priors[level].n_ctx * definition.vqvae.hops[level]
     long_enough = [song for song in songs if song.samples >= length]
     if not long_enough:
-        raise ConfigurationError(f"{shown_path(data.root)} has no songs of {job.window_seconds:.1f} s or more.")
+        seconds = definition.window_seconds(level)
+        raise ConfigurationError(f"{shown_path(data.root)} has no songs of {seconds:.1f} s or more.")
     labels = [song_labels(song, job.extension.tables, definition, level) for song in long_enough]
     upper = None if level == TOP else data.load_codes(long_enough, level + 1)
     corpus = CodeCorpus(prior, data.load_codes(long_enough, level), upper, labels)
     unit = definition.vqvae.hops[-1]
     pieces = Pieces(tuple(song.samples // unit * unit for song in long_enough), length)
-    return Material(corpus, Draws(pieces, job.settings.seed, unit))
+    return SongWindows(corpus, WindowOrder(pieces, job.settings.seed, unit))
 
 
 def job_replay(
-    job: FineTuningJob, prior: Prior, material: Material, work: Path, ranks: Ranks, say: Callable[[str], None]
-) -> Material:
+    job: FineTuningJob, prior: Prior, training: SongWindows, work: Path, ranks: Ranks, say: Callable[[str], None]
+) -> SongWindows:
     """Return the windows that the base samples of names that it knows; the first process samples them.
 
-    material: what is trained on, whose lyrics and upper codes are used. work: the folder that keeps the windows.
+    training: what is trained on, whose lyrics and upper codes are used. work: the folder that keeps the windows.
     """
     known = read_tables(job.definition, job.base)[job.extension.label_set]
-    songs, count = material.corpus, job.settings.replay_windows
+    songs, count = training.corpus, job.settings.replay_windows
     lyrics = sorted({labels.tokens for labels in songs.labels})
     labels = replay_labels(prior, known, lyrics, count, job.settings.seed)
     upper = None
     if songs.upper_codes is not None:
         length, hop = prior.config.n_ctx // prior.rate, prior.hop * prior.rate
-        places = [(song, start // hop) for song, start in material.draws.fixed(count)]
+        places = [(song, start // hop) for song, start in training.order.fixed(count)]
         upper = [songs.upper_codes[song][at : at + length] for song, at in (places * count)[:count]]
     if ranks.first:
         say(f"mixing in {count} windows of names that {job.definition.name} knows, sampled by itself")
-        replay_material(prior, labels, upper, job.settings.seed, work)
-    ranks.agreed(True)  # the others read them
-    return replay_material(prior, labels, upper, job.settings.seed, work)
+        replay_windows_of(prior, labels, upper, job.settings.seed, work)
+    ranks.shared(True)  # the others read them
+    return replay_windows_of(prior, labels, upper, job.settings.seed, work)
 
 
-def job_hearing(job: FineTuningJob, songs: Sequence[DatasetSong]) -> Hearing | None:
+def job_previews(job: FineTuningJob, songs: Sequence[DatasetSong]) -> Previews | None:
     """Return what is sampled while training, with the labels of some songs; None if the settings want nothing."""
     settings, level = job.settings, job.level
     labels = [song_labels(song, job.extension.tables, job.definition, level) for song in songs]
     upper = None if level == TOP else job.data.load_codes(songs, level + 1)
     if not settings.sample_seconds:
         return None
-    return hearing_of(labels, upper, settings.samples, settings.sample_seconds, settings.seed)
+    return previews_of(labels, upper, settings.samples, settings.sample_seconds, settings.seed)
 
 
 def song_name(job: FineTuningJob, label: Labels) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,8 @@ from jukebox_kit.model.weights import MODEL_FILE, PARTS, fingerprint
 from jukebox_kit.song.store import open_store
 from jukebox_kit.training.checkpoints import Checkpoints, RunState
 from jukebox_kit.training.job import WORK, FineTuningJob
-from jukebox_kit.training.materials import job_hearing, job_replay, song_name, songs_material
+from jukebox_kit.training.job_windows import job_previews, job_replay, song_name, song_windows
+from jukebox_kit.training.memory import return_freed_memory
 from jukebox_kit.training.page import Measured, write_page, write_takes
 from jukebox_kit.training.plan import TrainingPlan, measured_speed, plan_training
 from jukebox_kit.training.ranks import Ranks, joined
@@ -30,6 +32,8 @@ from jukebox_kit.training.trainable import adapter_tensors, load_trainable, whol
 from jukebox_kit.training.trainer import StepSettings, Trainer
 
 log = logging.getLogger(__name__)
+
+LARGE = 2**30  # bytes; below, returning freed memory at once would cost more time than memory it saves
 
 Say = Callable[[str], None]
 
@@ -55,7 +59,7 @@ def finetune(
         work = job.folder / WORK / PARTS[job.level + 1]
         if ranks.first:
             make_folder(work)
-        ranks.agreed(True)  # the others read it
+        ranks.shared(True)  # the others read it
         with open_store(work).lock() if ranks.first else nullcontext():
             _Run(job, ranks, shard, work, say if ranks.first else _silent, stop).go()
     return job.folder
@@ -77,8 +81,10 @@ class _Run:
 
     def go(self) -> None:
         """Train to the end, or until training no longer helps, or until the user stops it."""
-        self._prepare(self._plan())
         saved = self.checkpoints.read()
+        if saved is not None:
+            self._check_same(saved)
+        self._prepare(saved)
         if saved is not None:
             self._restore(saved)
         if self._finished:
@@ -94,9 +100,12 @@ class _Run:
         if self.ranks.first and not (self.job.folder / MODEL_FILE).is_file():
             self.say("no measurement was better than the base, so no model was written; try a lower learning rate.")
 
-    def _plan(self) -> TrainingPlan:
+    def _plan(self, saved: RunState | None) -> TrainingPlan:
+        """Return the plan, the same in all processes; that of a resumed run, whatever is free now."""
         job, settings, ranks = self.job, self.settings, self.ranks
-        job.data.summary(self.say, job.window_seconds)
+        if saved is not None:
+            settings = dataclasses.replace(settings, **saved.facts["plan"])
+        job.data.summary(self.say, job.level)
         for kind, names in job.extension.new.items():
             if names:
                 self.say(f"new {kind}s: {', '.join(names)}")
@@ -107,7 +116,7 @@ class _Run:
         window = config.n_ctx * job.definition.vqvae.hops[job.level]
         windows = sum(song.samples for song in job.data.split(held_out=False)) // window
         plan.report(self.say, windows, settings, speed, ranks.count)
-        return plan
+        return ranks.shared(plan)
 
     def _say_labels(self) -> None:
         """Report which levels know the new names."""
@@ -117,19 +126,21 @@ class _Run:
             levels = " and ".join(str(prior.level) for prior in others)
             self.say(f"level {levels} reads the {others[0].label_set} labels, where names that are new are unknown.")
 
-    def _prepare(self, plan: TrainingPlan) -> None:
-        """Load the prior, the codes and the VQ-VAE."""
+    def _prepare(self, saved: RunState | None) -> None:
+        """Make the plan, and load the prior, the codes and the VQ-VAE."""
         job, settings, ranks = self.job, self.settings, self.ranks
+        self.plan = plan = self._plan(saved)
+        if ranks.device.type == "cpu" and plan.needed.peak > LARGE:
+            return_freed_memory()
         self.grown = job.extension.extended(job.definition)
-        prior = load_trainable(
+        self.prior = prior = load_trainable(
             job.definition, job.level, job.extension, settings, plan.storage, plan.computes, ranks.device
         )
         prior.config = self.grown.priors[job.level]
-        self.prior = prior
         train, held_out = (job.data.split(held) for held in (False, True))
-        material = songs_material(job, prior, job.data, train)
-        self.held_out = songs_material(job, prior, job.data, held_out) if held_out else None
-        self.others = None if job.others is None else songs_material(job, prior, job.others, job.others.songs)
+        training = song_windows(job, prior, job.data, train)
+        self.held_out = song_windows(job, prior, job.data, held_out) if held_out else None
+        self.others = None if job.others is None else song_windows(job, prior, job.others, job.others.songs)
         replayed = round(settings.replay * plan.batch)
         steps = StepSettings(
             settings.rate,
@@ -144,10 +155,10 @@ class _Run:
             plan.computes == torch.float16,
         )
         work, say = self.checkpoints.root, self.say
-        replay = job_replay(job, prior, material, work, ranks, say) if replayed else None
-        self.trainer = Trainer(prior, material, steps, ranks, self.shard, replay)
-        self.hearing = None if self.shard or not ranks.first else job_hearing(job, held_out or train)
-        self.vqvae = Model(job.base, job.definition, Placement(ranks.device)).vqvae if self.hearing else None
+        replay = job_replay(job, prior, training, work, ranks, say) if replayed else None
+        self.trainer = Trainer(prior, training, steps, ranks, self.shard, replay)
+        self.previews = None if self.shard or not ranks.first else job_previews(job, held_out or train)
+        self.vqvae = Model(job.base, job.definition, Placement(ranks.device)).vqvae if self.previews else None
 
     @property
     def _finished(self) -> bool:
@@ -157,15 +168,14 @@ class _Run:
         if not self.measured:
             self._measure()
         while not self._finished:
-            result = self.trainer.step()
-            self.losses.append(result.music)
-            with _undisturbed():
+            self.losses.append(self.trainer.step())
+            with _signals_held_back():
                 self.trainer.finish_step()
             if self.trainer.step_number % self.settings.evaluate_every == 0 or self._finished:
                 self._measure()
             minutes = (time.monotonic() - self.last_saved) / 60
-            stopped = self.ranks.agreed(self.stop())
-            if self.ranks.agreed(minutes >= self.settings.save_minutes) or stopped or self._finished:
+            stopped = self.ranks.shared(self.stop())
+            if self.ranks.shared(minutes >= self.settings.save_minutes) or stopped or self._finished:
                 self._save()
             if stopped:
                 raise StoppedError(f"training of {shown_path(self.job.folder)} was stopped. Everything is saved.")
@@ -174,19 +184,19 @@ class _Run:
         """Measure bits per token, keep the best values, sample songs, and write the model and its page."""
         trainer, settings = self.trainer, self.settings
         values = trainer.result()
-        raw = trainer.exchange(values)
+        raw = trainer.swap(values)
         bits = [
-            None if material is None else trainer.bits(material, material.draws.fixed(settings.windows))
-            for material in (self.held_out, self.others)
+            None if songs is None else trainer.bits(songs, songs.order.fixed(settings.windows))
+            for songs in (self.held_out, self.others)
         ]
         training = sum(self.losses) / len(self.losses) if self.losses else None
         one = Measured(trainer.step_number, training, *bits)
         self.measured.append(one)
         self.losses = []
-        if self.hearing is not None and self.vqvae is not None:
-            songs = self.hearing.sample(self.prior, self.grown, self.vqvae)
+        if self.previews is not None and self.vqvae is not None:
+            songs = self.previews.sample(self.prior, self.grown, self.vqvae)
             write_takes(self.job.folder, self.job.level, one.step, songs, self.grown.vqvae.sr)
-        trainer.exchange(raw)
+        trainer.swap(raw)
         held = bits[0] if bits[0] is not None else -float(one.step)  # without held-out songs the last is the best
         self.worse = 0 if held < self.best_bits else self.worse + 1
         if held < self.best_bits:
@@ -201,7 +211,7 @@ class _Run:
         bits = ", ".join(f"{name} {value:.4f}" for name, value in names.items() if value is not None)
         self.say(f"step {one.step} of {self.settings.steps}: bits per token: {bits}")
         if self.ranks.first:
-            songs = [] if self.hearing is None else [song_name(job, label) for label in self.hearing.labels]
+            songs = [] if self.previews is None else [song_name(job, label) for label in self.previews.labels]
             write_page(job.folder, job.folder.name, job.level, self._facts(), self.measured, songs)
 
     def _facts(self) -> list[tuple[str, str]]:
@@ -234,14 +244,18 @@ class _Run:
         if self.ranks.first:
             best = {f"best.{name}": value for name, value in self.best.items()}
             rows = [dataclasses.astuple(one) for one in self.measured]
-            facts = {**state.facts, "job": self.job.facts(), "measured": rows, "losses": self.losses}
+            run = {"job": self._job_facts(), "plan": self.plan.choices, "measured": rows, "losses": self.losses}
             own = {"best_bits": self.best_bits, "worse": self.worse}
-            self.checkpoints.write(RunState({**state.tensors, **best}, {**facts, **own}))
+            self.checkpoints.write(RunState({**state.tensors, **best}, {**state.facts, **run, **own}))
         self.last_saved = time.monotonic()
 
-    def _restore(self, saved: RunState) -> None:
-        """Go back to a saved state; RequestError if it is of a run with other settings or songs."""
-        before, now = saved.facts["job"], self.job.facts()
+    def _job_facts(self) -> dict[str, Any]:
+        """Return what must be the same when the run is resumed."""
+        return {**self.job.facts(), "processes": self.ranks.count}
+
+    def _check_same(self, saved: RunState) -> None:
+        """Raise RequestError if a saved state is of a run with other settings, songs or number of processes."""
+        before, now = saved.facts["job"], self._job_facts()
         changed = [name for name in now if before.get(name) != now[name]]
         if changed:
             name, place = changed[0], shown_path(self.job.folder)
@@ -249,6 +263,9 @@ class _Run:
             raise RequestError(
                 f"{place} was started with another {name}{was}; use the same to resume it, or choose another name."
             )
+
+    def _restore(self, saved: RunState) -> None:
+        """Go back to a saved state."""
         self.trainer.restore(saved)
         self.measured = [Measured(*row) for row in saved.facts["measured"]]
         self.losses, self.worse = list(saved.facts["losses"]), int(saved.facts["worse"])
@@ -259,7 +276,7 @@ class _Run:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _signals_held_back() -> Iterator[None]:
     """Let no signal interrupt the block: one that arrives meanwhile is handled after it."""
     if threading.current_thread() is not threading.main_thread():  # only that one handles signals
         yield

@@ -125,8 +125,7 @@ class FineTuning:
 def load_fine_tuning(path: Path | None, changes: Mapping[str, Any]) -> FineTuning:
     """Read a YAML file of settings, by default none, and replace some by `changes`.
 
-    Raises RequestError if there is no such file, ConfigurationError with
-    the line for a faulty one.
+    Raises RequestError if there is no such file, ConfigurationError with the line for a faulty one.
     """
     if path is None:
         return replace(FineTuning(), **changes)

@@ -13,7 +13,7 @@ Window = tuple[int, int]  # the number of a song, and the window's first sample 
 
 
 @dataclass(frozen=True)
-class Draws:
+class WindowOrder:
     """The order of the windows.
 
     pieces: of the songs, as the release cuts them: each epoch visits all of them once, in random order, each shifted by
