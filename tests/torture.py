@@ -108,7 +108,8 @@ def kill_often(place: Path, wanted: int, environment: dict[str, str]) -> int:
                 typer.echo(
                     f"kill {kills}: {now} tokens of levels 0, 1, 2 stand, {wrong} wrong, last save {age:.2f} s old"
                 )
-        subprocess.run(command("resume", folder), env=environment, check=True, stdout=subprocess.DEVNULL)
+        # Not `resume`: the last kill may have come before the song was created.
+        subprocess.run(command("sample", folder, *REQUEST), env=environment, check=True, stdout=subprocess.DEVNULL)
         song = Song.open(folder)
         codes, audio = faults(song, whole), differing_audio(song, whole)
         bad += codes + audio + (made(song) != sums)
