@@ -59,18 +59,18 @@ def test_a_run_lowers_bits_and_leaves_a_model_and_a_page(start: Start, small_dat
     rows = state_of(job).facts["measured"]
     assert [row[0] for row in rows] == [0, 10, 20, 30]
     assert rows[-1][2] < rows[0][2] - 0.1
-    assert "new artists: iron harp" in said
+    assert "new artists: octave organ" in said
     assert any(line.startswith("memory: ") for line in said)
     page = (job.folder / "index.html").read_text()
     assert "after 30 steps" in page
-    assert "iron harp, lullaby" in page
+    assert "octave organ, lullaby" in page
     for name in re.findall(r'(?:src)="([^"]+)"', page):
         assert (job.folder / name).is_file()
     definition = load_definition(job.folder / "model.yaml")
     assert definition.priors[2].y_bins == (5 + 4, 6)  # the genres are new to the tiny model too
     assert set(definition.adapters) == {"level_0", "level_1", "level_2"}
     model = Model.load(job.folder / "model.yaml", "cpu")
-    assert model.tables["v3"].artists["iron harp"] == 5
+    assert model.tables["v3"].artists["octave organ"] == 5
     said.clear()
     finetune(job, "cpu", say=said.append)
     assert said[-1].endswith("is trained already, in 30 steps.")
@@ -263,7 +263,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
         (replace(job, base="demo", folder=tmp_path / "x"), "holds codes of the model"),
         (replace(job, data=replace(small_data, songs=()), folder=tmp_path / "x"), "has no songs to train on"),
         (replace(job, folder=small_data.root), "contains other files; choose another name"),
-        (start("x", start={"iron harp": "nobody"}), "cannot start as artist nobody"),
+        (start("x", start={"octave organ": "nobody"}), "cannot start as artist nobody"),
     ):
         with pytest.raises(JukeboxKitError, match=sentence):
             finetune(wrong, "cpu")
