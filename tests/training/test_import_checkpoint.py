@@ -21,13 +21,12 @@ from jukebox_kit.model.weights.blank import blank_prior, blank_vqvae
 from jukebox_kit.model.weights.checkpoint import recipe_state
 from jukebox_kit.model.weights.definition import MadeFrom, load_definition
 from jukebox_kit.model.weights.listing import list_models
-from jukebox_kit.model.weights.tables import read_tables
 from jukebox_kit.song.song import Song
 from jukebox_kit.steps.steps import level_2
 from jukebox_kit.training.imported import import_checkpoint
-from jukebox_kit.training.new_names import Extension
-from jukebox_kit.training.result import merge, write_adapter, write_model
+from jukebox_kit.training.result import merge
 from tests.conftest import shell
+from tests.tuned import write_tuned
 
 Write = Callable[..., Path]
 
@@ -227,15 +226,3 @@ def test_models_lists_a_users_own(
     assert [one.name for one in list_models() if one.own] == ["broken", "mine", "tuned", "whole"]
     with pytest.raises(JukeboxKitError, match="has adapters; pass the model that it was made from"):
         import_checkpoint(path, "tuned", tmp_path / "models" / "again")
-
-
-def write_tuned(folder: Path, tiny: Path) -> None:
-    """Write a model as fine-tuning leaves it: an adapter for level 2, and a new artist's rows for the others."""
-    base = load_definition(tiny)
-    layer = "prior.transformer._attn_mods.0.mlp.c_fc"
-    into, out = recipe_state(blank_prior(base, 2))[f"{layer}.w"].shape
-    tensors = {f"{layer}.a": torch.ones(into, 1), f"{layer}.b": torch.ones(1, out)}
-    tensors |= {f"y_emb.artist_emb.emb.{name}": torch.ones(1, 16) for name in ("rows", "rows_before")}
-    file = write_adapter(folder, 2, tensors, {})
-    extension = Extension.of(base, read_tables(base, "tiny")["v3"], ["her choir"], [])
-    write_model(folder, folder.name, "fine-tuned from tiny on her choir", base, extension, {}, {2: file})
