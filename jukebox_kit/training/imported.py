@@ -123,15 +123,15 @@ def import_checkpoint(
     read = _Checkpoint.read(path)
     chosen = _chosen_level(read, definition, level)
     made = _with(definition, _trained_config(read, definition, chosen))
-    tables = read_tables(definition, definition.name)
-    label_set = made.priors[chosen].label_set
-    tables[label_set] = _own_tables(read, made, chosen, tables[label_set], artists, genres)
     if made.priors[chosen].y_bins != definition.priors[chosen].y_bins and not (artists and genres):
         has, knows = made.priors[chosen].y_bins, definition.priors[chosen].y_bins
         raise RequestError(
             f"{shown_path(path)} has {has[0]} genres and {has[1]} artists, and {definition.name} {knows[0]} and "
             f"{knows[1]}; pass the id files that it was trained with: --genres FILE --artists FILE."
         )
+    tables = read_tables(definition, definition.name)
+    label_set = made.priors[chosen].label_set
+    tables[label_set] = _own_tables(read, made, chosen, tables[label_set], artists, genres)
     size = sum(tensor.numel() * tensor.element_size() for tensor in read.state.values())
     steps = "" if read.step is None else f", {read.step} steps"
     say(f"{shown_path(path)}: {PARTS[chosen + 1]} of {definition.name}{steps}")
