@@ -158,6 +158,11 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def shown_size(count: int) -> str:
+    """Return a number of bytes as text."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**27 else f"{count / 2**20:.2f} MiB"
+
+
 def explain(path: Path, error: OSError, done: str) -> str:
     """Return one sentence about a file that could not be read or written, and what to do."""
     reason = REASONS.get(error.errno or 0, error.strerror or str(error))

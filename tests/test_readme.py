@@ -29,6 +29,7 @@ OTHERS = {
     "--check",
     "--nproc-per-node",
 }  # those of pip, pytest, ruff and torchrun, and click's own
+INNER = "get|check|import|merge|prepare|show"  # commands of `models` and `dataset`
 OF_SCRIPTS = {"--quick", "--kills", "--store"}  # those of the scripts in tests/
 
 
@@ -83,7 +84,7 @@ def test_each_command_has_the_options_that_it_is_shown_with(path: Path) -> None:
     lines += re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
     commands = vars(typer.main.get_command(app))["commands"]
     for line in lines:
-        for name, inner, rest in re.findall(r"jukebox-kit ([a-z]+) ?(get|check|merge|prepare|show)?([^#]*)", line):
+        for name, inner, rest in re.findall(rf"jukebox-kit ([a-z]+) ?({INNER})?([^#]*)", line):
             command = vars(commands[name])["commands"][inner] if inner else commands[name]
             known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
             assert set(re.findall(r" (--[a-z][a-z0-9-]+)", rest)) <= known, line

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from jukebox_kit._files import printable, shown_path
+from jukebox_kit._files import kept_path, printable, shown_path
 from jukebox_kit.cli.signals import STOPPED
 from jukebox_kit.errors import RequestError
 
@@ -157,6 +157,15 @@ def level_of(name: str, option: str = "until") -> int:
     from jukebox_kit.song import level_number
 
     return level_number(name, option)
+
+
+def model_folder(name: str, out: Path | None) -> Path:
+    """Return the folder of a new model, `out` or models/NAME; RequestError for a name that is a path."""
+    from jukebox_kit.model.weights import OWN_MODELS
+
+    if Path(name).name != name or name.startswith("."):
+        raise RequestError(f"name must be a plain name, not {name!r}; use --out for a path.", field="name")
+    return kept_path(out or Path(OWN_MODELS) / name)
 
 
 def numbers(field: str, text: str | None) -> Any:

@@ -55,10 +55,12 @@ from .render import sounds_complete as sounds_complete
 from .render import write_sounds as write_sounds
 from .reproduce import asked_fields as asked_fields
 from .request import FIELD_TYPES as FIELD_TYPES
+from .request import MAX_LORA_SCALE as MAX_LORA_SCALE
 from .request import ForkFields as ForkFields
 from .request import Request as Request
 from .request import Resolved as Resolved
 from .request import decoded_lyrics as decoded_lyrics
+from .request import load_model as load_model
 from .request import normalise_request as normalise_request
 from .request import read_lyrics as read_lyrics
 from .request import resolve as resolve

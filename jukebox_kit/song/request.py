@@ -21,7 +21,9 @@ from jukebox_kit.song.chunks import chunks_note
 if TYPE_CHECKING:
     from jukebox_kit.engine import Model
 
-MAX_ITEMS, MAX_CHUNKS, MAX_LORA_SCALE = 1024, 64, 2.0
+MAX_ITEMS, MAX_CHUNKS = 1024, 64
+
+MAX_LORA_SCALE = 2.0
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from .codebook import separated as separated
 from .corpus import Windows as Windows
 from .corpus import encode_windows as encode_windows
 from .corpus import synthesise_windows as synthesise_windows
+from .imported import import_checkpoint as import_checkpoint
 from .job import FineTuningJob as FineTuningJob
 from .objective import PriorLoss as PriorLoss
 from .objective import prior_loss as prior_loss

@@ -21,10 +21,11 @@ from jukebox_kit.errors import RequestError, StoppedError
 from jukebox_kit.model.weights import MODEL_FILE, PARTS, fingerprint
 from jukebox_kit.song.store import open_store
 from jukebox_kit.training.checkpoints import Checkpoints, RunState
+from jukebox_kit.training.curves import Measured
 from jukebox_kit.training.job import WORK, FineTuningJob
 from jukebox_kit.training.job_windows import job_previews, job_replay, song_name, song_windows
 from jukebox_kit.training.memory import return_freed_memory
-from jukebox_kit.training.page import Measured, write_page, write_takes
+from jukebox_kit.training.page import RunProgress, write_curves, write_page, write_takes
 from jukebox_kit.training.plan import TrainingPlan, measured_speed, plan_training
 from jukebox_kit.training.ranks import Ranks, joined
 from jukebox_kit.training.result import trained_files, write_adapter, write_model, write_weights
@@ -95,7 +96,7 @@ class _Run:
         except KeyboardInterrupt:
             if self.ranks.count == 1:  # several are not stopped at the same step
                 self.trainer.drop_gradients()
-                self._save()
+                self._save(stopped=True)
             raise
         if self.ranks.first and not (self.job.folder / MODEL_FILE).is_file():
             self.say("no measurement was better than the base, so no model was written; try a lower learning rate.")
@@ -165,6 +166,7 @@ class _Run:
         return self.trainer.step_number >= self.settings.steps or self.worse >= self.settings.patience
 
     def _train(self) -> None:
+        self.began, self.began_at = time.monotonic(), self.trainer.step_number
         if not self.measured:
             self._measure()
         while not self._finished:
@@ -176,7 +178,7 @@ class _Run:
             minutes = (time.monotonic() - self.last_saved) / 60
             stopped = self.ranks.shared(self.stop())
             if self.ranks.shared(minutes >= self.settings.save_minutes) or stopped or self._finished:
-                self._save()
+                self._save(stopped)
             if stopped:
                 raise StoppedError(f"training of {shown_path(self.job.folder)} was stopped. Everything is saved.")
 
@@ -211,8 +213,16 @@ class _Run:
         bits = ", ".join(f"{name} {value:.4f}" for name, value in names.items() if value is not None)
         self.say(f"step {one.step} of {self.settings.steps}: bits per token: {bits}")
         if self.ranks.first:
-            songs = [] if self.previews is None else [song_name(job, label) for label in self.previews.labels]
-            write_page(job.folder, job.folder.name, job.level, self._facts(), self.measured, songs)
+            write_curves(job.folder, job.level, self.measured)
+            self._write_page()
+
+    def _write_page(self, stopped: bool = False) -> None:
+        job = self.job
+        songs = [] if self.previews is None else [song_name(job, label) for label in self.previews.labels]
+        step, seconds = self.trainer.step_number, time.monotonic() - self.began
+        speed = seconds / (step - self.began_at) if step > self.began_at else None
+        progress = RunProgress.of(step, self.settings, self._finished, stopped, speed)
+        write_page(job.folder, job.folder.name, job.level, self._facts(), self.measured, songs, progress)
 
     def _facts(self) -> list[tuple[str, str]]:
         job, settings = self.job, self.settings
@@ -223,7 +233,6 @@ class _Run:
             ("trained", what),
             ("dataset", f"{shown_path(job.data.root)}: {songs} songs, {held} held out"),
             ("artists", ", ".join(name for name, _ in job.data.names("artist")[:20])),
-            ("steps", f"{self.trainer.step_number} of {settings.steps}"),
             ("best", f"{self.best_bits:.4f} bits per token on held-out songs" if self.held_out else "the last"),
         ]
 
@@ -239,7 +248,7 @@ class _Run:
         trained = trained_files(job.folder) | {job.level: file}
         write_model(job.folder, job.folder.name, about, job.definition, job.extension, self.settings.start, trained)
 
-    def _save(self) -> None:
+    def _save(self, stopped: bool = False) -> None:
         state = self.trainer.state()
         if self.ranks.first:
             best = {f"best.{name}": value for name, value in self.best.items()}
@@ -247,6 +256,7 @@ class _Run:
             run = {"job": self._job_facts(), "plan": self.plan.choices, "measured": rows, "losses": self.losses}
             own = {"best_bits": self.best_bits, "worse": self.worse}
             self.checkpoints.write(RunState({**state.tensors, **best}, {**state.facts, **run, **own}))
+            self._write_page(stopped)
         self.last_saved = time.monotonic()
 
     def _job_facts(self) -> dict[str, Any]:

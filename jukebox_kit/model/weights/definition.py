@@ -58,11 +58,26 @@ class TableFiles:
 
 
 @dataclass(frozen=True)
+class MadeFrom:
+    """What a user's own model was made from.
+
+    base: the name of the model. checkpoint: the name of the file that was imported. step: its number of training steps.
+    sha256: of the file. All but the base are None for a model that was not imported.
+    """
+
+    base: str
+    checkpoint: str | None = None
+    step: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
 class ModelDefinition:
     """A model: the hyperparameters and files of its components, and its label tables.
 
     priors: levels 0, 1, 2.
     files: by component. adapters: likewise, of those that were fine-tuned with one.
+    made_from: None for a model that was not made from another one.
     """
 
     name: str
@@ -75,6 +90,7 @@ class ModelDefinition:
     tables: Mapping[str, TableFiles]
     folder: Path
     adapters: Mapping[str, str] = field(default_factory=dict[str, str])
+    made_from: MadeFrom | None = None
 
     @property
     def top(self) -> PriorConfig:
@@ -214,6 +230,7 @@ class _File:
     labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
     parts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     base: str | None = None
+    made_from: Mapping[str, Any] | None = None
 
 
 def _read(path: Path) -> _File:
@@ -257,5 +274,17 @@ def _definition(file: _File, path: Path) -> ModelDefinition:
         if prior.label_set not in tables:
             raise ConfigurationError(f"{path}: labels must name the files of the {prior.label_set} tables.")
     sampling = from_mapping(SamplingDefaults, file.sampling, "sampling")
-    name, folder = file.name or path.stem, path.parent.absolute()
-    return ModelDefinition(name, file.about, file.licence, sampling, vqvae, priors, files, tables, folder, adapters)
+    made_from = None if file.made_from is None else from_mapping(MadeFrom, file.made_from, "made_from")
+    return ModelDefinition(
+        file.name or path.stem,
+        file.about,
+        file.licence,
+        sampling,
+        vqvae,
+        priors,
+        files,
+        tables,
+        path.parent.absolute(),
+        adapters,
+        made_from,
+    )
