@@ -24,6 +24,11 @@ WORK = "training"  # the folder of a model that holds what a run resumes from, a
 FREE_TO_CHANGE = ("save_minutes", "samples", "sample_seconds", "patience")  # settings that a resumed run may change
 
 
+def work_folder(folder: Path, level: int) -> Path:
+    """Return the folder that the run of a level resumes from. folder: of the model."""
+    return folder / WORK / PARTS[level + 1]
+
+
 @dataclass(frozen=True)
 class FineTuningJob:
     """What is fine-tuned, on what, and where the result goes.
