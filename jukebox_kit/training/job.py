@@ -57,6 +57,11 @@ class FineTuningJob:
         names = [[name for name, _ in self.data.names(kind)] for kind in ("artist", "genre")]
         return Extension.of(self.definition, tables, *names)
 
+    @property
+    def work(self) -> Path:
+        """The folder that the run resumes from."""
+        return work_folder(self.folder, self.level)
+
     def check(self) -> None:
         """Raise RequestError or CheckpointError if the job cannot be done, before anything is loaded or written."""
         definition = self.definition

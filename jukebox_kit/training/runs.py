@@ -59,6 +59,11 @@ class TrainingRun:
     finished: bool
 
     @property
+    def work(self) -> Path:
+        """The folder that the run resumes from."""
+        return work_folder(self.folder, self.level)
+
+    @property
     def has_model(self) -> bool:
         """Whether the run has written a model: a measurement was better than the base."""
         return (self.folder / MODEL_FILE).is_file()
@@ -85,7 +90,7 @@ class _Saved:
 
 def save_job(job: FineTuningJob) -> None:
     """Write the job of a run into the existing folder that it resumes from."""
-    work = work_folder(job.folder, job.level)
+    work = job.work
     values = {"data": os.path.relpath(job.data.root, work), "base": model_source(job.base)}
     if job.others is not None:
         values["others"] = os.path.relpath(job.others.root, work)

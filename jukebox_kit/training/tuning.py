@@ -21,7 +21,7 @@ from jukebox_kit.errors import RequestError, StoppedError
 from jukebox_kit.model.weights import MODEL_FILE, PARTS, fingerprint
 from jukebox_kit.song.store import open_store
 from jukebox_kit.training.checkpoints import Checkpoints, RunState
-from jukebox_kit.training.job import FineTuningJob, work_folder
+from jukebox_kit.training.job import FineTuningJob
 from jukebox_kit.training.job_windows import job_previews, job_replay, song_name, song_windows
 from jukebox_kit.training.memory import return_freed_memory
 from jukebox_kit.training.page import Measured, write_page, write_takes
@@ -59,7 +59,7 @@ def finetune(
     with joined(device) as ranks:
         if shard and ranks.count == 1:
             raise RequestError("--shard divides weights among processes; start several with torchrun.", field="shard")
-        work = work_folder(job.folder, job.level)
+        work = job.work
         if ranks.first:
             make_folder(work)
         ranks.shared(True)  # the others read it

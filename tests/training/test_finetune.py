@@ -148,7 +148,7 @@ def test_a_resumed_run_keeps_the_batch_size_that_it_was_planned_with(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def with_free(count: int) -> None:
-        monkeypatch.setattr("jukebox_kit.training.tuning.free_memory", lambda _: count)
+        monkeypatch.setattr("jukebox_kit.training.plan.free_memory", lambda _: count)
 
     whole, stopped = start(batch=None), start("stopped", batch=None)
     config, vqvae = whole.definition.priors[2], whole.definition.vqvae
