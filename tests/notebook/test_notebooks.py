@@ -91,7 +91,8 @@ def test_finetune_leaves_a_model_to_sample_from(tiny: Path, tmp_path: Path, monk
     for number in range(2):
         soundfile.write(tmp_path / "band" / f"{number}.wav", wave * (0.5 + 0.1 * number), 16000)
     driven = DRIVEN.replace("{tiny}", str(tiny))
-    run_notebook("finetune.ipynb", tmp_path, monkeypatch, **{"tuning = nb.finetune(songs)": driven})
+    changes = {"songs = nb.setup()": "songs = 'songs'", "tuning = nb.finetune(songs)": driven}
+    run_notebook("finetune.ipynb", tmp_path, monkeypatch, **changes)  # setting up is measured with compose.ipynb
     run = read_run(tmp_path / "models" / "mine", 2)
     assert run is not None
     assert run.finished

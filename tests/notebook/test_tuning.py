@@ -219,7 +219,7 @@ def test_a_prepared_dataset_is_listed_and_folders_are_walked_by_clicks(
     assert [label for label, _ in panel.music.browse.options] == ["..", "band/"]
     panel.music.browse.value = music
     assert panel.music.folder.value == str(music)
-    assert words(panel.music.folder.said) == "0 files and 2 folders are directly in it."
+    assert words(panel.music.folder.said) == "Directly in it: 0 files, 2 folders."
     prepared(panel, music)
     again = with_base(TuningPanel(tmp_path / "songs"), tiny)
     (name, path) = again.music.dataset.widget.options[1]

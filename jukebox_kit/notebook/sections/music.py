@@ -41,8 +41,9 @@ class Music:
         self.found.add_class("jk-found")
         self.loose_name = ""
         self.choosing = widgets.VBox([self.folder.box, self.browse, self.upload])
+        go = widgets.HBox([self.prepare], layout=BELOW)
         self.box = widgets.VBox(
-            [heading("Your recordings"), self.base.box, self.dataset.box, self.choosing, self.prepare, self.found]
+            [heading("Your recordings"), self.base.box, self.dataset.box, self.choosing, go, self.found]
         )
         self.base.watch(self._say_base)
         self.dataset.watch(self._choose_dataset)
@@ -172,7 +173,8 @@ def found(data: Dataset, notes: tuple[str, ...] = ()) -> Markup:
 
 def _counted(inside: list[Path]) -> str:
     folders = sum(path.is_dir() for path in inside)
-    return f"{len(inside) - folders} files and {folders} folders are directly in it."
+    files = len(inside) - folders
+    return f"Directly in it: {files} file{'' if files == 1 else 's'}, {folders} folder{'' if folders == 1 else 's'}."
 
 
 def _start() -> Path:

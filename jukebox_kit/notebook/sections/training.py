@@ -13,7 +13,7 @@ from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.model import LEVELS
 from jukebox_kit.notebook.markup import filled, styled_text
 from jukebox_kit.notebook.tuning_session import TuningSession
-from jukebox_kit.notebook.widgets import LABEL, Field, button, heading, text_field
+from jukebox_kit.notebook.widgets import BELOW, LABEL, Field, button, heading, text_field
 from jukebox_kit.training import FineTuning, FineTuningJob, LoraSettings, plan_job
 
 ADAPTERS, ALL = "adapters", "all weights"
@@ -41,7 +41,7 @@ class TrainingForm:
         self.said.add_class("jk-said-plan")
         self.facts.add_class("jk-plan-facts")
         rows = [field.box for field in self.fields.values()]
-        buttons = widgets.HBox([self.plan, self.start])
+        buttons = widgets.HBox([self.plan, self.start], layout=BELOW)
         self.box = widgets.VBox([heading("Training"), *rows, buttons, self.said, self.facts])
         for field in self.fields.values():
             field.watch(self.refresh)

@@ -11,7 +11,7 @@ function uploadButtons(place, send) {
     Object.assign(input, { type: "file", multiple: true, webkitdirectory: folder, hidden: true });
     input.className = folder ? "jk-upload-folder" : "jk-upload-files";
     button.className = "jupyter-button widget-button";
-    button.style.width = "auto";
+    Object.assign(button.style, { width: "auto", margin: "2px 4px 2px 0" });
     button.textContent = label;
     button.onclick = () => input.click();
     input.onchange = async () => {
