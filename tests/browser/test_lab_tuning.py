@@ -58,14 +58,6 @@ def in_both_themes(book: Notebook, name: str) -> None:
     in_dark(book.page, False)
 
 
-def answer_time(book: Notebook, folder: str) -> float:
-    """Return the seconds from typing a folder to the words of its callback; works while a run is open, too."""
-    begun = time.monotonic()
-    book.page.locator("button.jk-look").first.click()
-    book.page.wait_for_timeout(10)
-    return time.monotonic() - begun
-
-
 def test_an_uploaded_folder_is_trained_on_stopped_resumed_and_heard(
     lab: tuple[Path, str], browser: Browser, band: Path
 ) -> None:
@@ -130,6 +122,7 @@ def test_an_uploaded_folder_is_trained_on_stopped_resumed_and_heard(
     page.wait_for_timeout(3000)
     page.locator(".jk-runs select").first.select_option(index=1)
     book.wait_for("bits", "steps")
+    page.wait_for_timeout(2000)
     in_both_themes(book, "finetune-4-again")
     book.click("resume")
     book.wait_for("ended", "models/mine is trained", 600)

@@ -70,15 +70,15 @@ class Curves:
             self.takes = [_Pair(name) for name in _names(run)]
         self.shown, self.measured = run, measured
         show(self.bits, _bits(measured))
+        self.picture.value = curves_png(measured) if measured else b""  # before it is visible: no empty frames
         self.picture.layout.display = "" if measured else "none"
-        self.picture.value = curves_png(measured) if measured else b""
         options = [(f"{one.step} steps", one.step) for one in reversed(run.sampled()) if one.step]
-        self.listening.layout.display = "" if run.sampled() else "none"
         self.steps.layout.display = "" if options else "none"
         if list(self.steps.options) != options:
             self.steps.options = options
             self.steps.index = 0 if options else None
         self._play()
+        self.listening.layout.display = "" if run.sampled() else "none"
 
     def _play(self) -> None:
         """Put the base's songs and those after the chosen number of steps into the players."""
