@@ -71,7 +71,7 @@ def replay_windows_of(
     while len(codes) < len(labels):
         codes = torch.cat([codes, _sampled(prior, labels, upper, seed, len(codes))])
         write_atomically(work, FILE, save({"codes": codes}))
-        if stop():
+        if len(codes) < len(labels) and stop():
             raise StoppedError("sampling of the windows to mix in was stopped. Everything is saved.")
     length = prior.config.n_ctx * prior.hop
     corpus = CodeCorpus(prior, list(codes), upper, labels)
