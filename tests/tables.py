@@ -12,7 +12,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -107,30 +106,6 @@ def distances(found: Any) -> Rows:
     return rows + [[names[name], *(f"{one[floor]:.1f}" for floor in floors)] for name, one in by_name.items()]
 
 
-def fine_tuned(found: Any) -> Rows:
-    """Return what fine-tuning the demo on a new instrument changes, with adapters and with all weights."""
-    ways = found["adapters"], found["full"]
-    rows = [["", "adapters", "all weights"]]
-    for what, key in (("held-out recordings", "held_out"), ("recordings of the old artists", "others")):
-        cells = (f"{way[f'{key}_before']:.3f} to {way[key]:.3f}" for way in ways)
-        rows.append([f"bits per token of {what}", *cells])
-    rows.append(["seconds", *(f"{way['seconds']}" for way in ways)])
-    rows.append(["share of what all weights gain", f"{found['share_of_the_gap_closed']:.0%}", ""])
-    rows.append(["samples heard as the new instrument", *(f"{way['heard']:.0%}" for way in ways)])
-    real = found["recognised_after_the_codec"][-1]
-    return [*rows, ["its recordings heard as it, after the codec", f"{real:.0%}", ""]]
-
-
-def training_memory(found: Any) -> Rows:
-    """Return predicted and measured peaks of memory."""
-    rows = [["linear layers in", "base in", "batch size", "tokens", "planned, MiB", "measured, MiB", "ratio"]]
-    for row in found["cases"]:
-        settings = (str(row[name]) for name in ("computes", "base", "batch", "tokens"))
-        peaks = row["planned"], row["measured"]
-        rows.append([*settings, *(f"{peak / 2**20:.0f}" for peak in peaks), f"{peaks[0] / peaks[1]:.2f}"])
-    return rows
-
-
 def training_cards(found: Any) -> Rows:
     """Return what the plan chooses for graphics cards."""
     cards = found["cards"]
@@ -150,7 +125,6 @@ def training_cards(found: Any) -> Rows:
 
 ONE = "OMP_NUM_THREADS=1"
 LISTEN = "jukebox-kit listen --seeds 1"
-MEMORY = "python -m tests.training_memory FOLDER"
 BENCH = f"{ONE} jukebox-kit bench --json --against transformers"
 TABLES = (
     Table(
@@ -165,22 +139,13 @@ TABLES = (
     Table("bits", ENGINE, "jukebox-kit bench --bits --json", bits),
     Table("heard", CHECKS, LISTEN, heard),
     Table("distances", CHECKS, LISTEN, distances),
-    Table("fine-tuned", TRAINING, "python -m tests.finetune FOLDER", fine_tuned),
-    Table("training-memory", TRAINING, MEMORY, training_memory),
-    Table("training-cards", TRAINING, MEMORY, training_cards),
+    Table("training-cards", TRAINING, "python -m tests.training_memory --plan", training_cards),
 )
 
 
 def measured(command: str) -> Any:
-    """Run a command in the root of the repository, and return the JSON that it prints.
-
-    Its word FOLDER becomes a temporary folder.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        return _printed([folder if word == "FOLDER" else word for word in shlex.split(command)])
-
-
-def _printed(words: list[str]) -> Any:
+    """Run a command in the root of the repository, and return the JSON that it prints."""
+    words = shlex.split(command)
     settings = dict(word.split("=", 1) for word in words if re.match("[A-Z_]+=", word))
     program = {"jukebox-kit": [sys.executable, "-m", "jukebox_kit"], "python": [sys.executable]}
     name, *rest = words[len(settings) :]

@@ -68,13 +68,23 @@ class Checkpoints:
             log.warning("%s: save %d is not whole; trying the one before.", shown_path(self.root), number)
         return None
 
-    def _read(self, number: int) -> RunState | None:
+    def facts(self) -> Mapping[str, Any] | None:
+        """Return the facts of the newest state without reading its tensors, None if there is none."""
+        listed = (self._listed(number) for number in sorted(self._numbers(), reverse=True))
+        return next((one["facts"] for one in listed if one is not None), None)
+
+    def _listed(self, number: int) -> dict[str, Any] | None:
+        """Return what the list of a save contains, None if it is not whole."""
         try:
             listed: dict[str, Any] = json.loads(read_file(self.root / f"{number:06d}.json") or b"{}")
             digest = listed.pop("sha256", "")
-            if hashlib.sha256(json.dumps(listed).encode()).hexdigest() != digest:
-                return None
         except ValueError:
+            return None
+        return listed if hashlib.sha256(json.dumps(listed).encode()).hexdigest() == digest else None
+
+    def _read(self, number: int) -> RunState | None:
+        listed = self._listed(number)
+        if listed is None:
             return None
         tensors: dict[str, Tensor] = {}
         for index, wanted in enumerate(listed["pieces"]):

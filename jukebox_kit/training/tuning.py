@@ -16,19 +16,20 @@ import torch
 from torch import Tensor
 
 from jukebox_kit._files import make_folder, shown_path
-from jukebox_kit.engine import Model, Placement, free_memory
+from jukebox_kit.engine import Model, Placement
 from jukebox_kit.errors import RequestError, StoppedError
 from jukebox_kit.model.weights import MODEL_FILE, PARTS, fingerprint
 from jukebox_kit.song.store import open_store
 from jukebox_kit.training.checkpoints import Checkpoints, RunState
 from jukebox_kit.training.curves import Measured
-from jukebox_kit.training.job import WORK, FineTuningJob
+from jukebox_kit.training.job import FineTuningJob
 from jukebox_kit.training.job_windows import job_previews, job_replay, song_name, song_windows
 from jukebox_kit.training.memory import return_freed_memory
 from jukebox_kit.training.page import RunProgress, write_curves, write_page, write_takes
-from jukebox_kit.training.plan import TrainingPlan, measured_speed, plan_training
+from jukebox_kit.training.plan import TrainingPlan, plan_job
 from jukebox_kit.training.ranks import Ranks, joined
 from jukebox_kit.training.result import trained_files, write_adapter, write_model, write_weights
+from jukebox_kit.training.runs import TrainingProgress, save_job
 from jukebox_kit.training.trainable import adapter_tensors, load_trainable, whole_state
 from jukebox_kit.training.trainer import StepSettings, Trainer
 
@@ -45,11 +46,13 @@ def finetune(
     shard: bool = False,
     say: Say = log.info,
     stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[TrainingProgress], object] = lambda _: None,
 ) -> Path:
     """Fine-tune a level, or resume its run; returns the folder, which is a model.
 
     device: as in `ranks.joined`. shard: divide all weights among the processes. say: gets the plan and each
     measurement. stop: asked after every step; once it returns True, everything is saved and StoppedError is raised.
+    progress: called before the first step, after every step, and after every measurement.
 
     Raises RequestError or CheckpointError before anything is loaded if the job cannot be done here.
     """
@@ -57,12 +60,12 @@ def finetune(
     with joined(device) as ranks:
         if shard and ranks.count == 1:
             raise RequestError("--shard divides weights among processes; start several with torchrun.", field="shard")
-        work = job.folder / WORK / PARTS[job.level + 1]
+        work = job.work
         if ranks.first:
             make_folder(work)
         ranks.shared(True)  # the others read it
         with open_store(work).lock() if ranks.first else nullcontext():
-            _Run(job, ranks, shard, work, say if ranks.first else _silent, stop).go()
+            _Run(job, ranks, shard, work, say if ranks.first else _silent, stop, progress).go()
     return job.folder
 
 
@@ -70,9 +73,16 @@ class _Run:
     """One process of a run."""
 
     def __init__(
-        self, job: FineTuningJob, ranks: Ranks, shard: bool, work: Path, say: Say, stop: Callable[[], bool]
+        self,
+        job: FineTuningJob,
+        ranks: Ranks,
+        shard: bool,
+        work: Path,
+        say: Say,
+        stop: Callable[[], bool],
+        progress: Callable[[TrainingProgress], object],
     ) -> None:
-        self.job, self.ranks, self.shard, self.say, self.stop = job, ranks, shard, say, stop
+        self.job, self.ranks, self.shard, self.say, self.stop, self.progress = job, ranks, shard, say, stop, progress
         self.settings, self.checkpoints = job.settings, Checkpoints(work)
         self.measured: list[Measured] = []
         self.losses: list[float] = []
@@ -85,6 +95,8 @@ class _Run:
         saved = self.checkpoints.read()
         if saved is not None:
             self._check_same(saved)
+        if self.ranks.first:
+            save_job(self.job)
         self._prepare(saved)
         if saved is not None:
             self._restore(saved)
@@ -103,29 +115,14 @@ class _Run:
 
     def _plan(self, saved: RunState | None) -> TrainingPlan:
         """Return the plan, the same in all processes; that of a resumed run, whatever is free now."""
-        job, settings, ranks = self.job, self.settings, self.ranks
+        settings, ranks = self.settings, self.ranks
         if saved is not None:
             settings = dataclasses.replace(settings, **saved.facts["plan"])
-        job.data.summary(self.say, job.level)
-        for kind, names in job.extension.new.items():
-            if names:
-                self.say(f"new {kind}s: {', '.join(names)}")
-        self._say_labels()
-        config, divided = job.definition.priors[job.level], ranks.count if self.shard else 1
-        plan = plan_training(config, job.definition.vqvae, settings, ranks.device, free_memory(ranks.device), divided)
-        speed = measured_speed(config, plan.computes, ranks.device)
-        window = config.n_ctx * job.definition.vqvae.hops[job.level]
-        windows = sum(song.samples for song in job.data.split(held_out=False)) // window
-        plan.report(self.say, windows, settings, speed, ranks.count)
-        return ranks.shared(plan)
-
-    def _say_labels(self) -> None:
-        """Report which levels know the new names."""
-        own = self.job.extension.label_set
-        others = [prior for prior in self.job.definition.priors if prior.label_set != own]
-        if others and any(self.job.extension.new.values()):
-            levels = " and ".join(str(prior.level) for prior in others)
-            self.say(f"level {levels} reads the {others[0].label_set} labels, where names that are new are unknown.")
+        self.job.data.summary(self.say, self.job.level)
+        planned = plan_job(self.job, ranks.device, settings, ranks.count, self.shard)
+        for name, value in planned.facts:
+            self.say(f"{name}: {value}")
+        return ranks.shared(planned.plan)
 
     def _prepare(self, saved: RunState | None) -> None:
         """Make the plan, and load the prior, the codes and the VQ-VAE."""
@@ -156,7 +153,7 @@ class _Run:
             plan.computes == torch.float16,
         )
         work, say = self.checkpoints.root, self.say
-        replay = job_replay(job, prior, training, work, ranks, say) if replayed else None
+        replay = job_replay(job, prior, training, work, ranks, say, self.stop) if replayed else None
         self.trainer = Trainer(prior, training, steps, ranks, self.shard, replay)
         self.previews = None if self.shard or not ranks.first else job_previews(job, held_out or train)
         self.vqvae = Model(job.base, job.definition, Placement(ranks.device)).vqvae if self.previews else None
@@ -167,12 +164,14 @@ class _Run:
 
     def _train(self) -> None:
         self.began, self.began_at = time.monotonic(), self.trainer.step_number
+        self._show()
         if not self.measured:
             self._measure()
         while not self._finished:
             self.losses.append(self.trainer.step())
             with _signals_held_back():
                 self.trainer.finish_step()
+            self._show()
             if self.trainer.step_number % self.settings.evaluate_every == 0 or self._finished:
                 self._measure()
             minutes = (time.monotonic() - self.last_saved) / 60
@@ -207,6 +206,11 @@ class _Run:
                 self._write_model()
         self._report(one)
 
+    def _show(self) -> None:
+        """Report how far the run is."""
+        last = self.losses[-1] if self.losses else None
+        self.progress(TrainingProgress(self.trainer.step_number, self.settings.steps, last, tuple(self.measured)))
+
     def _report(self, one: Measured) -> None:
         job = self.job
         names = {"training": one.training, "held-out": one.held_out, "others": one.others}
@@ -215,6 +219,7 @@ class _Run:
         if self.ranks.first:
             write_curves(job.folder, job.level, self.measured)
             self._write_page()
+        self._show()
 
     def _write_page(self, stopped: bool = False) -> None:
         job = self.job

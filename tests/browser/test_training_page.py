@@ -32,7 +32,7 @@ def written(folder: Path, steps: int, progress: RunProgress, name: str = "my har
         write_takes(folder, 2, row.step, [tone.astype(np.float32) for tone in tones], SR)
     write_curves(folder, 2, rows)
     facts = [("base", "demo"), ("dataset", "data/a-long-name-" * 9)]
-    write_page(folder, name, 2, facts, rows, ["iron harp, waltz", "iron harp, lullaby"], progress)
+    write_page(folder, name, 2, facts, rows, ["octave organ, waltz", "octave organ, lullaby"], progress)
     return folder / "index.html"
 
 
@@ -53,7 +53,7 @@ def test_it_shows_state_curves_and_songs_side_by_side(
     assert curves.evaluate("image => image.complete && image.naturalWidth > 300")
     assert curves.evaluate("image => image.currentSrc").endswith(f"curves_{scheme}.svg")
     song = browser_page.get_by_label("Song 1", exact=True)
-    expect(song.locator("h2")).to_have_text("iron harp, waltz")
+    expect(song.locator("h2")).to_have_text("octave organ, waltz")
     visible = song.locator("figcaption:visible")
     expect(visible).to_have_text(["base", "my harp after 200 steps: the model"])
     boxes = [visible.nth(number).bounding_box() for number in range(2)]
@@ -75,13 +75,13 @@ def test_it_shows_what_is_new_but_not_while_a_song_plays(tmp_path: Path, browser
     page = written(tmp_path, 100, RunProgress("training", 100, 300, 200.0))
     browser_page.clock.install()
     browser_page.goto(page.as_uri())
-    state, base = browser_page.get_by_label("State"), "iron harp, waltz, base"
+    state, base = browser_page.get_by_label("State"), "octave organ, waltz, base"
     expect(state).to_have_text(re.compile("training step 100 of 300, about 3 min 20 s left"))
     expect(browser_page.locator("#news")).to_have_text("The page shows what is new by itself.")
     browser_page.get_by_text("All measurements").click()
     play(browser_page, base)
     browser_page.wait_for_function("() => [...document.querySelectorAll('audio')].some((a) => a.currentTime > 0.1)")
-    play(browser_page, "iron harp, lullaby, base")
+    play(browser_page, "octave organ, lullaby, base")
     browser_page.wait_for_function(f"() => ({SOUNDING})().length === 1")
     assert browser_page.evaluate(SOUNDING) == ["samples/level_2_step_000000_1.wav"]
 
@@ -91,7 +91,7 @@ def test_it_shows_what_is_new_but_not_while_a_song_plays(tmp_path: Path, browser
     expect(state).to_have_text(re.compile("step 100 of 300"))
     assert browser_page.evaluate(SOUNDING) == ["samples/level_2_step_000000_1.wav"]
 
-    browser_page.get_by_label("iron harp, lullaby, base").evaluate("audio => audio.pause()")
+    browser_page.get_by_label("octave organ, lullaby, base").evaluate("audio => audio.pause()")
     browser_page.clock.run_for(2_000)
     expect(state).to_have_text(re.compile("step 200 of 300"))
     expect(browser_page.locator("#measured")).to_have_attribute("open", "")

@@ -17,6 +17,7 @@ from .checkpoint import recipe_tensor as recipe_tensor
 from .checkpoint import weights_in as weights_in
 from .definition import CONFIGS as CONFIGS
 from .definition import MODEL_FILE as MODEL_FILE
+from .definition import ON_DRIVE as ON_DRIVE
 from .definition import OWN_CACHE as OWN_CACHE
 from .definition import OWN_MODELS as OWN_MODELS
 from .definition import PACKAGES as PACKAGES

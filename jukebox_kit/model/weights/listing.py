@@ -10,8 +10,6 @@ from pathlib import Path
 from jukebox_kit._files import shown_size
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.model.weights.definition import (
-    MODEL_FILE,
-    OWN_MODELS,
     PARTS,
     ModelDefinition,
     load_definition,
@@ -62,7 +60,7 @@ class ListedModel:
 def list_models() -> list[ListedModel]:
     """Return the models that ship and then the user's own, each in alphabetical order."""
     shipped = [ListedModel(name, name, False, load_definition(name)) for name in shipped_models()]
-    return shipped + [_own(Path(OWN_MODELS) / name / MODEL_FILE) for name in own_models()]
+    return shipped + [_own(path) for path in own_models().values()]
 
 
 def _own(path: Path) -> ListedModel:

@@ -1,4 +1,9 @@
+from .archive import unpack as unpack
 from .dataset import Dataset as Dataset
 from .dataset import DatasetSong as DatasetSong
+from .dataset import Refused as Refused
 from .prepare import Preparation as Preparation
 from .prepare import prepare as prepare
+from .recordings import LYRICS as LYRICS
+from .recordings import METADATA as METADATA
+from .recordings import SOUNDS as SOUNDS
