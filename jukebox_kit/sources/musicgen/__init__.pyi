@@ -1,0 +1,1 @@
+from .musicgen import open_musicgen as open_musicgen
