@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +35,26 @@ def audio_of(source: MusicGen) -> list[NDArray[np.float32]]:
     return [np.asarray(recording.audio) for recording in source.recordings()]
 
 
+def kept_codes(source: MusicGen, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """Return a list that gets the codes that are decoded from now on."""
+    kept: list[torch.Tensor] = []
+    decode = source.codec.decode
+
+    def keep(codes: torch.Tensor, scales: list[torch.Tensor | None]) -> NDArray[np.float32]:
+        kept.append(codes)
+        return decode(codes, scales)
+
+    monkeypatch.setattr(source.codec, "decode", keep)
+    return kept
+
+
 @pytest.mark.parametrize("text", [(), TEXT])
 @pytest.mark.parametrize("prompted", [False, True])
 @pytest.mark.parametrize("how", [{}, {"greedy": True}, {"guidance": 1.0, "top_p": 0.9}])
 def test_each_mode_is_written_with_what_it_was_made_of(
     mono: Path, riff: Path, tmp_path: Path, text: Any, prompted: bool, how: dict[str, Any]
 ) -> None:
-    audio = {"audio": riff, "audio_seconds": 0.5} if prompted else {}
+    audio: dict[str, Any] = {"audio": riff, "audio_seconds": 0.5} if prompted else {}
     request = SourceRequest(text, 1.0, seed=3, model=mono, **audio, **how)
     first, second = (generate_recordings(tmp_path / name, request, run=CPU)[0] for name in ("a.wav", "b.flac"))
     facts = facts_of(first)
@@ -67,9 +79,7 @@ def test_the_tokens_of_the_recording_come_first(mono: Path, riff: Path, monkeypa
     from transformers import EncodecModel
 
     source = opened(text=TEXT, audio=riff, audio_seconds=0.6, model=mono)
-    kept: list[torch.Tensor] = []
-    decode = source.codec.decode
-    monkeypatch.setattr(source.codec, "decode", lambda codes, scales: (kept.append(codes), decode(codes, scales))[1])
+    kept = kept_codes(source, monkeypatch)
     audio_of(source)
     codec = source.model.audio_encoder
     assert isinstance(codec, EncodecModel)
@@ -115,9 +125,7 @@ def levels(audio: NDArray[np.float32], step: int) -> NDArray[np.float32]:
 
 def test_a_minute_is_continued_without_a_jump_in_level(mono: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = opened(text=TEXT, seconds=75.0, model=mono)
-    kept: list[torch.Tensor] = []
-    decode = source.codec.decode
-    monkeypatch.setattr(source.codec, "decode", lambda codes, scales: (kept.append(codes), decode(codes, scales))[1])
+    kept = kept_codes(source, monkeypatch)
     (audio,) = audio_of(source)
     assert len(audio) == 75 * SR
     step = SR // 2
@@ -148,7 +156,7 @@ def test_a_continuation_reads_its_context(mono: Path) -> None:
     assert not torch.equal(track.codes[:, 1500:], changed.codes[:, 1500:])
 
 
-def stop_after(tokens: int) -> dict[str, Callable[..., Any]]:
+def stop_after(tokens: int) -> dict[str, Any]:
     """Return callbacks that stop once that many tokens are done."""
     done = [0]
     return {"progress": lambda now, _: done.__setitem__(0, now), "stop": lambda: done[0] >= tokens}
