@@ -69,8 +69,18 @@ class Codec:
             audio = np.concatenate([audio[: start * self.hop], after])
         return audio
 
-    @torch.no_grad()
     def _decode_piece(self, codes: Tensor, scales: list[Tensor | None]) -> NDArray[np.float32]:
+        """Decode what fits into one call; on the CPU if the GPU's memory runs out, so that no tokens are lost."""
+        try:
+            return self._decode_here(codes, scales)
+        except torch.OutOfMemoryError:
+            if self.model.device.type == "cpu":
+                raise
+        self.model.cpu()
+        return self._decode_here(codes, [None if scale is None else scale.cpu() for scale in scales])
+
+    @torch.no_grad()
+    def _decode_here(self, codes: Tensor, scales: list[Tensor | None]) -> NDArray[np.float32]:
         sides = []
         for channel in range(self.channels):
             own = codes[channel :: self.channels][None, None].to(self.model.device)

@@ -95,7 +95,7 @@ class MusicGen:
             ended: BaseException | None = None
             try:
                 done = self._generate(group, total)
-            except torch.OutOfMemoryError as error:
+            except (torch.OutOfMemoryError, MemoryError) as error:
                 error.__traceback__ = None  # it refers to what filled the memory
                 queue[:0] = self._halves(group)
                 continue

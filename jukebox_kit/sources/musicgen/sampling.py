@@ -89,7 +89,10 @@ class _Draw:
 
 
 class Sampler:
-    """Extends tracks by windows. window, context: in frames. report: called as in `extend`."""
+    """Extends tracks by windows.
+
+    window: the most frames that the model reads. context: the frames that a window after the first begins with.
+    """
 
     def __init__(self, model: Any, tokenizer: Any, request: SourceRequest, frame_rate: float) -> None:
         decoder = model.config.decoder
@@ -104,7 +107,7 @@ class Sampler:
         """Add the codes of one window to tracks of the same length, up to `total` frames.
 
         report: called after each step with the frames of each track; returns whether to stop. Whatever ends this, such
-        as Ctrl-C or an error, the codes up to then are added; after torch.OutOfMemoryError nothing has changed.
+        as Ctrl-C or an error, the codes up to then are added; after running out of memory nothing has changed.
         """
         have = tracks[0].frames
         kept = have if have < self.window else self.context
@@ -116,7 +119,7 @@ class Sampler:
             self._generate(tracks, draw, kept, frames)
         except _FinishedError:
             pass
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, MemoryError):
             draw.ids = None
             for track, state in zip(tracks, states, strict=True):
                 track.generator.set_state(state)
