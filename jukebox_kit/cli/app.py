@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from jukebox_kit.cli import bench, checks, edits, interop, jobs, models, signals, songs, training
+from jukebox_kit.cli import bench, checks, edits, generate, interop, jobs, models, signals, songs, training
 from jukebox_kit.cli.options import Command
 from jukebox_kit.errors import JukeboxKitError
 
@@ -55,7 +55,7 @@ app = typer.Typer(
 
 # In the order in which they are used.
 GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
-    "Make": (songs.sample, songs.resume, songs.status, edits.upsample, jobs.overnight, jobs.album),
+    "Make": (songs.sample, songs.resume, songs.status, edits.upsample, generate.generate, jobs.overnight, jobs.album),
     "Shape": (
         edits.extend,
         edits.trim,

@@ -124,6 +124,10 @@ class Worker:
         """Change the description of the task."""
         self._change(lambda state: replace(state, what=what))
 
+    def say_speed(self, speed: str) -> None:
+        """Show the speed of a task that does not sample levels; others report their progress to `note`."""
+        self._change(lambda state: replace(state, speed=speed))
+
     def watch(self, changed: Callable[[State], None], first: bool = False) -> Callable[[], None]:
         """Call `changed` with each new state, if `first` before other watchers; returns a function that ends this."""
         self._watchers.insert(0 if first else len(self._watchers), changed)

@@ -50,7 +50,7 @@ class Panel:
         self.estimate = EstimateLine(self.session)
         self.said = widgets.HTML()
         self.said.add_class("jk-said-panel")
-        self.form = Form(songs / "prompts", self._form_changed)
+        self.form = Form(songs / "prompts", self._form_changed, self.session)
         self.name = short_field("name", "name", "", "empty: named after artist and genre", "360px")
         self.make = button("Sample openings", "make", self._make, "music")
         self.make.button_style = "primary"

@@ -44,17 +44,24 @@ _RATES = {  # the formats that are written, with the rates that they hold; beyon
 }
 
 
-def read_recording(path: Path, sr: int, seconds: float | None = None, note: Note = log.warning) -> SampledAudio:
+def read_recording(
+    path: Path, sr: int, seconds: float | None = None, note: Note = log.warning, stereo: bool = False
+) -> SampledAudio:
     """Return the first `seconds` of a recording, by default all of it, as mono at rate `sr`, (samples,) in [-1, 1].
 
-    Any format and rate that soundfile or audioread reads; channels are averaged. A recording that exceeds full scale by
-    more than 1 dB is turned down to it, by less it is clipped. note: gets a sentence if it was turned down, or if the
-    file breaks off. AudioError, about the field `prompt`, if the file is missing, unreadable, empty or silent.
+    Any format and rate that soundfile or audioread reads; channels are averaged. stereo: return the first two channels
+    instead, (samples, 2), of mono the same twice. A recording that exceeds full scale by more than 1 dB is turned down
+    to it, by less it is clipped. note: gets a sentence if it was turned down, or if the file breaks off. AudioError,
+    about the field `prompt`, if the file is missing, unreadable, empty or silent.
     """
     _check_file(path)
     audio, rate = _decode(path, seconds, note)
     if not 0 < rate <= HIGHEST_RATE:
         raise _unusable(path, f"its header states a rate of {rate} Hz; save it again")
+    if stereo:
+        audio = np.broadcast_to(audio[:, :2], (len(audio), 2))
+    else:
+        audio = mixed_down(audio, SILENCE, lambda what: note(f"{path}: {what}"))
     if not audio.size:
         raise _unusable(
             path,
@@ -71,7 +78,7 @@ def read_recording(path: Path, sr: int, seconds: float | None = None, note: Note
     if rate != sr:
         import librosa  # slow to import, and needed for other rates only
 
-        audio = cast(Any, librosa).resample(audio, orig_sr=rate, target_sr=sr)
+        audio = cast(Any, librosa).resample(audio, orig_sr=rate, target_sr=sr, axis=0)
     if is_silent(audio):
         stretch = seconds if seconds is not None and len(audio) > (seconds - 0.001) * sr else None
         raise _silent(path, sr, stretch)
@@ -108,7 +115,7 @@ def _silent(path: Path, sr: int, seconds: float | None) -> AudioError:
 
 
 def _decode(path: Path, seconds: float | None, note: Note) -> tuple[Audio, int]:
-    """Return the first `seconds` of a file, or all, as mono (samples,), not clipped, and its rate."""
+    """Return the first `seconds` of a file, or all, (samples, channels), not clipped, and its rate."""
     try:
         with _opened(path) as file:
             rate, frames = int(file.samplerate), file.frames
@@ -123,7 +130,7 @@ def _decode(path: Path, seconds: float | None, note: Note) -> tuple[Audio, int]:
                     f"{path} breaks off after {len(audio) / rate:.1f} seconds, although its header states more; it is "
                     f"incomplete or damaged, and only these are used."
                 )
-            return mixed_down(audio, SILENCE, lambda what: note(f"{path}: {what}")), rate
+            return audio, rate
     except OSError as error:
         raise AudioError(f"{path} cannot be opened ({error.strerror}); make it readable.", field="prompt") from None
     except soundfile.SoundFileError as error:
@@ -167,13 +174,13 @@ def _decode_by_audioread(path: Path, seconds: float | None, code: int) -> tuple[
 
             # With a reader, as by its name it would take an .au or .vox file without a header for a certain format.
             with audioread.audio_open(str(path)) as reader:
-                audio, rate = cast(Any, librosa).load(reader, sr=None, mono=True, duration=limit)
+                audio, rate = cast(Any, librosa).load(reader, sr=None, mono=False, duration=limit)
     except Exception:  # the readers raise errors of many kinds
         unknown = "it has no header of a known format; convert it to WAV, FLAC or MP3"
         broken = "it is incomplete or damaged; save or download it again"
         why = unknown if code == UNRECOGNISED else broken
         raise AudioError(f"{path} cannot be read as audio: {why}.", field="prompt") from None
-    return np.asarray(audio, np.float32), int(rate)
+    return np.atleast_2d(np.asarray(audio, np.float32)).T, int(rate)
 
 
 def audio_samples(path: Path) -> int:

@@ -14,6 +14,7 @@ import soundfile
 from jukebox_kit.engine.model import Model
 from jukebox_kit.notebook.sections import request as forms
 from jukebox_kit.notebook.sections.request import Form
+from jukebox_kit.notebook.session import Session
 from jukebox_kit.song.audio import wav_bytes
 from jukebox_kit.song.reproduce import asked_fields
 from jukebox_kit.song.request import Request
@@ -22,7 +23,7 @@ from tests.tuned import write_tuned
 
 @pytest.fixture
 def form(tmp_path: Path) -> Form:
-    return Form(tmp_path / "prompts", lambda _: None)
+    return Form(tmp_path / "prompts", lambda _: None, Session(tmp_path))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from jukebox_kit.model import Tables, clean_lyrics, dropped_characters
 from jukebox_kit.model.weights import ModelDefinition
 from jukebox_kit.notebook.sections.model import ModelField
 from jukebox_kit.notebook.sections.prompt import PromptField
+from jukebox_kit.notebook.session import Session
 from jukebox_kit.notebook.widgets import LABEL, WIDE, Field, NameField, text_field
 from jukebox_kit.song import Request, Resolved, normalise_request, parsed, resolve
 from jukebox_kit.song.lyrics import stretches
@@ -38,7 +39,7 @@ def known(model: str) -> tuple[ModelDefinition, dict[str, Tables]]:
 class Form:
     """The fields of a request. `good` holds their values, None while one is wrong; errors are shown below the field."""
 
-    def __init__(self, prompts: Path, changed: Callable[[dict[str, Any] | None], None]) -> None:
+    def __init__(self, prompts: Path, changed: Callable[[dict[str, Any] | None], None], session: Session) -> None:
         self.changed, self._filling = changed, False
         self.good: dict[str, Any] | None = None  # the values, while all are valid
         self.model = ModelField()
@@ -60,7 +61,7 @@ class Form:
         filters = widgets.ToggleButtons(options=list(_FILTERS), style={"button_width": "auto"})
         self.filter = Field("filter", filters)
         self.limit = text_field("limit", "how many", "", "top-k: a whole number; top-p: from 0 to 1")
-        self.prompt = PromptField(prompts)
+        self.prompt = PromptField(prompts, session)
         self.fields = {f.name: f for f in vars(self).values() if isinstance(f, Field)}
         for field in self.fields.values():
             field.watch(self.check)

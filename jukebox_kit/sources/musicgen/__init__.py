@@ -1,0 +1,7 @@
+"""MusicGen, through the transformers library: text, and perhaps the start of a recording, to audio."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
