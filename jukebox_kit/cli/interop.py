@@ -82,7 +82,9 @@ def export(
     target: Annotated[
         Path | None, typer.Argument(help="Output folder.", show_default="exports/ inside the song")
     ] = None,
-    format: Annotated[str | None, typer.Option(help="wav, flac, mp3, ogg, or stems for a DAW.")] = None,
+    format: Annotated[
+        str | None, typer.Option(help="wav, flac, mp3, ogg, stems, or a project: dawproject, reaper.")
+    ] = None,
     layout: Annotated[str | None, typer.Option("--as", help="2020: the layout of the release's sampler.")] = None,
     items: Annotated[
         str | None, typer.Option(help="Items, counted from 0, separated by commas.", show_default="all")
@@ -95,7 +97,7 @@ def export(
     ] = None,
     stereo: Annotated[bool, typer.Option(help="Mix three items as left, centre and right.")] = False,
 ) -> None:
-    """Write a song as audio files, or for another program."""
+    """Write a song as audio files, as a project of a studio program, or for another sampler."""
     if (format is None) == (layout is None):
         raise RequestError("pass either --format with an audio format, such as mp3, or --as 2020.")
     if format is None:
@@ -103,16 +105,26 @@ def export(
             raise RequestError("items, level, loudness and stereo require --format; omit them or --as.")
         _export_layout(folder, target, str(layout))
         return
-    options: dict[str, Any] = {"format": format, "normalise": loudness, "stereo": stereo}
+    options: dict[str, Any] = {"format": format}
     options["items"] = None if items is None else whole_numbers("items", items)
     options["level"] = None if level is None else level_of(level, "level")
-    _export_audio(folder, target, options)
+    _export_files(folder, target, options, {"normalise": loudness, "stereo": stereo})
 
 
-def _export_audio(folder: Path, target: Path | None, options: dict[str, Any]) -> None:
-    from jukebox_kit.song import Song, export_audio
+def _export_files(folder: Path, target: Path | None, options: dict[str, Any], mixing: dict[str, Any]) -> None:
+    """Export audio or a project. mixing: options for audio only."""
+    from jukebox_kit.song import FORMATS, Song, export_audio
+    from jukebox_kit.song.studio import STUDIO_FORMATS, export_project
 
-    done = export_audio(Song.open(folder), target, **options)
+    format = options["format"]
+    if format not in (*FORMATS, *STUDIO_FORMATS):
+        raise RequestError(f"there is no format {format}; format takes {', '.join((*FORMATS, *STUDIO_FORMATS))}.")
+    if format in STUDIO_FORMATS:
+        if any(mixing.values()):
+            raise RequestError(f"{format} contains each level unchanged; leave out stereo and loudness.")
+        done = export_project(Song.open(folder), target, **options)
+    else:
+        done = export_audio(Song.open(folder), target, **options, **mixing)
     for note in done.notes:
         typer.echo(f"note: {note}", err=True)
     for path in done.paths:

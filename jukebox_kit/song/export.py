@@ -16,7 +16,7 @@ from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.model import LEVELS
 from jukebox_kit.song.arguments import chosen_items, item_number, level_number
 from jukebox_kit.song.audio import Audio, audio_bytes
-from jukebox_kit.song.files import EXPORTS
+from jukebox_kit.song.files import EXPORTS, stem_name
 from jukebox_kit.song.provenance import tags_of
 from jukebox_kit.song.request import load_model
 from jukebox_kit.song.sampled_audio import SampledAudio
@@ -98,7 +98,7 @@ def export_audio(
     if format == "stems":
         return Exported(tuple(_stems(song, chosen, level, loaded, write)))
     audios = {item: _audio(song, item, level, loaded) for item in chosen}
-    named = {f"item_{item}": ((item,), audio) for item, audio in audios.items()}
+    named: dict[str, tuple[tuple[int, ...], Audio]] = {f"item_{i}": ((i,), audio) for i, audio in audios.items()}
     if stereo:
         named = {"stereo": (chosen, _panned(list(audios.values())))}
     paths: list[Path] = []
@@ -193,7 +193,7 @@ def _stems(
             audio = song.audio(one, item, model)
             whole = np.pad(audio, (0, song.resolved.samples - len(audio)))  # all stems have the same length
             tags = tags_of(song.state, f"item {item}, level {one}", [(item, one)])
-            yield write(f"item_{item}_level_{one}.wav", audio_bytes(whole, song.sr, "wav", "PCM_24", tags))
+            yield write(stem_name(item, one), audio_bytes(whole, song.sr, "wav", "PCM_24", tags))
 
 
 def _audio(song: Song, item: int, level: int | None, model: Model) -> Audio:

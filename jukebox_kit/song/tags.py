@@ -95,7 +95,7 @@ def with_tags(content: bytes, format: str, tags: Tags) -> bytes:
 
 def read_source(path: Path) -> Source | None:
     """Return where a file says that it comes from; None if it does not say so, or is not a file with tags."""
-    from mutagen import File, MutagenError  # type: ignore[attr-defined]  # mutagen does not list what it exports
+    from mutagen import File, MutagenError
 
     try:
         file = File(path)
@@ -139,26 +139,29 @@ def _with_bext(content: bytes, tags: Tags) -> bytes:
 
 
 def _with_id3(content: bytes, format: str, tags: Tags) -> bytes:
-    from mutagen.id3 import COMM, TCON, TDRC, TIT2, TPE1, TXXX  # type: ignore[attr-defined]
+    from mutagen import id3
     from mutagen.mp3 import MP3
     from mutagen.wave import WAVE
 
+    frames: Any = id3  # it has no types
     buffer = io.BytesIO(content)
     file: Any = (WAVE if format == "wav" else MP3)(buffer)
     if file.tags is None:
         file.add_tags()
-    frames = {"title": TIT2, "artist": TPE1, "genre": TCON, "date": TDRC}
-    for name, text in info_strings(tags).items():
-        frame = COMM(encoding=3, lang="eng", desc="", text=text) if name == "comment" else None
-        file.tags.add(frame or frames[name](encoding=3, text=text))  # 3 is UTF-8
-    file.tags.add(TXXX(encoding=3, desc=KEY, text=printable(tags.source.to_json())))
+    kinds = {"title": frames.TIT2, "artist": frames.TPE1, "genre": frames.TCON, "date": frames.TDRC}
+    texts = info_strings(tags)
+    for name in kinds.keys() & texts:
+        file.tags.add(kinds[name](encoding=frames.Encoding.UTF8, text=texts[name]))
+    file.tags.add(frames.COMM(encoding=frames.Encoding.UTF8, lang="eng", desc="", text=texts["comment"]))
+    source = printable(tags.source.to_json())
+    file.tags.add(frames.TXXX(encoding=frames.Encoding.UTF8, desc=KEY, text=source))
     buffer.seek(0)
     file.save(buffer)
     return buffer.getvalue()
 
 
 def _with_comments(content: bytes, tags: Tags) -> bytes:
-    from mutagen import File  # type: ignore[attr-defined]
+    from mutagen import File
 
     buffer = io.BytesIO(content)
     file: Any = File(buffer)
