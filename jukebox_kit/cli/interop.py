@@ -1,16 +1,18 @@
-"""Commands that exchange songs with other programs: `import` and `export`."""
+"""Commands that exchange songs with other programs: `import`, `export`, and `whence` for files that come back."""
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from jukebox_kit._files import shown_path
-from jukebox_kit.cli.options import Folder, level_of, lyrics_of, whole_numbers
-from jukebox_kit.errors import RequestError
+from jukebox_kit.cli.options import AsJson, Folder, level_of, lyrics_of, whole_numbers
+from jukebox_kit.errors import JukeboxKitError, RequestError
 
 
 def import_(
@@ -143,3 +145,35 @@ def _export_layout(folder: Path, target: Path | None, layout: str) -> None:
         typer.echo(f"note: {note}", err=True)
     for path in sorted(target.glob("level_*/*")):
         typer.echo(shown_path(path))
+
+
+def whence(
+    files: Annotated[list[Path], typer.Argument(help="Audio files.")],
+    songs: Annotated[
+        list[Path] | None, typer.Option(help="A song, or a folder of songs, to look in.", show_default=". and songs/")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which song, item, level and version audio files came from, by their tags or else by their sound."""
+    from jukebox_kit.song import Origin
+    from jukebox_kit.song import whence as do
+
+    folders = songs or [Path(), *(place for place in (Path("songs"),) if place.is_dir())]
+    rows, faults = list[Origin](), list[str]()
+    for file in files:
+        try:
+            origins = do(file, folders)
+        except JukeboxKitError as error:  # one file that cannot be read does not hide the others
+            faults.append(str(error))
+            continue
+        rows += origins
+        if not origins:
+            faults.append(f"{shown_path(file)} has no tags of this package, and sounds like no song in these folders.")
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows], indent=1, default=str))
+    for row in () if as_json else rows:
+        typer.echo(row.summary)
+    for fault in faults:
+        typer.echo(f"jukebox-kit: {fault}", err=True)
+    if faults:
+        raise typer.Exit(1)

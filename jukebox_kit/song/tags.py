@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,10 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from jukebox_kit._files import printable
+from jukebox_kit.model import LEVELS
 
 KEY = "JUKEBOX_KIT"
 
 PROGRAM = "jukebox_kit"
+
+MARK = re.compile(r"\d{1,9} [0-9a-f]{64}")
 
 BEXT = struct.Struct("<256s32s32s10s8sQH64s190s")  # version 1 of the chunk, EBU Tech 3285
 
@@ -35,12 +39,17 @@ RIFF_HEADER = 12  # bytes before the first chunk: RIFF, size, WAVE
 class Part:
     """A stretch of a song that is in a file.
 
-    codes: how many codes it was decoded from, and their SHA-256, as in `audio_files.mark_of`.
+    codes: how many codes it was decoded from, and their SHA-256, as in `audio_files.mark_of`. ValueError for values that
+    no song can have.
     """
 
     item: int
     level: int
     codes: str
+
+    def __post_init__(self) -> None:
+        if self.item < 0 or self.level not in LEVELS or not MARK.fullmatch(self.codes):
+            raise ValueError(f"a part is an item, a level and a mark of codes, not {self}")
 
 
 @dataclass(frozen=True)
@@ -150,8 +159,9 @@ def _with_id3(content: bytes, format: str, tags: Tags) -> bytes:
         file.add_tags()
     kinds = {"title": frames.TIT2, "artist": frames.TPE1, "genre": frames.TCON, "date": frames.TDRC}
     texts = info_strings(tags)
-    for name in kinds.keys() & texts:
-        file.tags.add(kinds[name](encoding=frames.Encoding.UTF8, text=texts[name]))
+    for name, kind in kinds.items():
+        if name in texts:
+            file.tags.add(kind(encoding=frames.Encoding.UTF8, text=texts[name]))
     file.tags.add(frames.COMM(encoding=frames.Encoding.UTF8, lang="eng", desc="", text=texts["comment"]))
     source = printable(tags.source.to_json())
     file.tags.add(frames.TXXX(encoding=frames.Encoding.UTF8, desc=KEY, text=source))
