@@ -94,6 +94,7 @@ def song(tiny: Path, model: Model, tmp_path_factory: pytest.TempPathFactory) -> 
 def aligned(monkeypatch: pytest.MonkeyPatch) -> None:
     """An alignment of item 0 in which the first line is sung from 0.1 seconds on and the second from 0.6 on."""
     weights = np.zeros((12, len(LYRICS)), np.float32)
+    weights[0, LYRICS.index("\n")] = 1  # of neither line
     weights[1:6, 3] = 1
     weights[6:11, LYRICS.index("\n") + 3] = 1
     monkeypatch.setattr(markers, "read_alignments", lambda _: iter([(0, Alignment(weights, 0.1, LYRICS))]))

@@ -39,8 +39,8 @@ RIFF_HEADER = 12  # bytes before the first chunk: RIFF, size, WAVE
 class Part:
     """A stretch of a song that is in a file.
 
-    codes: how many codes it was decoded from, and their SHA-256, as in `audio_files.mark_of`. ValueError for values that
-    no song can have.
+    codes: how many codes it was decoded from, and their SHA-256, as in `audio_files.mark_of`. ValueError for values
+    that no song can have.
     """
 
     item: int
