@@ -106,8 +106,7 @@ def export_audio(
     for name, (inside, audio) in named.items():
         settled, note = _settled(audio, song.sr, normalise, stereo)
         notes += [f"{name} {note}"] if note else []
-        parts = [part for item in inside for part in _parts(song, item, level)]
-        tags = tags_of(song.state, name.replace("_", " "), parts)
+        tags = tags_of(song.state, name.replace("_", " "), _parts(song, inside, level))
         paths.append(write(f"{name}.{format}", audio_bytes(settled, song.sr, format, tags=tags)))
     return Exported(tuple(paths), tuple(notes))
 
@@ -139,13 +138,14 @@ def _joined(first: Audio, longer: Audio, fade: int) -> Audio:
     return np.concatenate([first[:start], mixed, longer[end:]]).astype(np.float32)
 
 
-def _parts(song: Song, item: int, level: int | None) -> Iterator[tuple[int, int]]:
-    """Yield the item with each level that `_audio` plays of it."""
-    end = 0
-    for one in LEVELS if level is None else (level,):
-        if _made(song, one, item) > end:
-            end = _made(song, one, item)
-            yield item, one
+def _parts(song: Song, items: tuple[int, ...], level: int | None) -> Iterator[tuple[int, int]]:
+    """Yield each item with each level that `_audio` plays of it."""
+    for item in items:
+        end = 0
+        for one in LEVELS if level is None else (level,):
+            if _made(song, one, item) > end:
+                end = _made(song, one, item)
+                yield item, one
 
 
 def sampled_items(song: Song, items: int | Iterable[int] | None, level: int | None) -> tuple[int, ...]:
