@@ -67,7 +67,7 @@ GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
         edits.tree,
         edits.visit,
     ),
-    "Listen and export": (edits.page, interop.export, interop.import_),
+    "Listen and export": (edits.page, interop.export, interop.import_, interop.whence),
     "Models": (models.models, songs.artists, songs.genres),
     "Train": (training.dataset, training.finetune, training.train),
     "Check": (checks.doctor, checks.verify, bench.bench, checks.listen),

@@ -72,3 +72,5 @@ from .song import is_song as is_song
 from .state import SongState as SongState
 from .version_tree import tree as tree
 from .version_tree import tree_text as tree_text
+from .whence import Origin as Origin
+from .whence import whence as whence

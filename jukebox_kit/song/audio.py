@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,9 +16,10 @@ import numpy as np
 import soundfile
 from numpy.typing import ArrayLike, NDArray
 
-from jukebox_kit._files import explain, printable, replacing, user_path
+from jukebox_kit._files import explain, replacing, user_path
 from jukebox_kit.errors import AudioError
 from jukebox_kit.song.sampled_audio import HIGHEST_RATE, SampledAudio, checked_rate, mixed_down
+from jukebox_kit.song.tags import Tags, info_strings, with_tags
 
 log = logging.getLogger(__name__)
 
@@ -191,9 +192,9 @@ def audio_samples(path: Path) -> int:
         return 0
 
 
-def wav_bytes(audio: Audio, sr: int) -> bytes:
+def wav_bytes(audio: Audio, sr: int, tags: Tags | None = None) -> bytes:
     """Return (samples,) or (samples, channels) in [-1, 1] as a 16-bit WAV file, clipped at full scale."""
-    return audio_bytes(audio, sr, "wav", "PCM_16")
+    return audio_bytes(audio, sr, "wav", "PCM_16", tags)
 
 
 def audio_bytes(
@@ -201,12 +202,12 @@ def audio_bytes(
     sr: int,
     format: str,
     subtype: str | None = None,
-    tags: Mapping[str, str] | None = None,
+    tags: Tags | None = None,
 ) -> bytes:
     """Return (samples,) or (samples, channels) in [-1, 1] as a file of a format: wav, flac, mp3 or ogg; clipped.
 
-    subtype: soundfile's name of how samples are stored, by default the format's usual one. tags: title, artist,
-    comment. AudioError if the format cannot hold this rate, or cannot be written by the libsndfile of this machine.
+    subtype: soundfile's name of how samples are stored, by default the format's usual one. AudioError if the format
+    cannot hold this rate, or cannot be written by the libsndfile of this machine.
     """
     clipped = np.clip(np.asarray(audio), -1.0, 1.0)
     channels = 1 if clipped.ndim == 1 else clipped.shape[1]
@@ -215,14 +216,14 @@ def audio_bytes(
         if sr not in _RATES[format]:
             raise ValueError(sr)
         with soundfile.SoundFile(buffer, "w", sr, channels, subtype, format=format.upper()) as file:
-            for name, words in (tags or {}).items():
-                setattr(file, name, printable(words))
+            for name, text in info_strings(tags).items() if tags and format == "wav" else ():
+                setattr(file, name, text)
             for first in range(0, len(clipped), PIECE):
                 file.write(clipped[first : first + PIECE])
     except (soundfile.LibsndfileError, ValueError):
         others = " or ".join(name for name in ("wav", "flac") if name != format and sr in _RATES[name])
         raise AudioError(f"{format} cannot be written at {sr} Hz on this machine; choose {others}.") from None
-    return buffer.getvalue()
+    return buffer.getvalue() if tags is None else with_tags(buffer.getvalue(), format, tags)
 
 
 def save_audio(audio: ArrayLike, path: str | Path, sr: int | None = None) -> Path:

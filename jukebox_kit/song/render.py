@@ -16,6 +16,7 @@ from jukebox_kit.song.files import SPECTROGRAM, audio_name, picture_name, words_
 from jukebox_kit.song.lyrics.alignment import ensure_alignments, read_alignments
 from jukebox_kit.song.page.page import write_page
 from jukebox_kit.song.pictures import heat_map_png, spectrogram_png, strip_png
+from jukebox_kit.song.provenance import tags_of
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.state import SongState
 
@@ -75,7 +76,8 @@ def add_alignments(song: Song, model: Model) -> None:
 
 def _write_sound(state: SongState, level: int, item: int, model: Model) -> None:
     audio = level_audio(model.vqvae, level, state.level(level), item)
-    state.store.write(audio_name(level, item), wav_bytes(audio, state.sr))
+    tags = tags_of(state, f"item {item}, level {level}", [(item, level)])
+    state.store.write(audio_name(level, item), wav_bytes(audio, state.sr, tags))
     state.store.write(picture_name(level, item), strip_png(audio, state.sr))
 
 
