@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jukebox_kit._files import shown_path
 from jukebox_kit.cli.options import Folder, level_of, lyrics_of, whole_numbers
 from jukebox_kit.errors import RequestError
+
+if TYPE_CHECKING:
+    from jukebox_kit.song import Exported
 
 
 def import_(
@@ -82,7 +85,10 @@ def export(
     target: Annotated[
         Path | None, typer.Argument(help="Output folder.", show_default="exports/ inside the song")
     ] = None,
-    format: Annotated[str | None, typer.Option(help="wav, flac, mp3, ogg, or stems for a DAW.")] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(help="wav, flac, mp3, ogg, or stems for a DAW; lrc, srt or json: when the lyrics are sung."),
+    ] = None,
     layout: Annotated[str | None, typer.Option("--as", help="2020: the layout of the release's sampler.")] = None,
     items: Annotated[
         str | None, typer.Option(help="Items, counted from 0, separated by commas.", show_default="all")
@@ -95,7 +101,7 @@ def export(
     ] = None,
     stereo: Annotated[bool, typer.Option(help="Mix three items as left, centre and right.")] = False,
 ) -> None:
-    """Write a song as audio files, or for another program."""
+    """Write a song as audio files, or for another program, or the times of its lyrics."""
     if (format is None) == (layout is None):
         raise RequestError("pass either --format with an audio format, such as mp3, or --as 2020.")
     if format is None:
@@ -103,8 +109,15 @@ def export(
             raise RequestError("items, level, loudness and stereo require --format; omit them or --as.")
         _export_layout(folder, target, str(layout))
         return
-    options: dict[str, Any] = {"format": format, "normalise": loudness, "stereo": stereo}
-    options["items"] = None if items is None else whole_numbers("items", items)
+    from jukebox_kit.song.lyrics import LYRIC_FORMATS
+
+    chosen = None if items is None else whole_numbers("items", items)
+    if format in LYRIC_FORMATS:
+        if level is not None or loudness is not None or stereo:
+            raise RequestError("level, loudness and stereo are for audio; omit them with lyrics.")
+        _export_lyrics(folder, target, format, chosen)
+        return
+    options: dict[str, Any] = {"format": format, "normalise": loudness, "stereo": stereo, "items": chosen}
     options["level"] = None if level is None else level_of(level, "level")
     _export_audio(folder, target, options)
 
@@ -112,7 +125,17 @@ def export(
 def _export_audio(folder: Path, target: Path | None, options: dict[str, Any]) -> None:
     from jukebox_kit.song import Song, export_audio
 
-    done = export_audio(Song.open(folder), target, **options)
+    _report_exported(export_audio(Song.open(folder), target, **options))
+
+
+def _export_lyrics(folder: Path, target: Path | None, format: str, items: tuple[int, ...] | None) -> None:
+    from jukebox_kit.song import Song
+    from jukebox_kit.song.lyrics import export_lyrics
+
+    _report_exported(export_lyrics(Song.open(folder), target, format, items))
+
+
+def _report_exported(done: Exported) -> None:
     for note in done.notes:
         typer.echo(f"note: {note}", err=True)
     for path in done.paths:
