@@ -251,10 +251,10 @@ def _timed(texts: list[tuple[float, str]], offset: float) -> tuple[Phrase, ...]:
     pace = median(paces) if paces else SECONDS_PER_CHARACTER
     phrases: list[Phrase] = []
     for place, (start, (_, text), length) in enumerate(zip(starts, texts, lengths, strict=True)):
-        longest = SLOWEST * pace * length
         if place == len(spans):
-            span = pace * length
+            end = start + pace * length
         else:
-            span = spans[place] if "\n" in text.strip() else min(spans[place], longest)
-        phrases.append(Phrase(start, start + span, text))
+            several_lines = "\n" in text.strip()
+            end = starts[place + 1] if several_lines else min(starts[place + 1], start + SLOWEST * pace * length)
+        phrases.append(Phrase(start, end, text))
     return tuple(phrases)
