@@ -107,7 +107,7 @@ def distances(found: Any) -> Rows:
 
 
 ONE = "OMP_NUM_THREADS=1"
-LISTEN = "jukebox-kit listen --seeds 1"
+EVALUATE = "jukebox-kit evaluate --seeds 1"
 BENCH = f"{ONE} jukebox-kit bench --json --against transformers"
 TABLES = (
     Table(
@@ -120,8 +120,8 @@ TABLES = (
     Table("gains", ENGINE, f"{ONE} python tests/gains.py --json", gains),
     Table("flat", ENGINE, f"{ONE} jukebox-kit bench --flat --json", flat),
     Table("bits", ENGINE, "jukebox-kit bench --bits --json", bits),
-    Table("heard", CHECKS, LISTEN, heard),
-    Table("distances", CHECKS, LISTEN, distances),
+    Table("heard", CHECKS, EVALUATE, heard),
+    Table("distances", CHECKS, EVALUATE, distances),
 )
 
 
