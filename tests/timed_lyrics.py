@@ -42,7 +42,7 @@ def main() -> None:
         _say(f"{one.start:5.2f} to {one.end:5.2f}  | {spans} | {one.due_text}")
     for name, windows in (("with times", timed), ("by the even rule", even)):
         both = list(zip(windows, timed, strict=True))
-        inner = [pair for pair in both if 0 < pair[1].first and pair[1].last < timed[-1].last]  # not held by an end
+        inner = [pair for pair in both if pair[1].first > 0 and pair[1].last < timed[-1].last]  # not held by an end
         missed, most = sum(_missed(*pair) for pair in both), max(_off_centre(*pair) for pair in inner)
         _say(
             f"{name}: {missed} of {sum(_count(one) for one in timed)} characters that are due are not read; the middle "
