@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from jukebox_kit import Model, Song, level_2
-from jukebox_kit.checks.listen.measures import as_heard, classifier, timbre_features
-from jukebox_kit.checks.listen.report import decoded
+from jukebox_kit.checks.evaluate.measures import as_heard, classifier, timbre_features
+from jukebox_kit.checks.evaluate.report import decoded
 from jukebox_kit.song import Audio, read_recording
 from jukebox_kit.training import ARTISTS, GENRES, FineTuning, FineTuningJob, Timbre, finetune
 from jukebox_kit.training.checkpoints import Checkpoints

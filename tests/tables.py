@@ -124,7 +124,7 @@ def training_cards(found: Any) -> Rows:
 
 
 ONE = "OMP_NUM_THREADS=1"
-LISTEN = "jukebox-kit listen --seeds 1"
+EVALUATE = "jukebox-kit evaluate --seeds 1"
 BENCH = f"{ONE} jukebox-kit bench --json --against transformers"
 TABLES = (
     Table(
@@ -137,8 +137,8 @@ TABLES = (
     Table("gains", ENGINE, f"{ONE} python tests/gains.py --json", gains),
     Table("flat", ENGINE, f"{ONE} jukebox-kit bench --flat --json", flat),
     Table("bits", ENGINE, "jukebox-kit bench --bits --json", bits),
-    Table("heard", CHECKS, LISTEN, heard),
-    Table("distances", CHECKS, LISTEN, distances),
+    Table("heard", CHECKS, EVALUATE, heard),
+    Table("distances", CHECKS, EVALUATE, distances),
     Table("training-cards", TRAINING, "python -m tests.training_memory --plan", training_cards),
 )
 

@@ -70,7 +70,7 @@ GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
     "Listen and export": (edits.page, interop.export, interop.import_, interop.whence),
     "Models": (models.models, songs.artists, songs.genres),
     "Train": (training.dataset, training.finetune, training.train),
-    "Check": (checks.doctor, checks.verify, bench.bench, checks.listen),
+    "Check": (checks.doctor, checks.verify, bench.bench, checks.evaluate),
 }
 
 
@@ -87,6 +87,7 @@ for heading, commands in GROUPS.items():
             app.add_typer(command, name=name_of(command), rich_help_panel=heading)
         else:
             app.command(name_of(command), rich_help_panel=heading, cls=Command)(command)
+app.command("listen", hidden=True, cls=Command)(checks.evaluate)  # its older name
 
 
 def _print_version(wanted: bool) -> None:

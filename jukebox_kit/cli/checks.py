@@ -45,13 +45,13 @@ def verify(
         raise typer.Exit(1)
 
 
-def listen(
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds; each samples 16 songs.")] = 3,
+def evaluate(
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds; each samples every artist in every genre.")] = 3,
     seconds: Annotated[float, typer.Option(min=3.0, max=16.0, help="Length of each song.")] = 8.0,
     model: ModelName = "demo",
 ) -> None:
-    """Measure whether the demo model plays the scale, tempo, timbre and words of each request."""
-    from jukebox_kit.checks.listen import listen as measure
+    """Measure whether a model that knows the demo's labels plays the scale, tempo, timbre and words of each request."""
+    from jukebox_kit.checks.evaluate import evaluate as measure
     from jukebox_kit.engine import Model
 
     report = measure(Model.load(model, "cpu"), range(seeds), seconds, lambda line: typer.echo(line, err=True))

@@ -6,13 +6,16 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jukebox_kit._files import shown_path
 from jukebox_kit.cli.options import AsJson, Folder, level_of, lyrics_of, whole_numbers
 from jukebox_kit.errors import JukeboxKitError, RequestError
+
+if TYPE_CHECKING:
+    from jukebox_kit.song import Exported
 
 
 def import_(
@@ -85,7 +88,10 @@ def export(
         Path | None, typer.Argument(help="Output folder.", show_default="exports/ inside the song")
     ] = None,
     format: Annotated[
-        str | None, typer.Option(help="wav, flac, mp3, ogg, stems, or a project: dawproject, reaper.")
+        str | None,
+        typer.Option(
+            help="wav, flac, mp3, ogg, stems, or a project: dawproject, reaper; lrc, srt or json: when lyrics are sung."
+        ),
     ] = None,
     layout: Annotated[str | None, typer.Option("--as", help="2020: the layout of the release's sampler.")] = None,
     items: Annotated[
@@ -99,7 +105,7 @@ def export(
     ] = None,
     stereo: Annotated[bool, typer.Option(help="Mix three items as left, centre and right.")] = False,
 ) -> None:
-    """Write a song as audio files, as a project of a studio program, or for another sampler."""
+    """Write a song as audio files, as a studio project, for another sampler, or when its lyrics are sung."""
     if (format is None) == (layout is None):
         raise RequestError("pass either --format with an audio format, such as mp3, or --as 2020.")
     if format is None:
@@ -107,8 +113,15 @@ def export(
             raise RequestError("items, level, loudness and stereo require --format; omit them or --as.")
         _export_layout(folder, target, str(layout))
         return
-    options: dict[str, Any] = {"format": format}
-    options["items"] = None if items is None else whole_numbers("items", items)
+    from jukebox_kit.song.lyrics import LYRIC_FORMATS
+
+    chosen = None if items is None else whole_numbers("items", items)
+    if format in LYRIC_FORMATS:
+        if level is not None or loudness is not None or stereo:
+            raise RequestError("level, loudness and stereo are for audio; omit them with lyrics.")
+        _export_lyrics(folder, target, format, chosen)
+        return
+    options: dict[str, Any] = {"format": format, "items": chosen}
     options["level"] = None if level is None else level_of(level, "level")
     _export_files(folder, target, options, {"normalise": loudness, "stereo": stereo})
 
@@ -116,17 +129,29 @@ def export(
 def _export_files(folder: Path, target: Path | None, options: dict[str, Any], mixing: dict[str, Any]) -> None:
     """Export audio or a project. mixing: options for audio only."""
     from jukebox_kit.song import FORMATS, Song, export_audio
+    from jukebox_kit.song.lyrics import LYRIC_FORMATS
     from jukebox_kit.song.studio import STUDIO_FORMATS, export_project
 
     format = options["format"]
     if format not in (*FORMATS, *STUDIO_FORMATS):
-        raise RequestError(f"there is no format {format}; format takes {', '.join((*FORMATS, *STUDIO_FORMATS))}.")
+        known = ", ".join((*FORMATS, *STUDIO_FORMATS, *LYRIC_FORMATS))
+        raise RequestError(f"there is no format {format}; format takes {known}.")
     if format in STUDIO_FORMATS:
         if any(mixing.values()):
             raise RequestError(f"{format} contains each level unchanged; leave out stereo and loudness.")
-        done = export_project(Song.open(folder), target, **options)
+        _report_exported(export_project(Song.open(folder), target, **options))
     else:
-        done = export_audio(Song.open(folder), target, **options, **mixing)
+        _report_exported(export_audio(Song.open(folder), target, **options, **mixing))
+
+
+def _export_lyrics(folder: Path, target: Path | None, format: str, items: tuple[int, ...] | None) -> None:
+    from jukebox_kit.song import Song
+    from jukebox_kit.song.lyrics import export_lyrics
+
+    _report_exported(export_lyrics(Song.open(folder), target, format, items))
+
+
+def _report_exported(done: Exported) -> None:
     for note in done.notes:
         typer.echo(f"note: {note}", err=True)
     for path in done.paths:

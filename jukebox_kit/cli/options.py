@@ -56,6 +56,8 @@ Precision = Annotated[
 
 OLDER_NAMES = {"--weights": "--precision", "--batch": "--batch-size", "--pieces": "--chunks"}
 
+MANY_WINDOWS = 20  # more are not printed one by one
+
 FILES = ("model",)  # text that may also name a file, whose name may be any bytes
 
 
@@ -119,10 +121,13 @@ def work(song: Song, last: int, do: Callable[[RunSettings], object], run: RunSet
     from dataclasses import replace
 
     from jukebox_kit.cli.progress import Bars
+    from jukebox_kit.model import TOP
     from jukebox_kit.song import PAGE, SPECTROGRAM, audio_name
 
     for note in song.resolved.notes:
         typer.echo(f"note: {note}", err=True)
+    if not song.state.finished(TOP):
+        show_lyrics(song)
     try:
         with Bars() as bars:
             do(replace(run, progress=bars.show))
@@ -132,6 +137,17 @@ def work(song: Song, last: int, do: Callable[[RunSettings], object], run: RunSet
         typer.echo(shown_path(song.root / audio_name(last, item)))
     typer.echo(shown_path(song.root / SPECTROGRAM))
     typer.echo(shown_path(song.root / PAGE))
+
+
+def show_lyrics(song: Song) -> None:
+    """Print which part of the lyrics each window reads, and what is sung in it if they have times."""
+    from jukebox_kit.song.lyrics import stretch_lines, stretches
+
+    windows = stretches(song.resolved, song.definition)
+    if windows:
+        typer.echo("the lyrics that each window reads:", err=True)
+    for line in stretch_lines(windows, MANY_WINDOWS):
+        typer.echo(line, err=True)
 
 
 def stopped(*command: object) -> None:

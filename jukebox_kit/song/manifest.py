@@ -73,7 +73,7 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Return the content of song.json."""
-        values: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(self)}
+        values: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(self), "resolved": self.resolved.fields()}
         values["history"] = [event.to_json() for event in self.history]
         text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
         return text.encode("utf-8", "backslashreplace")  # what is not text in a file name is escaped, as JSON reads it
@@ -102,7 +102,12 @@ def _request(values: dict[str, Any]) -> Request:
 
 def _resolved(values: dict[str, Any]) -> Resolved:
     labels = tuple(
-        Labels(**{**v, "genres": tuple(v["genres"]), "tokens": tuple(v["tokens"])}) for v in values["labels"]
+        Labels(**{**v, "genres": tuple(v["genres"]), "tokens": tuple(v["tokens"]), "due": _due(v.get("due", ()))})
+        for v in values["labels"]
     )
     plans = tuple(LevelPlan(**{**v, "starts": tuple(v["starts"])}) for v in values["plans"])
     return Resolved(values["samples"], labels, plans, tuple(values["notes"]))
+
+
+def _due(stretches: list[list[int]]) -> tuple[tuple[int, int, int], ...]:
+    return tuple((first, begin, end) for first, begin, end in stretches)

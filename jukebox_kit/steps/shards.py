@@ -190,7 +190,7 @@ def _mark(state: SongState, level: int) -> str:
     given = np.where(np.arange(layout.total) < np.array(codes.given)[:, None], codes.codes, UNSAMPLED)
     facts = [
         format_1_request(asdict(state.request)),
-        asdict(state.resolved),
+        state.resolved.fields(),
         state.manifest.checkpoints,
         layout.starts,
         layout.length,

@@ -12,14 +12,14 @@ import ipywidgets as widgets
 
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError
-from jukebox_kit.model import Tables, clean_lyrics, dropped_characters
+from jukebox_kit.model import TOP, Tables, dropped_characters
 from jukebox_kit.model.weights import ModelDefinition
 from jukebox_kit.notebook.sections.model import ModelField
 from jukebox_kit.notebook.sections.prompt import PromptField
 from jukebox_kit.notebook.session import Session
 from jukebox_kit.notebook.widgets import LABEL, WIDE, Field, NameField, text_field
 from jukebox_kit.song import Request, Resolved, normalise_request, parsed, resolve
-from jukebox_kit.song.lyrics import stretches
+from jukebox_kit.song.lyrics import Stretch, stretches, without_times
 
 MANY = 60  # windows; more are not listed one by one
 
@@ -45,7 +45,8 @@ class Form:
         self.model = ModelField()
         self.lora_scale = self.model.strength
         self.artist, self.genre = NameField("artist"), NameField("genre")
-        area = widgets.Textarea(description="lyrics", rows=6, style=LABEL, layout=WIDE, placeholder="lyrics to sing")
+        hint = "lyrics to sing; lines may begin with a time, such as [00:12.00]"
+        area = widgets.Textarea(description="lyrics", rows=6, style=LABEL, layout=WIDE, placeholder=hint)
         self.lyrics = Field("lyrics", area)
         self.windows = widgets.HTML()
         self.windows.add_class("jk-windows")
@@ -201,12 +202,13 @@ class Form:
         if not top.use_tokens:
             self.lyrics.say(f"model {definition.name} does not read lyrics; they are only saved with the song.", "note")
             return
-        read = clean_lyrics(lyrics, top.label_set)
-        dropped = dict.fromkeys(dropped_characters(lyrics, top.label_set))
-        said = f"{len(read):,} characters; each window reads {top.n_tokens} of them."
+        read = resolved.labels[TOP]
+        dropped = dict.fromkeys(dropped_characters(without_times(lyrics), top.label_set))
+        timed = " with times" if read.due else ""
+        said = f"{len(read.tokens):,} characters{timed}; each window reads {top.n_tokens} of them."
         lost = f" Dropped, not in the model's alphabet: {' '.join(dropped)}" if dropped else ""
         self.lyrics.say(said + lost, "note" if dropped else "plain")
-        self.windows.value = _windows_table(stretches(lyrics, resolved, definition), len(read))
+        self.windows.value = _windows_table(stretches(resolved, definition), len(read.tokens))
 
     def _laid_out(self) -> Any:
         half = widgets.Layout(width="50%")
@@ -242,22 +244,18 @@ def _shown(values: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def _windows_table(seen: tuple[Any, ...], characters: int) -> str:
-    """Return which stretch of the lyrics each window reads, as HTML that opens by a click."""
+def _windows_table(seen: tuple[Stretch, ...], characters: int) -> str:
+    """Return which stretch of the lyrics each window reads, and what is sung in it, as HTML that opens by a click."""
     step = -(-len(seen) // MANY)
     rows = "".join(
         f"<tr><td>{s.start:.1f} to {s.end:.1f} s</td><td>{s.first + 1}-{s.last}</td>"
-        f"<td>{html.escape(_ends(s.text))}</td></tr>"
+        f"<td>{html.escape(s.ends)}</td>{'' if s.due is None else f'<td>{html.escape(s.due_text)}</td>'}</tr>"
         for s in seen[::step]
     )
+    timed = bool(seen) and seen[0].due is not None
+    head = "<tr><th>window</th><th>characters</th><th>reads</th><th>sung in it, by the times</th></tr>" if timed else ""
     which = f"every {step}th of {len(seen)}" if step > 1 else f"{len(seen)}"
     return (
         f"<details><summary>Lyrics that each window reads ({which}; {characters:,} characters)</summary>"
-        f'<div style="max-height:12em;overflow:auto"><table>{rows}</table></div></details>'
+        f'<div style="max-height:12em;overflow:auto"><table>{head}{rows}</table></div></details>'
     )
-
-
-def _ends(text: str) -> str:
-    """Return the beginning and the end of a text."""
-    plain = " ".join(text.split())
-    return plain if len(plain) <= 60 else f"{plain[:28]} … {plain[-28:]}"

@@ -16,7 +16,7 @@ from torch import Tensor
 from jukebox_kit._files import contents, user_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import SongError
-from jukebox_kit.model import DOWNWARD, LEVELS, TOP, clean_lyrics
+from jukebox_kit.model import DOWNWARD, LEVELS, TOP, lyric_text
 from jukebox_kit.song.audio import wav_bytes
 from jukebox_kit.song.files import audio_name
 from jukebox_kit.song.provenance import tags_of
@@ -90,7 +90,7 @@ def _labels(song: Song, level: int) -> dict[str, Any]:
     """Return a level's labels as the release keeps them: rows of the first window, and the words they came from."""
     config, labels = song.definition.priors[level], song.resolved.labels[level]
     row = labels.row(config, song.definition.vqvae.hops[level], 0)
-    lyrics = clean_lyrics(song.request.lyrics, config.label_set) if config.use_tokens else ""
+    lyrics = lyric_text(labels.tokens, config.label_set)
     info = {"artist": song.request.artist, "genre": song.request.genre, "lyrics": lyrics}
     items = song.request.items
     return {

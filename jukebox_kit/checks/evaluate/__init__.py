@@ -1,4 +1,4 @@
-"""Measure what the demo model plays."""
+"""Measures what a model that knows the demo's labels plays."""
 
 from __future__ import annotations
 
