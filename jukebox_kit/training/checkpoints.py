@@ -20,7 +20,7 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
-from jukebox_kit._files import read_file, shown_path, write_atomically
+from jukebox_kit._files import explained, read_file, shown_path, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -95,15 +95,16 @@ class Checkpoints:
         return RunState(tensors, listed["facts"])
 
     def _numbers(self) -> set[int]:
-        names = (path.name for path in self.root.iterdir())
+        with explained(self.root, "read"):
+            names = [path.name for path in self.root.iterdir()]
         return {int(match[1]) for name in names if (match := _NAME.fullmatch(name))}
 
     def _delete(self, last: int) -> None:
         """Delete the saves up to a number; a disk that refuses is no reason to stop."""
-        for path in self.root.iterdir():
-            match = _NAME.fullmatch(path.name)
-            if match and int(match[1]) <= last:
-                with suppress(OSError):
+        with suppress(OSError):
+            for path in list(self.root.iterdir()):
+                match = _NAME.fullmatch(path.name)
+                if match and int(match[1]) <= last:
                     path.unlink()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jukebox_kit._files import explain, shown_size
+from jukebox_kit._files import create_folder, explain, shown_size
 from jukebox_kit.errors import CheckpointError
 
 
@@ -39,7 +39,7 @@ def alone(folder: Path) -> Iterator[None]:
     """
     path = folder / ".lock"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        create_folder(folder)
         file = path.open("a")
     except OSError as error:
         raise CheckpointError(explain(path, error, "written")) from None
