@@ -1,0 +1,11 @@
+from .conventions import CONVENTIONS as CONVENTIONS
+from .conventions import ClipLabels as ClipLabels
+from .conventions import Convention as Convention
+from .encoding import Clip as Clip
+from .encoding import clip_of as clip_of
+from .encoding import encode as encode
+from .encoding import prepare as prepare
+from .encoding import window_batch as window_batch
+from .reducing import Reducer as Reducer
+from .reducing import Reduction as Reduction
+from .states import layer_states as layer_states
