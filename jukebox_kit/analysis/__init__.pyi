@@ -6,6 +6,12 @@ from .encoding import clip_of as clip_of
 from .encoding import encode as encode
 from .encoding import prepare as prepare
 from .encoding import window_batch as window_batch
+from .extractor import Extractor as Extractor
+from .extractor import Features as Features
+from .extractor import features as features
+from .folder import Extraction as Extraction
+from .folder import extract as extract
 from .reducing import Reducer as Reducer
 from .reducing import Reduction as Reduction
+from .settings import FeatureSettings as FeatureSettings
 from .states import layer_states as layer_states

@@ -33,23 +33,19 @@ class Clip:
     samples: int
 
 
-def prepare(audio: Samples, convention: Convention, length: int | None = None, pad: bool = False) -> Samples:
-    """Return mono audio (samples,) as a convention hands it to the encoder.
+def prepare(audio: Samples, convention: Convention, least: int = 0) -> Samples:
+    """Return mono audio (samples,) as a convention hands it to the encoder, padded with zeros to `least` samples.
 
-    length: samples to cut it to; pad: also to pad it to with zeros, at the end. AudioError if it is silent.
+    AudioError for another shape, and for silence where the convention divides by the peak.
     """
     audio = np.asarray(audio, np.float32)
     if audio.ndim != 1:
         raise AudioError(f"audio must be mono, (samples,), not of the shape {audio.shape}.", field="audio")
-    if length is not None:
-        audio = audio[:length]
     if convention.peak:
         if is_silent(audio):
-            raise AudioError("it is silent, and this convention divides it by its peak.")
+            raise AudioError(f"it is silent, and {convention.name} divides it by its peak.")
         audio = audio / np.abs(audio).max()
-    if pad and length is not None and len(audio) < length:
-        audio = np.pad(audio, (0, length - len(audio)))
-    return audio
+    return np.pad(audio, (0, max(0, least - len(audio))))
 
 
 def encode(vqvae: VQVAE, audio: Samples, level: int, convention: Convention, window: int) -> Tensor:

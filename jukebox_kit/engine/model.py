@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar, cast
@@ -119,9 +120,9 @@ class Model:
         """The components that are loaded, by their names in PARTS."""
         return tuple(PARTS[level + 1] for level in sorted(self._priors)) + (PARTS[:1] if "vqvae" in vars(self) else ())
 
-    def fingerprints(self) -> dict[str, str]:
+    def fingerprints(self, parts: Sequence[str] = PARTS) -> dict[str, str]:
         """Return a fingerprint of each component's file and, if it has an adapter, of that and its strength."""
-        return {part: self._fingerprint(part) for part in PARTS}
+        return {part: self._fingerprint(part) for part in parts}
 
     def _fingerprint(self, part: str) -> str:
         own, adapter = fingerprint(self.definition.find(part)), self.definition.adapter(part)
