@@ -213,8 +213,8 @@ class Extractor:
                 done(output.sink, output.lost)
 
     def _labels(self, say: Say) -> ClipLabels:
-        settings, config = self.settings, self.definition.top
-        artist, genres = 0, (0,)
+        settings, config, labels = self.settings, self.definition.top, ClipLabels()
+        artist, genres = labels.artist, labels.genres
         if (settings.artist, settings.genre) != ("unknown", "unknown"):
             tables = self.model.tables[config.label_set]
             found, bag = tables.artist(settings.artist), tables.genre(settings.genre, config.max_bow_genre_size)

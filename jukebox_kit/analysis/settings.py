@@ -123,7 +123,7 @@ class FeatureSettings:
         wrong = [layer for layer in layers if not 1 <= layer <= depth]
         if wrong or not layers:
             raise RequestError(
-                f"layers must be from 1 to {depth}, the top layer of {definition.name}, not {wrong[0] if wrong else 'none'}.",
+                f"layers must be from 1 to {depth}, the last of {definition.name}, not {wrong[0] if wrong else 'none'}.",
                 field="layers",
             )
         return layers

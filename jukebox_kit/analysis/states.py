@@ -1,4 +1,7 @@
-"""The states of a prior's layers, by the plain forward pass with little memory. Shapes: N windows, L tokens, W width."""
+"""The states of a prior's layers, by the plain forward pass with little memory.
+
+Shapes: N windows, L tokens, W width.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,6 @@ def layer_states(
 def _after(layer: Layer, x: Tensor, lyrics: Tensor | None) -> Tensor:
     """Return what `layer(x, lyrics)` returns; its MLP, which treats positions alone, runs on some at a time."""
     x = layer.attn.c_proj.added(layer.attn.context(*layer.attn.qkv(layer.ln_0(x), lyrics)), x)
-    for part in x.split(POSITIONS, 1):
+    for part in torch.split(x, POSITIONS, 1):
         part.copy_(layer.mlp.added(layer.ln_1(part), part))
     return x
