@@ -13,5 +13,10 @@ from .folder import Extraction as Extraction
 from .folder import extract as extract
 from .reducing import Reducer as Reducer
 from .reducing import Reduction as Reduction
+from .scores import LevelScore as LevelScore
+from .scores import Score as Score
+from .scores import score_png as score_png
+from .scoring import score as score
 from .settings import FeatureSettings as FeatureSettings
+from .settings import ScoreSettings as ScoreSettings
 from .states import layer_states as layer_states

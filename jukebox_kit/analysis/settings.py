@@ -12,10 +12,14 @@ from jukebox_kit.analysis.conventions import Convention, convention_named
 from jukebox_kit.analysis.reducing import Reduction
 from jukebox_kit.engine import WEIGHTS, usable_device
 from jukebox_kit.errors import RequestError
+from jukebox_kit.model import DOWNWARD
 from jukebox_kit.model.weights import ModelDefinition
+from jukebox_kit.song import level_number
 from jukebox_kit.steps import AUTO
 
 DTYPES = ("float32", "float16")
+
+MOST_OVERLAP = 0.95  # of a window by the next one
 
 FORMATS = ("npy", "safetensors")
 
@@ -123,7 +127,7 @@ class FeatureSettings:
         wrong = [layer for layer in layers if not 1 <= layer <= depth]
         if wrong or not layers:
             raise RequestError(
-                f"layers must be from 1 to {depth}, the last of {definition.name}, not {wrong[0] if wrong else 'none'}.",
+                f"layers must be from 1 to {depth} in {definition.name}, not {wrong[0] if wrong else 'none'}.",
                 field="layers",
             )
         return layers
@@ -132,3 +136,49 @@ class FeatureSettings:
         """Return what becomes of the states; RequestError about a rate or a pool that cannot be used."""
         vqvae = definition.vqvae
         return Reduction(vqvae.sr / vqvae.hops[-1], self.rate, self.pool, self.way().fft)
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """What a recording or a song is scored as.
+
+    model: a model's name, or the path of its YAML file; None for a song's own, for a recording the demo.
+    artist, genre, lyrics: None for a song's own, for a recording unknown names and no lyrics.
+    levels: None for all. overlap: the share of a window that the one before covers; 0.5 scores each token but the first
+        with at least half a window before it, 0 scores windows as training measures them.
+    seconds: of a recording that are scored; None for all. total_seconds: of the whole song; None for a song's own, for
+        a recording its length, within the model's range.
+    item: of a song.
+
+    RequestError about the field that cannot be used.
+    """
+
+    model: str | Path | None = None
+    artist: str | None = None
+    genre: str | None = None
+    lyrics: str | None = None
+    levels: int | Sequence[int] | None = None
+    overlap: float = 0.5
+    seconds: float | None = None
+    total_seconds: float | None = None
+    item: int = 0
+
+    def __post_init__(self) -> None:
+        kinds = {"levels": int | tuple[int, ...] | None, "overlap": float, "item": int}
+        kinds |= dict.fromkeys(("artist", "genre", "lyrics"), str | None)
+        kinds |= dict.fromkeys(("seconds", "total_seconds"), float | None)
+        for name, kind in kinds.items():
+            object.__setattr__(self, name, checked(name, getattr(self, name), kind))
+        for level in self.chosen_levels():
+            level_number(level, "levels")
+        if not 0 <= self.overlap <= MOST_OVERLAP:
+            raise RequestError(f"overlap must be from 0 to {MOST_OVERLAP}, not {self.overlap:g}.", field="overlap")
+        for name in ("seconds", "total_seconds"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise RequestError(f"{name} must be above 0, not {value:g}.", field=name)
+
+    def chosen_levels(self) -> tuple[int, ...]:
+        """Return the levels to score."""
+        levels = DOWNWARD if self.levels is None else self.levels
+        return (levels,) if isinstance(levels, int) else tuple(levels)
