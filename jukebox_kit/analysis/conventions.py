@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from jukebox_kit.engine import window_starts
 from jukebox_kit.errors import AudioError, RequestError
-from jukebox_kit.model import Labels, PriorConfig, VQVAEConfig, check_total
+from jukebox_kit.model import Labels, PriorConfig, VQVAEConfig
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,10 @@ def total_samples(
 ) -> int:
     """Return the length of the whole song in samples, a multiple of the top level's hop.
 
-    samples: of the recording. LabelError if a convention's fixed length is outside of the model's range.
+    samples: of the recording.
     """
     hop, sr = vqvae.hops[config.level], vqvae.sr
     if convention.total_seconds is not None:
-        check_total(convention.total_seconds, config, "convention")
         return int(convention.total_seconds * sr) // hop * hop
     total = (samples if labels.total_seconds is None else int(labels.total_seconds * sr)) // hop * hop
     low, high = config.min_duration or 0.0, config.max_duration or math.inf

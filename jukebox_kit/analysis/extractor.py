@@ -23,7 +23,7 @@ from jukebox_kit.analysis.reducing import Reducer
 from jukebox_kit.analysis.settings import FeatureFields, FeatureSettings
 from jukebox_kit.analysis.states import layer_states
 from jukebox_kit.engine import Model, free_memory, threads_for, usable_device
-from jukebox_kit.model import LEVELS, lyric_tokens
+from jukebox_kit.model import LEVELS, check_total, lyric_tokens
 from jukebox_kit.model.weights import PARTS, load_definition
 from jukebox_kit.song import read_recording
 from jukebox_kit.steps import AUTO
@@ -75,6 +75,8 @@ class Extractor:
         self.definition = load_definition(settings.model)
         self.layers = settings.chosen_layers(self.definition)
         self.reduction = settings.reduction(self.definition)
+        if self.convention.total_seconds is not None:
+            check_total(self.convention.total_seconds, self.definition.top, "convention")
         for part in PARTS_READ:
             self.definition.find(part)
         device, chosen = usable_device(settings.device), settings.precision
