@@ -29,6 +29,8 @@ FACTS, MANIFEST = "features.json", "manifest.csv"
 
 DONE, FAILED = "done", "failed"
 
+ROWS = 512  # written in one call
+
 _DTYPES = {"float32": "F32", "float16": "F16"}  # in safetensors
 
 
@@ -55,11 +57,11 @@ class FeatureFile:
 
     def write(self, layer: int, row: int, values: NDArray[np.floating[Any]]) -> None:
         """Write rows (n, W) of a layer, counted from 0; row: the number of the first. SongError if the disk refuses."""
-        with np.errstate(over="ignore"):
-            content = np.ascontiguousarray(values, self.dtype).tobytes()
         try:
             self.file.seek(self.start + layer * self.layer_bytes + row * self.width * self.dtype.itemsize)
-            self.file.write(content)
+            for first in range(0, len(values), ROWS):  # converted a few at a time
+                with np.errstate(over="ignore"):
+                    self.file.write(np.ascontiguousarray(values[first : first + ROWS], self.dtype).tobytes())
         except OSError as error:
             raise SongError(explain(self.path, error, "written")) from None
 

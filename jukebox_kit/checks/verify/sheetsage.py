@@ -110,7 +110,9 @@ def states_entries(
     extractor = Extractor(settings)
     vqvae, config = extractor.model.vqvae, extractor.definition.top
     audio, _ = clip_audio(facts.fetch("clip", options), config.n_ctx, vqvae.config.hops[TOP])
-    states = np.abs(_states(extractor, _clip(vqvae, config, audio))).astype(np.float64)
+    states = np.abs(_states(extractor, _clip(vqvae, config, audio), extractor.convention.adds_conditioning)).astype(
+        np.float64
+    )
     mean, total = float(states.mean()), float(states.sum())
     figures |= {"clip.mean": mean, "clip.sum": total}
     want = facts.states
@@ -136,7 +138,8 @@ def _legacy_difference(extractor: Extractor, facts: SheetSage, options: Download
         mono = cast(Any, librosa).resample(mono, orig_sr=rate, target_sr=sr, res_type="kaiser_best")
     audio = np.asarray(mono / np.abs(mono).max(), np.float32)[: int(legacy["seconds"] * sr)]
     way = replace(CONVENTIONS["jukemirlib"], peak=False, total_seconds=legacy["total_seconds"])
-    found = _states(extractor, _clip(extractor.model.vqvae, extractor.definition.top, audio, way)).mean(0)
+    clip = _clip(extractor.model.vqvae, extractor.definition.top, audio, way)
+    found = _states(extractor, clip, way.adds_conditioning).mean(0)
     want = np.load(facts.fetch("legacy_mean", options))
     return float(np.abs(found - want).sum())
 
@@ -145,9 +148,9 @@ def _clip(vqvae: VQVAE, config: PriorConfig, audio: Audio, convention: Conventio
     return clip_of(vqvae, config, audio, convention, ClipLabels())
 
 
-def _states(extractor: Extractor, clip: Clip) -> Audio:
-    """Return the states of a clip's first window, (tokens, W)."""
+def _states(extractor: Extractor, clip: Clip, adds: bool) -> Audio:
+    """Return the states of a clip's first window, (tokens, W). adds: as `Convention.adds_conditioning`."""
     batch = window_batch([(clip, 0)], extractor.model.device)
-    ((_, states),) = layer_states(extractor.model.top, *batch, extractor.layers)
+    ((_, states),) = layer_states(extractor.model.top, *batch, extractor.layers, adds)
     found: Audio = states[0].cpu().numpy()
     return found

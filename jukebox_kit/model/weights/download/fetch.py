@@ -42,9 +42,10 @@ def get(
 
     Tried in order: the folders of models (their files are used in place and not changed), the cache of the Hugging
     Face libraries, `options.own`, the release's prefixes, the hub's mirrors. A download is compared with every size
-    and hash that is known, opened as the expected component, converted and read back before it
-    gets its name. The network is used only if something is missing. RequestError for a model that is not part of the
-    release and for an unknown component, CheckpointError if something cannot be downloaded or saved; what was downloaded is kept and can be resumed.
+    and hash that is known, opened as the expected component, converted and read back before it gets its name. The
+    network is used only if something is missing. RequestError for a model that is not part of the release and for an
+    unknown component, CheckpointError if something cannot be downloaded or saved; what was downloaded is kept and can
+    be resumed.
     """
     unknown = [part for part in parts if part not in PARTS]
     if unknown or not parts:
