@@ -52,7 +52,7 @@ class Recipe(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self.shapes)
 
-    def items(self):  # type: ignore[no-untyped-def,override]  # only dtypes are read
+    def items(self):  # type: ignore[no-untyped-def]  # only dtypes are read
         """Return the names with empty tensors."""
         return [(name, torch.empty(0)) for name in self.shapes]
 

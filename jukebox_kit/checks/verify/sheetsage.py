@@ -110,9 +110,8 @@ def states_entries(
     extractor = Extractor(settings)
     vqvae, config = extractor.model.vqvae, extractor.definition.top
     audio, _ = clip_audio(facts.fetch("clip", options), config.n_ctx, vqvae.config.hops[TOP])
-    states = np.abs(_states(extractor, _clip(vqvae, config, audio), extractor.convention.adds_conditioning)).astype(
-        np.float64
-    )
+    found = _states(extractor, _clip(vqvae, config, audio), extractor.convention.adds_conditioning)
+    states = np.abs(found).astype(np.float64)
     mean, total = float(states.mean()), float(states.sum())
     figures |= {"clip.mean": mean, "clip.sum": total}
     want = facts.states
