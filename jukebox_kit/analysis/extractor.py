@@ -27,12 +27,15 @@ from jukebox_kit.model import LEVELS, check_total, lyric_tokens
 from jukebox_kit.model.weights import PARTS, load_definition
 from jukebox_kit.song import read_recording
 from jukebox_kit.steps import AUTO
+from jukebox_kit.training import return_freed_memory
 
 log = logging.getLogger(__name__)
 
 Say = Callable[[str], object]
 
 Values = NDArray[np.floating[Any]]
+
+LARGE = 2**30  # bytes; below, returning freed memory at once would cost more time than memory it saves
 
 PARTS_READ = (PARTS[0], TOP_PART)
 
@@ -90,6 +93,8 @@ class Extractor:
         )
         self.model = Model.load(settings.model, device, self.plan.weights, depth=self.layers[-1])
         self.labels = self._labels(say)
+        if device.type == "cpu" and self.plan.peak > LARGE:
+            return_freed_memory()
 
     @property
     def sr(self) -> int:

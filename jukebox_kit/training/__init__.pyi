@@ -5,6 +5,7 @@ from .corpus import Windows as Windows
 from .corpus import encode_windows as encode_windows
 from .corpus import synthesise_windows as synthesise_windows
 from .job import FineTuningJob as FineTuningJob
+from .memory import return_freed_memory as return_freed_memory
 from .objective import PriorLoss as PriorLoss
 from .objective import prior_loss as prior_loss
 from .pieces import Durations as Durations
