@@ -1,9 +1,9 @@
 """Not a test: `python -m tests.probe` trains probes on features of the demo, and scores songs and what spoils them.
 
-Probes (logistic regression) tell artist and genre of held-out synthesised clips from the mean over time of each layer,
-and from the mean and deviation of a log-mel spectrogram. `python -m tests.probe scores` prints bits per token of level 2
-instead: of songs under their own labels and under others, shuffled, and of noise and silence. It exits with 1 if a claim
-does not hold.
+Probes (logistic regression) tell artist and genre of held-out synthesised clips from the mean over time of each
+layer, and from the mean and deviation of a log-mel spectrogram. `python -m tests.probe scores` prints bits per token
+of level 2 instead: of songs under their own labels and under others, shuffled, and of noise and silence. It exits with
+1 if a claim does not hold.
 """
 
 from __future__ import annotations

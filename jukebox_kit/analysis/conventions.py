@@ -1,4 +1,4 @@
-"""How each project takes features of a recording: what is read, encoded, and told to the prior in its label rows.
+"""How each project takes features of a recording: what is read, how it is encoded, and the label rows.
 
 All agree on what a layer is: layer i, from 1, is the state after the i-th block, without a final norm.
 """

@@ -67,7 +67,7 @@ class Features:
 
 
 class Extractor:
-    """A loaded model and settings. `load` makes one; nothing is read before it is needed."""
+    """A model and settings for features; the model's files are read when they are first needed, and stay loaded."""
 
     def __init__(self, settings: FeatureSettings, say: Say = log.warning) -> None:
         """Check the settings and plan the memory. say: gets sentences for the user.
@@ -187,7 +187,7 @@ class Extractor:
     def features(self, recordings: Sequence[str | Path | ArrayLike]) -> list[Features]:
         """Return the features of recordings: paths, or mono audio (samples,) at the model's rate, in [-1, 1].
 
-        AudioError names the first recording that cannot be used.
+        AudioError about the first recording that cannot be used.
         """
         sinks: list[_ArraySink] = []
 

@@ -137,7 +137,7 @@ class _Run:
             wants_codes = self.codes and not (finished and (self.root / codes).is_file())
             if finished and not wants_codes:
                 self.skipped += 1
-                self._tell()
+                self._report()
                 continue
             notes: list[str] = []
             try:
@@ -147,13 +147,13 @@ class _Run:
                 self.failed += 1
                 self.say(f"{name}: {error}")
                 self.manifest.add(Row(name, size, FAILED, note=str(error)))
-                self._tell()
+                self._report()
                 continue
             if wants_codes:
                 write_atomically(self.root, codes, codes_bytes(self.extractor.codes(audio, clip)))
             if finished:
                 self.skipped += 1
-                self._tell()
+                self._report()
                 continue
             yield clip, self._begin(name, size, clip, notes)
 
@@ -179,7 +179,7 @@ class _Run:
         self.manifest.add(row)
         publish(sink.path)
         self.computed += 1
-        self._tell()
+        self._report()
 
     def _finished(self, name: str, size: int) -> bool:
         """Return whether a recording has its features; they are given their name if only that is missing."""
@@ -191,5 +191,5 @@ class _Run:
             publish(path)
         return path.is_file()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         self.ended(self.computed + self.skipped + self.failed, self.total)

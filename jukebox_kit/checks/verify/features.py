@@ -133,12 +133,12 @@ def _scaled(convention: Convention, part: str, prior: Prior) -> Convention:
 def _labels(golden: Golden, case: dict[str, Any], prior: Prior) -> ClipLabels:
     """Return a case's labels; ids are those of the recorded rows, since the tables of names are not recorded."""
     row = golden.tensors[f"{case['key']}.y"][0].tolist()
-    told, sr = case.get("metadata", {}), golden.vqvae_config.sr
-    lyrics = told.get("lyrics", case.get("lyrics")) or ""
+    given, sr = case.get("metadata", {}), golden.vqvae_config.sr
+    lyrics = given.get("lyrics", case.get("lyrics")) or ""
     tokens = lyric_tokens(lyrics, prior.config.label_set) if prior.config.use_tokens else []
-    total = told.get("metadata_total_length_seconds")
-    if "total_length_samples" in told:
-        total = told["total_length_samples"] / sr
-    offset = told.get("metadata_offset_seconds", told.get("offset_samples", 0) / sr)
+    total = given.get("metadata_total_length_seconds")
+    if "total_length_samples" in given:
+        total = given["total_length_samples"] / sr
+    offset = given.get("metadata_offset_seconds", given.get("offset_samples", 0) / sr)
     genres = tuple(genre for genre in row[4 : 4 + prior.config.max_bow_genre_size] if genre >= 0)
     return ClipLabels(row[3], genres, tuple(tokens), total, offset)
