@@ -1,3 +1,15 @@
+from .analysis import (
+    FeatureSettings as FeatureSettings,
+)
+from .analysis import (
+    ScoreSettings as ScoreSettings,
+)
+from .analysis import (
+    features as features,
+)
+from .analysis import (
+    score as score,
+)
 from .engine import Model as Model
 from .errors import JukeboxKitError as JukeboxKitError
 from .song import Song as Song

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from jukebox_kit.cli import bench, checks, edits, generate, interop, jobs, models, signals, songs, training
+from jukebox_kit.cli import analysis, bench, checks, edits, generate, interop, jobs, models, signals, songs, training
 from jukebox_kit.cli.options import Command
 from jukebox_kit.errors import JukeboxKitError
 
@@ -69,6 +69,7 @@ GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
     ),
     "Listen and export": (edits.page, interop.export, interop.import_, interop.whence),
     "Models": (models.models, songs.artists, songs.genres),
+    "Analyse": (analysis.features, analysis.score),
     "Train": (training.dataset, training.finetune, training.train),
     "Check": (checks.doctor, checks.verify, bench.bench, checks.evaluate),
 }

@@ -82,10 +82,15 @@ def get(
         list[str] | None,
         typer.Option(help="Accept a file with this SHA-256 even if it differs from the published one (repeatable)."),
     ] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this component: vqvae, level_2, level_1 or level_0 (repeatable).", show_default="all"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Download the files of a model that this machine lacks; interrupted downloads are resumed."""
     from jukebox_kit.cli.progress import FileBars
+    from jukebox_kit.model.weights import PARTS
     from jukebox_kit.model.weights.download import DownloadOptions
     from jukebox_kit.model.weights.download import get as download
 
@@ -101,6 +106,7 @@ def get(
                     progress=lambda fetching: bars.show(fetching.file, fetching.done, fetching.total),
                     say=lambda line: typer.echo(line, err=True),
                 ),
+                parts=part or PARTS,
             )
     except KeyboardInterrupt:
         typer.echo(

@@ -46,14 +46,19 @@ _RATES = {  # the formats that are written, with the rates that they hold; beyon
 
 
 def read_recording(
-    path: Path, sr: int, seconds: float | None = None, note: Note = log.warning, stereo: bool = False
+    path: Path,
+    sr: int,
+    seconds: float | None = None,
+    note: Note = log.warning,
+    stereo: bool = False,
+    limit: bool = True,
 ) -> SampledAudio:
     """Return the first `seconds` of a recording, by default all of it, as mono at rate `sr`, (samples,) in [-1, 1].
 
     Any format and rate that soundfile or audioread reads; channels are averaged. stereo: return the first two channels
     instead, (samples, 2), of mono the same twice. A recording that exceeds full scale by more than 1 dB is turned down
-    to it, by less it is clipped. note: gets a sentence if it was turned down, or if the file breaks off. AudioError,
-    about the field `prompt`, if the file is missing, unreadable, empty or silent.
+    to it, by less it is clipped, unless `limit` is false. note: gets a sentence if it was turned down, or if the file
+    breaks off. AudioError, about the field `prompt`, if the file is missing, unreadable, empty or silent.
     """
     _check_file(path)
     audio, rate = _decode(path, seconds, note)
@@ -73,7 +78,7 @@ def read_recording(
     if wrong:
         raise _unusable(path, f"{wrong} of its {audio.size} samples are NaN or infinite; save it again without them")
     peak = float(np.abs(audio).max())
-    if peak > OVERSHOOT:
+    if limit and peak > OVERSHOOT:
         note(f"{path} exceeds full scale by {20 * math.log10(peak):.1f} dB and was turned down by as much.")
         audio = audio / np.float32(peak)
     if rate != sr:
@@ -83,7 +88,7 @@ def read_recording(
     if is_silent(audio):
         stretch = seconds if seconds is not None and len(audio) > (seconds - 0.001) * sr else None
         raise _silent(path, sr, stretch)
-    return SampledAudio.of(np.clip(audio, -1.0, 1.0), sr)
+    return SampledAudio.of(np.clip(audio, -1.0, 1.0) if limit else audio, sr)
 
 
 def is_silent(audio: Audio) -> bool:

@@ -2,6 +2,7 @@ from .adapter import Adapter as Adapter
 from .adapter import changes_layers as changes_layers
 from .blank import blank_prior as blank_prior
 from .blank import blank_vqvae as blank_vqvae
+from .blank import first_layers as first_layers
 from .blank import linear_names as linear_names
 from .blank import linears as linears
 from .blank import without_weights as without_weights
