@@ -43,6 +43,8 @@ from .files import shard_pattern as shard_pattern
 from .format_1 import format_1_note as format_1_note
 from .format_1 import format_1_request as format_1_request
 from .history import EventKind as EventKind
+from .origins import Origin as Origin
+from .origins import whence as whence
 from .pictures import strip_png as strip_png
 from .presets import OPTIONS as OPTIONS
 from .presets import Preset as Preset
@@ -70,5 +72,3 @@ from .song import is_song as is_song
 from .state import SongState as SongState
 from .version_tree import tree as tree
 from .version_tree import tree_text as tree_text
-from .whence import Origin as Origin
-from .whence import whence as whence
