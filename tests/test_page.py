@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import typer.main
 from matplotlib.image import imread
 from typer.testing import CliRunner
@@ -157,14 +158,14 @@ def test_what_is_extended_can_be_heard_as_far_as_it_stands(song: Song) -> None:
 
 def test_a_file_cut_short_or_taken_away_is_left_out_and_written_again(song: Song) -> None:
     wav, picture = song.root / audio_name(1, 0), song.root / picture_name(0, 1)
-    whole, drawn = wav.read_bytes(), picture.read_bytes()
-    wav.write_bytes(whole[: len(whole) // 2])
+    whole, drawn = soundfile.read(wav)[0], picture.read_bytes()
+    wav.write_bytes(wav.read_bytes()[: wav.stat().st_size // 2])
     picture.unlink()
     page = page_of(song.state)
     assert levels_of(page) == [[0, 2], [0, 1, 2]]
     assert page.items[1].sounds[0].picture is None
     jk.sample(song)
-    assert wav.read_bytes() == whole
+    assert np.array_equal(soundfile.read(wav)[0], whole)  # its title is the folder's name, which is another in a copy
     assert picture.read_bytes().startswith(drawn[:8])
     assert page_of(song.state).items[1].sounds[0].picture == picture_name(0, 1)
 

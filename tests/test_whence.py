@@ -22,11 +22,11 @@ from jukebox_kit.song import edits
 from jukebox_kit.song.audio import audio_bytes
 from jukebox_kit.song.audio_files import mark_of
 from jukebox_kit.song.export import export_audio
+from jukebox_kit.song.origins import whence
 from jukebox_kit.song.provenance import tags_of
 from jukebox_kit.song.resemblance import likeness, rough_likeness
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.tags import BEXT, KEY, Part, Source, read_source
-from jukebox_kit.song.whence import whence
 from tests.conftest import shell
 
 SR = 16000

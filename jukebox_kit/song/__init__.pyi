@@ -46,6 +46,8 @@ from .format_1 import format_1_request as format_1_request
 from .history import EventKind as EventKind
 from .lyrics.reading import decoded_lyrics as decoded_lyrics
 from .lyrics.reading import read_lyrics as read_lyrics
+from .origins import Origin as Origin
+from .origins import whence as whence
 from .pictures import strip_png as strip_png
 from .presets import OPTIONS as OPTIONS
 from .presets import Preset as Preset
@@ -73,5 +75,3 @@ from .song import is_song as is_song
 from .state import SongState as SongState
 from .version_tree import tree as tree
 from .version_tree import tree_text as tree_text
-from .whence import Origin as Origin
-from .whence import whence as whence
