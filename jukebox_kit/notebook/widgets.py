@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from jukebox_kit.model import Found, Tables
 from jukebox_kit.model.weights import ModelDefinition
-from jukebox_kit.notebook.markup import styled_text
+from jukebox_kit.notebook.background import State
+from jukebox_kit.notebook.markup import ENDS, styled_text
 
 
 def reachable(widget: Any) -> None:
@@ -153,6 +154,19 @@ def show(widget: Any, text: str) -> None:
     """Show HTML in a widget."""
     if widget.value != text:  # each change sends a message to the browser
         widget.value = text
+
+
+def show_work(summary: Any, ended: Any, state: State, doing: str, error: str) -> None:
+    """Show what the worker does in `summary`, and how its last work ended in `ended`.
+
+    doing: shown while it runs. error: shown instead of how the work ended, unless it is empty.
+    """
+    texts = {"running": doing, "stopping": "saving and stopping …"}
+    show(summary, styled_text(texts.get(state.phase, "")))
+    if error:
+        show(ended, styled_text(error, "error"))
+    else:
+        show(ended, styled_text("" if state.busy else state.message, ENDS.get(state.phase, "plain")))
 
 
 def heading(text: str) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 from jukebox_kit._files import user_path
 from jukebox_kit._values import checked
+from jukebox_kit.engine import SamplingParams
 from jukebox_kit.errors import RequestError
 
 LONGEST = 600.0  # seconds of a recording
@@ -102,12 +103,7 @@ class SourceRequest:
                 f"temperature must be above 0 and at most 10, not {self.temperature:g}; 1 is usual.",
                 field="temperature",
             )
-        if self.top_k is not None and self.top_p is not None:
-            raise RequestError("top-k cannot be combined with top-p; set only one of them.", field="top_k")
-        if self.top_k is not None and self.top_k < 1:
-            raise RequestError(f"top-k must be at least 1, not {self.top_k}.", field="top_k")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise RequestError(f"top-p must be above 0 and at most 1, not {self.top_p:g}.", field="top_p")
+        SamplingParams(self.temperature, self.top_k, self.top_p)  # which refuses what songs refuse
         if not self.greedy:
             return
         sampled = {"temperature": self.temperature != 1, "top_k": self.top_k, "top_p": self.top_p}

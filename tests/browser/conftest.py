@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
+from tests.browser.lab import jupyter_lab
+
 CHROMIUM = os.environ.get("JUKEBOX_KIT_CHROMIUM", "/usr/bin/chromium")
 # A sound of its own in place of a microphone, and no question whether it may be heard.
 MICROPHONE = ("use-fake-device-for-media-stream", "use-fake-ui-for-media-stream")
@@ -49,3 +51,18 @@ def browser_page(browser: Browser) -> Iterator[Page]:
     context.close()
     assert asked == []
     assert said == []
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    folder = tmp_path_factory.mktemp("lab")
+    with jupyter_lab(folder) as address:
+        yield folder, address
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    """The folder for pictures: that of JUKEBOX_KIT_SHOTS, or a temporary one."""
+    folder = Path(os.environ.get("JUKEBOX_KIT_SHOTS") or tmp_path / "shots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

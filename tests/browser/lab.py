@@ -21,7 +21,7 @@ NOTEBOOKS = TESTS.parent / "notebooks"
 # Openings of the demo are made in a second; a person has to be able to look on, and to press Stop in the middle.
 SLOWER = """
 import time
-from jukebox_kit.sampling import TokenLoop
+from jukebox_kit.engine.loop import TokenLoop
 
 def advance(loop, quickly=TokenLoop.advance):
     quickly(loop)

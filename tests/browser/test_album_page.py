@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from playwright.sync_api import expect
 import jukebox_kit as jk
 from jukebox_kit.jobs.album.page import write_album_page
 from jukebox_kit.song.song import Song
+from tests.browser.pages import play, shot
 
 pytestmark = pytest.mark.browser
 
@@ -78,16 +78,3 @@ def test_it_fits_windows(album: Path, browser_page: BrowserPage, width: int, sch
     expect(browser_page.locator("#tools")).to_be_visible()
     shot(browser_page, f"album-{scheme}-{width}")
     assert browser_page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-def play(page: BrowserPage, label: str) -> None:
-    """Play an item as a person does by the keys: its player is focused and space pressed."""
-    page.get_by_label(label, exact=True).focus()
-    page.keyboard.press("Space")
-
-
-def shot(page: BrowserPage, name: str) -> None:
-    """Keep a picture of the window where a folder for such is named."""
-    if folder := os.environ.get("JUKEBOX_KIT_SHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=f"{folder}/{name}.png")

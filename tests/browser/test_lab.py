@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
 from jukebox_kit.song.song import Song
-from tests.browser.lab import Notebook, jupyter_lab
+from tests.browser.lab import Notebook
 
 pytestmark = pytest.mark.browser
-SHOTS = Path(os.environ.get("JUKEBOX_KIT_SHOTS", ""))
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    folder = tmp_path_factory.mktemp("lab")
-    with jupyter_lab(folder) as address:
-        yield folder, address
-
-
-def shots(folder: Path) -> Path:
-    where = SHOTS if str(SHOTS) != "." else folder / "shots"  # a person who wants to see them says where
-    where.mkdir(parents=True, exist_ok=True)
-    return where
-
-
-def test_a_song_is_composed_stopped_gone_on_with_undone_upsampled_and_heard(
-    lab: tuple[Path, str], browser: Browser
+def test_a_song_is_composed_stopped_resumed_undone_upsampled_and_heard(
+    lab: tuple[Path, str], browser: Browser, shots: Path
 ) -> None:
     folder, address = lab
     page = browser.new_page(viewport={"width": 1500, "height": 1400})
-    book = Notebook(page, address, "compose.ipynb", shots(folder))
+    book = Notebook(page, address, "compose.ipynb", shots)
     book.open()
     book.run_all()
     page.wait_for_selector(".jk-panel", timeout=120000)
@@ -101,7 +85,7 @@ def test_a_song_is_composed_stopped_gone_on_with_undone_upsampled_and_heard(
     book.save()
     page.close()
     page = browser.new_page(viewport={"width": 1500, "height": 1400})
-    book = Notebook(page, address, "compose.ipynb", shots(folder))
+    book = Notebook(page, address, "compose.ipynb", shots)
     page.goto(f"{address}/lab/tree/compose.ipynb")
     page.wait_for_selector(".jk-panel", timeout=120000)
     book.wait_for("ended", "Level 2 is done")
@@ -155,7 +139,7 @@ def test_a_song_is_composed_stopped_gone_on_with_undone_upsampled_and_heard(
     page.close()
 
 
-def test_the_night_finishes_what_is_there(lab: tuple[Path, str], browser: Browser, tiny: Path) -> None:
+def test_the_night_finishes_what_is_there(lab: tuple[Path, str], browser: Browser, tiny: Path, shots: Path) -> None:
     folder, address = lab
     for name, seconds in (("long", 0.6), ("short", 0.3)):
         Song.create(folder / "night" / name, model=tiny, seconds=seconds)
@@ -164,7 +148,7 @@ def test_the_night_finishes_what_is_there(lab: tuple[Path, str], browser: Browse
     notebook = folder / "resume_overnight.ipynb"
     notebook.write_text(notebook.read_text().replace("nb.setup()", "nb.setup('night')"))
     page = browser.new_page(viewport={"width": 1500, "height": 1400})
-    book = Notebook(page, address, "resume_overnight.ipynb", shots(folder))
+    book = Notebook(page, address, "resume_overnight.ipynb", shots)
     book.open()
     book.run_all()
     book.wait_for("table", "unreadable: ")

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
 
 from jukebox_kit.training.runs import read_run
-from tests.browser.lab import Notebook, jupyter_lab
+from tests.browser.lab import Notebook
 from tests.own_music import ORGAN, write_clips
 
 pytestmark = pytest.mark.browser
-SHOTS = Path(os.environ.get("JUKEBOX_KIT_SHOTS", ""))
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    folder = tmp_path_factory.mktemp("lab")
-    with jupyter_lab(folder) as address:
-        yield folder, address
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +49,9 @@ def in_both_themes(book: Notebook, name: str) -> None:
 
 
 def test_an_uploaded_folder_is_trained_on_stopped_resumed_and_heard(
-    lab: tuple[Path, str], browser: Browser, band: Path
+    lab: tuple[Path, str], browser: Browser, band: Path, shots: Path
 ) -> None:
     folder, address = lab
-    shots = SHOTS if str(SHOTS) != "." else folder / "shots"
-    shots.mkdir(parents=True, exist_ok=True)
     book = opened(browser, address, shots)
     page = book.page
     book.open()

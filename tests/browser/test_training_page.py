@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from playwright.sync_api import expect
 
 from jukebox_kit.training.curves import Measured
 from jukebox_kit.training.page import RunProgress, write_curves, write_page, write_takes
+from tests.browser.pages import play, shot
 
 pytestmark = pytest.mark.browser
 
@@ -67,7 +67,7 @@ def test_it_shows_state_curves_and_songs_side_by_side(
     expect(song.locator("figcaption:visible")).to_have_count(4)
     browser_page.get_by_text("All measurements").click()
     expect(browser_page.get_by_role("cell", name="5.0000")).to_be_visible()
-    shot(browser_page, f"training-{scheme}-{width}")
+    shot(browser_page, f"training-{scheme}-{width}", whole=True)
     assert browser_page.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -104,16 +104,3 @@ def test_it_shows_what_is_new_but_not_while_a_song_plays(tmp_path: Path, browser
     browser_page.clock.run_for(20_000)
     expect(state).to_have_text(re.compile("finished 300 steps"))
     expect(browser_page.locator("#news")).to_have_count(0)
-
-
-def play(page: BrowserPage, label: str) -> None:
-    """Play a song as a person does with the keyboard: its player is focused and space pressed."""
-    page.get_by_label(label, exact=True).focus()
-    page.keyboard.press("Space")
-
-
-def shot(page: BrowserPage, name: str) -> None:
-    """Keep a picture of the window if a folder for pictures is named."""
-    if folder := os.environ.get("JUKEBOX_KIT_SHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=f"{folder}/{name}.png", full_page=True)

@@ -131,23 +131,16 @@ class Judge:
     def after(self, step: Step, process: Process, before: Snapshot | None, planned: Any) -> None:
         """Check a step that ran alone."""
         machine = self.player.machine(step)
-        if self._unsure([process]):
-            before = None
+        before = None if self._unsure([process]) else before
         first = self.player.world.machines[0]
         wrong = self.player.quietly(first, lambda: self.player.others.faults(first))
         if wrong:
             raise Violation(wrong[0])
         if step.act in ("train", "fetch"):
             return
-        self._kept(machine)
-        now = self.player.look(machine)
+        now = self._seen(machine, before)
         if now is None:
-            if before is not None and self.player.history.alone:
-                raise Violation("the song is gone")
             return
-        self._valid(now)
-        if before is not None:
-            self._versions(before, now)
         if step.act in EDITS and before is not None:
             self._edited(step, process, before, now, planned)
         elif before is not None and self.player.history.alone:
@@ -158,20 +151,25 @@ class Judge:
         """Check steps that ran beside each other."""
         for step, process in zip(steps, processes, strict=True):
             self.ended(step, process)
-        if self._unsure(processes):
-            before = None
-        machine = self.player.machine(steps[0])
+        before = None if self._unsure(processes) else before
+        now = self._seen(self.player.machine(steps[0]), before)
+        if now is None or before is None:
+            return
+        if self.player.history.alone and not any(step.act in EDITS for step in steps):
+            self._grew(before, now)
+
+    def _seen(self, machine: Machine, before: Snapshot | None) -> Snapshot | None:
+        """Return the song as a machine sees it, after checks that hold for all steps; None if it sees no song."""
         self._kept(machine)
         now = self.player.look(machine)
         if now is None:
             if before is not None and self.player.history.alone:
                 raise Violation("the song is gone")
-            return
+            return None
         self._valid(now)
         if before is not None:
             self._versions(before, now)
-            if self.player.history.alone and not any(step.act in EDITS for step in steps):
-                self._grew(before, now)
+        return now
 
     def whole(self, machine: Machine) -> None:
         """Check a song that was finished."""

@@ -8,9 +8,8 @@ import ipywidgets as widgets
 
 from jukebox_kit.model import DOWNWARD, TOP
 from jukebox_kit.notebook.background import State
-from jukebox_kit.notebook.markup import ENDS, styled_text
 from jukebox_kit.notebook.session import Session, begun_below
-from jukebox_kit.notebook.widgets import show
+from jukebox_kit.notebook.widgets import show_work
 from jukebox_kit.steps import level_2, sample
 
 
@@ -59,12 +58,8 @@ class Status:
             bar = self.bars[state.progress.level]
             bar.max, bar.value = state.progress.total, min(state.progress.done, state.progress.total)
             bar.layout.display = ""
-        texts = {"running": f"{state.what}: {state.speed or 'preparing …'}", "stopping": "saving and stopping …"}
-        show(self.summary, styled_text(texts.get(state.phase, "")))
-        if self.session.error:
-            show(self.ended, styled_text(self.session.error, "error"))
-        else:
-            show(self.ended, styled_text("" if state.busy else state.message, ENDS.get(state.phase, "plain")))
+        doing = f"{state.what}: {state.speed or 'preparing …'}"
+        show_work(self.summary, self.ended, state, doing, self.session.error)
 
     def _resume(self) -> None:
         song = self.session.song

@@ -6,9 +6,8 @@ import ipywidgets as widgets
 
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.notebook.background import State
-from jukebox_kit.notebook.markup import ENDS, styled_text
 from jukebox_kit.notebook.tuning_session import TuningSession
-from jukebox_kit.notebook.widgets import button, show
+from jukebox_kit.notebook.widgets import button, show_work
 
 
 class TrainingStatus:
@@ -47,12 +46,7 @@ class TrainingStatus:
         if training is not None:
             self.bar.max, self.bar.value = training.steps, training.step
             self.bar.layout.display = ""
-        texts = {"running": _line(state), "stopping": "saving and stopping …"}
-        show(self.summary, styled_text(texts.get(state.phase, "")))
-        if self.session.error:
-            show(self.ended, styled_text(self.session.error, "error"))
-        else:
-            show(self.ended, styled_text("" if state.busy else state.message, ENDS.get(state.phase, "plain")))
+        show_work(self.summary, self.ended, state, _line(state), self.session.error)
 
     def _resume(self) -> None:
         run = self.session.training
