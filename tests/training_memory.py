@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from jukebox_kit.engine import return_freed_memory
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import Labels, Prior, Tables
 from jukebox_kit.model.weights import PARTS, ModelDefinition, load_definition, recipe_tensor, without_weights
-from jukebox_kit.training.memory import return_freed_memory, training_bytes
+from jukebox_kit.training.memory import training_bytes
 from jukebox_kit.training.new_names import Extension
 from jukebox_kit.training.pieces import Pieces
 from jukebox_kit.training.plan import plan_training
@@ -80,7 +81,7 @@ def measure(folder: Path, computes: str, storage: str, batch: int, n_ctx: int) -
     definition, settings = definition_of(folder, n_ctx), FineTuning(replay=0.0)
     extension = Extension("v3", Tables("v3", {}, {}), {"artist": ("new",), "genre": ()})
     torch.mm(torch.ones(8, 8), torch.ones(8, 8))
-    return_freed_memory()  # as a run does
+    return_freed_memory(torch.device("cpu"), 2**31)  # as a run of this size does
     before = resident("VmRSS")
     dtype = getattr(torch, computes)
     prior = load_trainable(definition, 2, extension, settings, storage, dtype, torch.device("cpu"))

@@ -22,20 +22,17 @@ from jukebox_kit.analysis.plan import TOP_PART, plan_features
 from jukebox_kit.analysis.reducing import Reducer
 from jukebox_kit.analysis.settings import FeatureFields, FeatureSettings
 from jukebox_kit.analysis.states import layer_states
-from jukebox_kit.engine import Model, free_memory, threads_for, usable_device
+from jukebox_kit.engine import Model, free_memory, return_freed_memory, threads_for, usable_device
 from jukebox_kit.model import LEVELS, check_total, lyric_tokens
 from jukebox_kit.model.weights import PARTS, load_definition
 from jukebox_kit.song import read_recording
 from jukebox_kit.steps import AUTO
-from jukebox_kit.training import return_freed_memory
 
 log = logging.getLogger(__name__)
 
 Say = Callable[[str], object]
 
 Values = NDArray[np.floating[Any]]
-
-LARGE = 2**30  # bytes; below, returning freed memory at once would cost more time than memory it saves
 
 PARTS_READ = (PARTS[0], TOP_PART)
 
@@ -93,8 +90,7 @@ class Extractor:
         )
         self.model = Model.load(settings.model, device, self.plan.weights, depth=self.layers[-1])
         self.labels = self._labels(say)
-        if device.type == "cpu" and self.plan.peak > LARGE:
-            return_freed_memory()
+        return_freed_memory(device, self.plan.peak)
 
     @property
     def sr(self) -> int:

@@ -4,6 +4,7 @@ from .decoder import CachedDecoder as CachedDecoder
 from .decoder import Decoder as Decoder
 from .decoders import make_decoder as make_decoder
 from .decoders import make_loop as make_loop
+from .freed_memory import return_freed_memory as return_freed_memory
 from .linear import can_pack as can_pack
 from .linear import in_int8 as in_int8
 from .loop import Rows as Rows

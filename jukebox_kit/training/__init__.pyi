@@ -9,7 +9,6 @@ from .curves import curves_svg as curves_svg
 from .imported import import_checkpoint as import_checkpoint
 from .job import FineTuningJob as FineTuningJob
 from .job_windows import preview_names as preview_names
-from .memory import return_freed_memory as return_freed_memory
 from .objective import PriorLoss as PriorLoss
 from .objective import prior_loss as prior_loss
 from .pieces import Durations as Durations

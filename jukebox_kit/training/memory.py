@@ -6,9 +6,7 @@ Weights are counted; what a pass needs is a number of copies of its tensors, whi
 
 from __future__ import annotations
 
-import ctypes
 import math
-from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -32,8 +30,6 @@ CONDITIONING = 4.0  # copies of (N, positions, width) float32 around the layers
 LAYER_SAVED = 0.75  # share of a layer's tensors that stay until the backward pass if layers are not recomputed
 
 RESERVE = 1.05  # what an allocator cannot use
-
-_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 2**20  # glibc's number of the setting; bytes
 
 CHOICES = (16, 8, 4, 2, 1)  # batch sizes to choose from
 
@@ -105,16 +101,6 @@ def _flops(weights: _Weights, trained: int, config: PriorConfig, settings: FineT
     """Return the operations of a forward and a backward pass for one window."""
     passes = 3 if settings.full else 2  # forward, gradients of inputs, and of weights
     return 2.0 * config.positions * (weights.linear * (passes + settings.recompute) + 2 * trained)
-
-
-def return_freed_memory() -> None:
-    """Have the C library return large blocks to the system as soon as they are freed, where it can be asked to.
-
-    Otherwise glibc takes blocks of up to 32 MiB from its heap after the first such block was freed, and the gaps that
-    the passes leave in it more than double the memory of a large prior.
-    """
-    with suppress(OSError, AttributeError):  # not glibc
-        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from jukebox_kit._files import make_folder, shown_path
-from jukebox_kit.engine import Model, Placement
+from jukebox_kit.engine import Model, Placement, return_freed_memory
 from jukebox_kit.errors import RequestError, StoppedError
 from jukebox_kit.model.weights import MODEL_FILE, PARTS, fingerprint
 from jukebox_kit.song.store import open_store
@@ -24,7 +24,6 @@ from jukebox_kit.training.checkpoints import Checkpoints, RunState
 from jukebox_kit.training.curves import Measured
 from jukebox_kit.training.job import FineTuningJob
 from jukebox_kit.training.job_windows import job_previews, job_replay, song_name, song_windows
-from jukebox_kit.training.memory import return_freed_memory
 from jukebox_kit.training.page import RunProgress, write_curves, write_page, write_takes
 from jukebox_kit.training.plan import TrainingPlan, plan_job
 from jukebox_kit.training.ranks import Ranks, joined
@@ -34,8 +33,6 @@ from jukebox_kit.training.trainable import adapter_tensors, load_trainable, whol
 from jukebox_kit.training.trainer import StepSettings, Trainer
 
 log = logging.getLogger(__name__)
-
-LARGE = 2**30  # bytes; below, returning freed memory at once would cost more time than memory it saves
 
 Say = Callable[[str], None]
 
@@ -128,8 +125,7 @@ class _Run:
         """Make the plan, and load the prior, the codes and the VQ-VAE."""
         job, settings, ranks = self.job, self.settings, self.ranks
         self.plan = plan = self._plan(saved)
-        if ranks.device.type == "cpu" and plan.needed.peak > LARGE:
-            return_freed_memory()
+        return_freed_memory(ranks.device, plan.needed.peak)
         self.grown = job.extension.extended(job.definition)
         self.prior = prior = load_trainable(
             job.definition, job.level, job.extension, settings, plan.storage, plan.computes, ranks.device
