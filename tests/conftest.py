@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
@@ -54,6 +55,11 @@ def small_prior(**fields: object) -> Prior:
 def small_vqvae(config: VQVAEConfig = SMALL_VQVAE) -> VQVAE:
     """Return a small VQ-VAE."""
     return with_recipe(VQVAE(config))
+
+
+def same_audio(first: Path, second: Path) -> bool:
+    """Return whether two audio files have the same samples; their tags name the song that each belongs to."""
+    return np.array_equal(*(soundfile.read(path, dtype="int16")[0] for path in (first, second)))
 
 
 WAV_STEP = 2.0**-15  # between two values of a 16-bit file

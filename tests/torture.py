@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 import typer
+from numpy.typing import NDArray
 
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import LEVELS
@@ -77,9 +79,15 @@ def kill_once(folder: Path, start: list[str], chance: random.Random, environment
     return (time.time() - saved if saved > begun else 0.0) if alive else None
 
 
+def samples(song: Song, name: str) -> NDArray[np.int16]:
+    """Return the samples of an audio file, whose tags name its song."""
+    found: NDArray[np.int16] = soundfile.read(song.root / name, dtype="int16")[0]
+    return found
+
+
 def differing_audio(song: Song, whole: Song) -> int:
     names = [f"level_{level}/item_{item}.wav" for level in LEVELS for item in range(3)]
-    return sum((song.root / name).read_bytes() != (whole.root / name).read_bytes() for name in names)
+    return sum(not np.array_equal(samples(song, name), samples(whole, name)) for name in names)
 
 
 def kill_often(place: Path, wanted: int, environment: dict[str, str]) -> int:

@@ -27,7 +27,7 @@ from jukebox_kit.song.codes import unpack_codes
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.store.detect import examine_disk, file_system
 from jukebox_kit.steps.progress import Progress
-from tests.conftest import Run
+from tests.conftest import Run, same_audio
 
 REQUEST: dict[str, Any] = {"artist": "The Beatles", "genre": "pop", "seconds": 0.6, "items": 2, "seed": 3}
 
@@ -58,7 +58,7 @@ def assert_same(song: Song, whole: Song) -> None:
         assert np.array_equal(song.codes(level), whole.codes(level))
         for item in range(2):
             name = f"level_{level}/item_{item}.wav"
-            assert (song.root / name).read_bytes() == (whole.root / name).read_bytes()
+            assert same_audio(song.root / name, whole.root / name)
 
 
 def at_half_of_level_1(deed: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
