@@ -112,6 +112,7 @@ class Mount(Disk):
             folder = "/".join(names[:depth])
             if self.find(folder) is None:
                 self.mkdir(folder)
+                flush(self.parent(folder)[0])  # what came from the drive can be fetched from it again
         file = self.create(path)
         file.content = file.durable = content
         flush(self.parent(path)[0])

@@ -19,7 +19,7 @@ from jukebox_kit.song import sounds_complete, unpack_codes
 from jukebox_kit.song.files import SEGMENTS
 from jukebox_kit.song.store import drive, local
 from jukebox_kit.song.store.drive import DriveStore
-from jukebox_kit.song.store.lease import EXPIRY_SECONDS
+from jukebox_kit.song.store.lease import EXPIRY_SECONDS, Lease
 from jukebox_kit.song.store.local import LocalStore
 from tests.simulate.disk import Folder
 from tests.simulate.history import EDITS, Step
@@ -52,6 +52,7 @@ class Judge:
         self.tried: dict[tuple[str, str], list[bytes]] = {}  # what was begun to be saved since
         self.holders: dict[str, Process] = {}  # by folder, who took it last and has not released it
         self.takers: dict[str, Process] = {}  # by folder, who took it last
+        self.renewed: dict[tuple[str, Process | None], float] = {}  # when a process last renewed its lease on a folder
         self.cut_off, self.cuts = False, 0  # see `_unsure`
         self.watched = True
 
@@ -87,19 +88,27 @@ class Judge:
 
             return hold
 
+        def renewed(real: Any) -> Any:
+            def renew(lease: Lease) -> None:
+                real(lease)
+                self.renewed[str(lease.root), world.current] = world.now
+
+            return renew
+
         with ExitStack() as stack:
+            stack.enter_context(mock.patch.object(Lease, "renew", renewed(Lease.renew)))
             for store, module in ((LocalStore, local), (DriveStore, drive)):
                 stack.enter_context(mock.patch.object(store, "write", noted(store.write)))
                 stack.enter_context(mock.patch.object(module, "hold", held(module.hold)))
             yield
 
     def _took(self, root: str) -> None:
-        """Note who holds a folder; with locks nobody else may, without them only one that has slept."""
+        """Note who holds a folder; without locks it is free once its holder has not renewed its lease for long."""
         process, before = self.player.world.current, self.holders.get(root)
         if not self.watched or process is None:
             return
-        slept = before is not None and before.slept >= EXPIRY_SECONDS
-        if before is not None and not before.dead and before is not process and (self.player.has_locks or not slept):
+        silent = self.player.world.now - self.renewed.get((root, before), 0.0) >= EXPIRY_SECONDS
+        if before is not None and not before.dead and before is not process and (self.player.has_locks or not silent):
             raise Violation(f"processes {before.pid} and {process.pid} both hold {root}")
         self.holders[root] = self.takers[root] = process
 

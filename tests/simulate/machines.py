@@ -91,7 +91,6 @@ class Process:
         self.operations = 0
         self.failing: list[Any] = []  # [way, operations left]
         self.dead = False
-        self.slept = 0.0  # seconds for which it was paused
         self.refused = 0.0  # when an operation first failed
         self.ended = 0.0
         self.beats: list[Beat] = []

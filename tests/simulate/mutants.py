@@ -118,8 +118,14 @@ MUTANTS = (
     Mutant(
         "a process that slept does not look whether it was followed",
         LEASE,
-        "        if others or removed:",
+        "        if others or removed or self._late:",
         "        if others:",
+    ),
+    Mutant(
+        "a process that slept while it took a lease does not look whether it was followed",
+        LEASE,
+        "        followers = self._others() if self._late else []",
+        "        followers: list[Mark] = []",
     ),
     Mutant("a rival is not looked for", LEASE, "        if rivals:\n", "        if rivals and has_locks:\n"),
     Mutant(

@@ -211,10 +211,7 @@ class World:
             machine.asleep += fault.much
             for other in self.alive:
                 if other.machine is machine:
-                    other.slept += fault.much
                     other.wake = max(other.wake, self.now + fault.much)
-        elif fault.way == "pause":
-            process.slept += fault.much
         if fault.way in ("pause", "suspend"):
             process.wake = self.now + fault.much
             if self.lively:

@@ -30,15 +30,10 @@ from jukebox_kit.song.files import LEASE_PREFIX, LOCK, lease_name
 log = logging.getLogger(__name__)
 
 EXPIRY_SECONDS = 60.0  # without renewal, after which an owner counts as gone
-
 RENEWAL_SECONDS = 15.0  # between renewals
-
 MAX_CLOCK_DIFFERENCE_SECONDS = 1800.0  # between two machines
-
 _IDENTIFY_SECONDS = 2.0  # for the holder of the lock to write who it is
-
 _active: set[str] = set()  # the leases that this process holds
-
 _NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.ENOLCK, errno.EBADF)
 
 
@@ -79,7 +74,8 @@ class Lease:
         self.root, self.mark = root, own_mark()
         self.has_locks = False
         self._gone_marks: set[Mark] = set()  # their files may still be there, if the disk refuses to delete them
-        self._written = 0.0  # by `_clock`
+        self._written = 0.0  # by `_clock`, when it was last begun to be written
+        self._late = False  # it was written again after so long that another process may have taken it for gone
         self._stop = threading.Event()
 
     def take(self, has_locks: bool, settle: float) -> None:
@@ -99,29 +95,37 @@ class Lease:
             raise _busy(self.root, rivals[0])
         self.mark = replace(self.mark, sure=True)
         self.renew()
+        followers = self._others() if self._late else []
+        if followers:
+            raise _busy(self.root, followers[0])
+        self._late = False  # nothing of the folder has been read yet, so what happened meanwhile does not matter
         threading.Thread(target=self._beat, name="lease", daemon=True).start()
 
     def renew(self) -> None:
         """Write the lease file again; SongError if it cannot be written."""
-        self.mark = replace(self.mark, renewed=time.time())
+        self.mark, begun = replace(self.mark, renewed=time.time()), _clock()
         try:
             with replacing(self._path, durable=False) as beside:  # soon renewed, and worthless after a power cut
                 beside.write_text(json.dumps(asdict(self.mark)))
         except OSError as error:
             raise SongError(explain(self._path, error, "written")) from None
-        self._written = _clock()
+        if self._written and self._lapsed:  # the process was suspended on the way
+            self._late = True
+        self._written = begun
 
     def check(self) -> None:
         """Raise SongBusyError if this process was suspended for so long that another one took over the song."""
-        if not self._lapsed:
+        if not self._lapsed and not self._late:
             return
+        checked = _clock()
         try:
             others, removed = [m for m in self._others() if not _old(m)], not exists(self._path)
         except SongError:
             return  # the disk is away for a moment; the write that follows decides
-        if others or removed:  # whoever took over has removed this lease, and may have ended since
+        if others or removed or self._late:  # whoever took over has removed this lease, and may have ended since
             who = others[0].who if others else "another process"
             raise SongBusyError(f"{shown_path(self.root)} was taken over by {who} while this process was suspended.")
+        self._written = checked
         with suppress(SongError):
             self.renew()
 
