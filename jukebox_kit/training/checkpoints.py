@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -37,6 +38,11 @@ class RunState:
 
     tensors: Mapping[str, Tensor]
     facts: Mapping[str, Any]
+
+
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of tensors, which later steps do not change."""
+    return {name: torch.clone(value.detach()) for name, value in tensors.items()}
 
 
 class Checkpoints:
@@ -68,13 +74,23 @@ class Checkpoints:
             log.warning("%s: save %d is not whole; trying the one before.", shown_path(self.root), number)
         return None
 
-    def _read(self, number: int) -> RunState | None:
+    def facts(self) -> Mapping[str, Any] | None:
+        """Return the facts of the newest state, None if there is none; its tensors are not read."""
+        lists = (self._list(number) for number in sorted(self._numbers(), reverse=True))
+        return next((listed["facts"] for listed in lists if listed is not None), None)
+
+    def _list(self, number: int) -> dict[str, Any] | None:
+        """Return what NUMBER.json holds, None if it is not whole."""
         try:
             listed: dict[str, Any] = json.loads(read_file(self.root / f"{number:06d}.json") or b"{}")
             digest = listed.pop("sha256", "")
-            if hashlib.sha256(json.dumps(listed).encode()).hexdigest() != digest:
-                return None
+            return listed if hashlib.sha256(json.dumps(listed).encode()).hexdigest() == digest else None
         except ValueError:
+            return None
+
+    def _read(self, number: int) -> RunState | None:
+        listed = self._list(number)
+        if listed is None:
             return None
         tensors: dict[str, Tensor] = {}
         for index, wanted in enumerate(listed["pieces"]):

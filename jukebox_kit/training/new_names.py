@@ -92,7 +92,7 @@ def song_labels(song: DatasetSong, tables: Tables, definition: ModelDefinition, 
     artist = tables.artist(song.artist)
     genre = tables.genre(song.genre, config.max_bow_genre_size)
     tokens = tuple(lyric_tokens(song.lyrics, config.label_set)) if config.use_tokens else ()
-    return Labels(artist.ids[0], genre.ids, tokens, song.samples)
+    return Labels(artist.ids[0], genre.ids, tokens, song.total or song.samples, song.offset)
 
 
 def _genre_names(genre: str, label_set: str) -> list[str]:
