@@ -8,19 +8,11 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from jukebox_kit.model import (
-    VQVAE,
-    PlainLinear,
-    PositionTable,
-    Prior,
-    PriorConfig,
-    VQVAEConfig,
-)
+from jukebox_kit.model import VQVAE, PlainLinear, PositionTable, Prior, PriorConfig, VQVAEConfig
 
-TOKENS, PLACES = (
-    0.02,
-    0.01,
-)  # standard deviations: of linear layers and tables of tokens; of labels, times and positions
+TOKENS = 0.02  # standard deviation of linear layers and of tables of tokens
+
+PLACES = 0.01  # of tables of labels, times and positions
 
 
 def draw_vqvae(config: VQVAEConfig, seed: int) -> VQVAE:

@@ -15,6 +15,7 @@ from jukebox_kit.model.weights import PARTS, ModelDefinition, load_definition, m
 from jukebox_kit.training.corpus import Synthesiser
 from jukebox_kit.training.dataset import Music, Recordings
 from jukebox_kit.training.settings import FineTuning, LoraSettings, VQVAERecipe
+from jukebox_kit.training.synth import LOWEST_RATE
 from jukebox_kit.training.vqvae_loss import SPECTRAL
 
 # Settings of fine-tuning that have one meaning only when all weights start from random values.
@@ -87,6 +88,9 @@ def load_training(path: Path) -> TrainingRun:
     source = model_source(path.parent / user_path(file.model) if is_path else file.model)
     model = load_definition(source)
     vqvae, hop = from_mapping(VQVAERecipe, file.vqvae, "vqvae"), model.vqvae.hops[-1]
+    if file.corpus is not None and model.vqvae.sr < LOWEST_RATE:
+        sentence = f"songs are synthesised at {LOWEST_RATE} Hz or more, and {file.model} has {model.vqvae.sr} Hz."
+        raise setting_error(values, "", sentence, "corpus")
     least, most = SPECTRAL[0] // 2 + 1, model.top.n_ctx * hop
     if vqvae.samples % hop or not least <= vqvae.samples <= most:
         sentence = f"samples must be a multiple of {hop} from {least} to {most}, not {vqvae.samples}."

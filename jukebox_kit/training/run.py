@@ -72,9 +72,12 @@ def train(
 
 
 def _trained(out: Path, part: str) -> bool:
-    """Return whether a component is trained to the end; one whose run left no saves was put there."""
-    facts = Checkpoints(out / WORK / part).facts() if (out / WORK / part).is_dir() else None
-    return (out / weights_name(part)).is_file() and (facts is None or bool(facts["finished"]))
+    """Return whether a component is trained to the end; one without a folder of its run was put there by the user."""
+    work = out / WORK / part
+    if not (out / weights_name(part)).is_file() or not work.is_dir():
+        return (out / weights_name(part)).is_file()
+    facts = Checkpoints(work).facts()  # none if the run was killed before its first save
+    return facts is not None and bool(facts["finished"])
 
 
 def _prepared(run: TrainingRun, wanted: Sequence[str], ranks: Ranks, say: Say, stop: Callable[[], bool]) -> Dataset:
@@ -99,6 +102,8 @@ def _prepared(run: TrainingRun, wanted: Sequence[str], ranks: Ranks, say: Say, s
         if PARTS[0] in wanted:
             say("training vqvae")
             _train_vqvae(run, definition, data, ranks, say, stop)
+        if not file.is_file():
+            raise RequestError("the VQ-VAE was never better than before training; try a lower learning rate.")
         say(f"encoding {len(data.songs)} songs")
         return encode_music(data, Model.load(data.model, ranks.device).vqvae, fingerprint(file))
 
