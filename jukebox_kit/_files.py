@@ -68,10 +68,10 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     try:
         yield beside
         if durable:
-            _sync(beside)
+            flush(beside)
         beside.replace(path)
         if durable:
-            _sync(path.parent)
+            flush(path.parent)
     except BaseException:
         with suppress(OSError):  # a disk that refuses to write may refuse to delete, too
             beside.unlink()
@@ -96,6 +96,8 @@ def write_atomically(root: Path, name: str, content: bytes) -> None:
         if not root.is_dir():  # a new one could lie where a mount is gone
             raise FileNotFoundError(errno.ENOENT, "gone", str(root))
         path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in path.relative_to(root).parents[1:]:  # they list a folder that may be new
+            flush(root / folder)
         with replacing(path) as beside:
             with beside.open("wb") as file:
                 file.write(content)
@@ -117,6 +119,12 @@ def read_file(path: Path) -> bytes | None:
         raise SongError(explain(path, error, "read")) from None
 
 
+def exists(path: Path) -> bool:
+    """Return whether a path exists; SongError if the disk does not answer."""
+    with explained(path, "read"):
+        return path.exists()
+
+
 def contents(folder: Path) -> list[Path]:
     """Return what users put into a folder, sorted, without `LITTER`; SongError if the folder cannot be read."""
     try:
@@ -131,21 +139,38 @@ def is_litter(name: str) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and its parents; SongError if that fails."""
+    """Create a folder and its parents, flushed to the disk; SongError if that fails."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        create_folder(path)
     except OSError as error:
         raise SongError(explain(path, error, "written")) from None
+
+
+def create_folder(path: Path) -> None:
+    """Create a folder and its parents, so that a power cut keeps them; OSError if that fails."""
+    missing = [folder for folder in path.parents if not folder.is_dir()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in (path, *missing):
+        flush(folder.parent)
+
+
+@contextmanager
+def explained(path: Path, done: str) -> Iterator[None]:
+    """Raise SongError, as `explain` says it, for an OSError in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise SongError(explain(path, error, done)) from None
 
 
 def move_into_place(part: Path, path: Path) -> None:
     """Rename a complete file in one step and flush its folder's entries to the disk; OSError if that fails."""
     part.replace(path)
-    _sync(path.parent)
+    flush(path.parent)
 
 
-def _sync(path: Path) -> None:
-    """Flush a file, or a folder's entries, to the disk."""
+def flush(path: Path) -> None:
+    """Flush a file, or a folder's entries, to the disk; OSError if that fails."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -156,6 +181,11 @@ def _sync(path: Path) -> None:
 def printable(text: str) -> str:
     """Return text that may contain a file's name, with a ? for each byte of it that is not UTF-8."""
     return text.encode("utf-8", "replace").decode()
+
+
+def shown_size(count: int) -> str:
+    """Return a number of bytes as text."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**27 else f"{count / 2**20:.2f} MiB"
 
 
 def explain(path: Path, error: OSError, done: str) -> str:

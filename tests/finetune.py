@@ -1,8 +1,8 @@
 """Not a test: `python -m tests.finetune FOLDER` fine-tunes the demo on an instrument that it never heard, and measures.
 
-It prints how much of the gap between base and full training the adapters close, whether a classifier that was fitted on
-real clips hears the new instrument in sampled songs, what happens to the four old artists, and whether `lora_scale` 0
-gives the base's tokens. An interrupted run resumes.
+It prints as JSON how much of the gap between base and full training the adapters close, whether a classifier that was
+fitted on real clips hears the new instrument in sampled songs, what happens to the four old artists, and whether
+`lora_scale` 0 gives the base's tokens. An interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -21,26 +21,25 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from jukebox_kit import Model, Song, level_2
-from jukebox_kit.checks.listen.measures import as_heard, classifier, timbre_features
-from jukebox_kit.checks.listen.report import decoded
+from jukebox_kit.checks.evaluate.measures import as_heard, classifier, timbre_features
+from jukebox_kit.checks.evaluate.report import decoded
 from jukebox_kit.song import Audio, read_recording
 from jukebox_kit.training import ARTISTS, GENRES, FineTuning, FineTuningJob, Timbre, finetune
 from jukebox_kit.training.checkpoints import Checkpoints
 from jukebox_kit.training.dataset import Dataset, Preparation, prepare
 from jukebox_kit.training.job import WORK
-from tests.own_music import HARP, write_clips, write_known
+from tests.own_music import ORGAN, write_clips, write_known
 
 SR, SECONDS = 16000, 6.0
 
-ADAPTERS = FineTuning(steps=300, batch=8, evaluate_every=50, windows=32, samples=2)
+ADAPTERS = FineTuning(steps=400, batch=8, evaluate_every=50, windows=32, samples=2)
 
 FULL = replace(ADAPTERS, full=True, samples=0)
 
 
 def report(line: str) -> None:
-    """Print a line."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    """Print a line of progress."""
+    sys.stderr.write(f"{line}\n")
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Ear:
         """
         model = Model.load("demo", "cpu")
         rng, features, names = np.random.default_rng(0), list[NDArray[np.float64]](), list[int]()
-        for number, timbre in enumerate((*ARTISTS, HARP)):
+        for number, timbre in enumerate((*ARTISTS, ORGAN)):
             for clip in real_clips(folder / f"ear_{number}", timbre, 100 + number):
                 features += [timbre_features(one, SR) for one in as_heard(decoded(model, clip, 2), SR, rng)]
                 names += [number] * 3
@@ -75,7 +74,7 @@ class Ear:
     def right_after_the_codec(self, folder: Path) -> list[float]:
         """Return for each instrument the share of other real clips that is recognised after level 2's codes."""
         model, shares = Model.load("demo", "cpu"), list[float]()
-        for number, timbre in enumerate((*ARTISTS, HARP)):
+        for number, timbre in enumerate((*ARTISTS, ORGAN)):
             clips = [decoded(model, one, 2) for one in real_clips(folder / f"test_{number}", timbre, 200 + number, 8)]
             shares.append(float(np.mean(self.guesses(clips) == number)))
         return shares
@@ -96,7 +95,7 @@ def sampled(folder: Path, model: Path) -> list[Audio]:
         shutil.rmtree(place, ignore_errors=True)
         lyrics = "la mi so du ne ti " * 4
         song = Song.create(
-            place, model=model, artist=HARP.name, genre=genre.name, lyrics=lyrics, seconds=SECONDS, items=8, seed=11
+            place, model=model, artist=ORGAN.name, genre=genre.name, lyrics=lyrics, seconds=SECONDS, items=8, seed=11
         )
         level_2(song)
         found += [np.asarray(song.audio(2, item)) for item in range(8)]
@@ -118,7 +117,7 @@ def base_tokens_at_scale_0(folder: Path, model: Path) -> bool:
 def measured(folder: Path, name: str, settings: FineTuning, others: Dataset) -> dict[str, float]:
     """Fine-tune level 2, and return bits per token before and after, of held-out songs and of others, and the time."""
     started = time.monotonic()
-    job = FineTuningJob(Dataset.open(folder / "data/harp"), "demo", folder / name, 2, settings, others)
+    job = FineTuningJob(Dataset.open(folder / "data/organ"), "demo", folder / name, 2, settings, others)
     finetune(job, "cpu", say=lambda line: report(f"{name}: {line}"))
     state = Checkpoints(folder / name / WORK / "level_2").read()
     assert state is not None
@@ -139,27 +138,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder.absolute()
-    if not (folder / "harp").exists():
-        write_clips(folder / "harp", [HARP], 24, 7, (20.0, 40.0))
+    if not (folder / "organ").exists():
+        write_clips(folder / "organ", [ORGAN], 24, 7, (20.0, 40.0))
     if not (folder / "known").exists():
         write_known(folder / "known", 16, 9)
-    prepare(folder / "harp", folder / "data/harp", Preparation(processes=2, device="cpu"))
+    prepare(folder / "organ", folder / "data/organ", Preparation(processes=2, device="cpu"))
     others = prepare(folder / "known", folder / "data/known", Preparation(processes=2, device="cpu"))
     lora = measured(folder, "lora", ADAPTERS, others)
     full = measured(folder, "full", FULL, others)
     gap = (lora["held_out_before"] - lora["held_out"]) / (full["held_out_before"] - full["held_out"])
-    model, ear = folder / "lora" / "model.yaml", Ear.of(folder)
+    ear = Ear.of(folder)
+    for way, name in ((lora, "lora"), (full, "full")):
+        way["heard"] = ear.share_new(sampled(folder, folder / name / "model.yaml"))
     results = {
         "adapters": lora,
         "full": full,
         "share_of_the_gap_closed": round(gap, 3),
         "others_rise": round(lora["others"] / lora["others_before"] - 1, 4),
         "recognised_after_the_codec": ear.right_after_the_codec(folder),
-        "heard_as_the_new_artist": ear.share_new(sampled(folder, model)),
         "base_heard_as_the_new_artist": ear.share_new(base_samples(folder)),
-        "scale_0_gives_the_tokens_of_the_base": base_tokens_at_scale_0(folder, model),
+        "scale_0_gives_the_tokens_of_the_base": base_tokens_at_scale_0(folder, folder / "lora" / "model.yaml"),
     }
-    report(json.dumps(results, indent=1))
+    sys.stdout.write(json.dumps(results, indent=1) + "\n")
 
 
 def base_samples(folder: Path) -> list[Audio]:

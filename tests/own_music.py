@@ -9,7 +9,7 @@ import numpy as np
 from jukebox_kit.song import save_audio
 from jukebox_kit.training import ARTISTS, GENRES, Timbre, synthesise
 
-HARP = Timbre("iron harp", tuple((float(n), n**-0.9) for n in (1, 2, 3, 5, 7, 10, 14)), attack=0.003, decay=0.35)
+ORGAN = Timbre("octave organ", ((1.0, 1.0), (2.0, 0.8), (4.0, 0.6), (8.0, 0.4)), attack=0.02, decay=0.0)
 
 RATE = 44100
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).parents[1]
-ENGINE, CHECKS = "jukebox_kit/engine/README.md", "jukebox_kit/checks/README.md"
+ENGINE, CHECKS, TRAINING = (f"jukebox_kit/{room}/README.md" for room in ("engine", "checks", "training"))
 GENRES = ("lullaby", "waltz", "march", "dance")
 
 Rows = list[list[str]]
@@ -106,8 +106,25 @@ def distances(found: Any) -> Rows:
     return rows + [[names[name], *(f"{one[floor]:.1f}" for floor in floors)] for name, one in by_name.items()]
 
 
+def training_cards(found: Any) -> Rows:
+    """Return what the plan chooses for graphics cards."""
+    cards = found["cards"]
+    models = [name for name in cards[0] if name != "gigabytes"]
+    rows = [["card", *models]]
+    for card in cards:
+        plans = (card[name] for name in models)
+        cells = (
+            f"base in {plan['base']}, batch size {plan['batch']}: {plan['planned'] / 2**30:.1f} GiB"
+            if plan
+            else "does not fit"
+            for plan in plans
+        )
+        rows.append([f"{card['gigabytes']} GB", *cells])
+    return rows
+
+
 ONE = "OMP_NUM_THREADS=1"
-LISTEN = "jukebox-kit listen --seeds 1"
+EVALUATE = "jukebox-kit evaluate --seeds 1"
 BENCH = f"{ONE} jukebox-kit bench --json --against transformers"
 TABLES = (
     Table(
@@ -120,8 +137,9 @@ TABLES = (
     Table("gains", ENGINE, f"{ONE} python tests/gains.py --json", gains),
     Table("flat", ENGINE, f"{ONE} jukebox-kit bench --flat --json", flat),
     Table("bits", ENGINE, "jukebox-kit bench --bits --json", bits),
-    Table("heard", CHECKS, LISTEN, heard),
-    Table("distances", CHECKS, LISTEN, distances),
+    Table("heard", CHECKS, EVALUATE, heard),
+    Table("distances", CHECKS, EVALUATE, distances),
+    Table("training-cards", TRAINING, "python -m tests.training_memory --plan", training_cards),
 )
 
 

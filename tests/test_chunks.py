@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -175,7 +176,8 @@ def test_a_song_in_one_piece_is_as_it_always_was(whole: Song, base: Song, model:
     song = jk.upsample(copy(base, "one"), until=1, model=model, chunks=1)
     assert same(song.level(1), whole.level(1))
     assert song.level(1).joins == ()
-    assert (song.root / "level_1/item_1.wav").read_bytes() == (whole.root / "level_1/item_1.wav").read_bytes()
+    audio = (soundfile.read(one.root / "level_1/item_1.wav")[0] for one in (song, whole))
+    assert np.array_equal(*audio)
     assert [event.kind for event in song.manifest.history] == ["created"]
     assert b"joins" not in (song.root / "level_1/codes.safetensors").read_bytes()
 

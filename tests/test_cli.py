@@ -250,7 +250,9 @@ def test_lyrics_come_from_a_file_or_standard_input(
     assert (Song.open(song).request.lyrics, Song.open(other).request.lyrics) == ("so", "so")
 
 
-@pytest.mark.parametrize("stdin", [None, io.TextIOWrapper(io.BytesIO(b"\xff\xfel\x00"))], ids=["closed", "UTF-16"])
+@pytest.mark.parametrize(
+    "stdin", [None, io.TextIOWrapper(io.BytesIO(b"l\x00a\x00"))], ids=["closed", "UTF-16 without its mark"]
+)
 def test_standard_input_without_text_is_refused(
     stdin: io.TextIOWrapper | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from jukebox_kit.checks.verify.entries import Entry
 from jukebox_kit.checks.verify.golden import Golden
-from jukebox_kit.checks.verify.published import verify_model
+from jukebox_kit.checks.verify.published import Released
 from jukebox_kit.checks.verify.run import verify_folder
 from jukebox_kit.checks.verify.training import check_prior_step, check_vqvae_steps
 from jukebox_kit.engine import Placement, noise
@@ -141,9 +141,9 @@ def test_the_command_exits_1_on_any_fail(small: Path, run: Run) -> None:
 
 def test_published_numbers_need_the_weights() -> None:
     with pytest.raises(RequestError, match="no numbers were published for demo"):
-        list(verify_model("demo", "cpu"))
+        list(Released("demo", "cpu").model_entries())
     with pytest.raises(CheckpointError, match="not on this machine"):
-        list(verify_model("1b_lyrics", "cpu"))
+        list(Released("1b_lyrics", "cpu").model_entries())
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from jukebox_kit.song.export import export_audio
 from jukebox_kit.song.interop.exporting import export_2020
 from jukebox_kit.song.interop.finding import find_sources
 from jukebox_kit.song.interop.webui import read_project
+from jukebox_kit.song.lyrics.reading import read_lyrics
 from jukebox_kit.song.presets import Preset, load_preset, save_preset
-from jukebox_kit.song.request import read_lyrics
 from jukebox_kit.song.song import Song
 from jukebox_kit.training.recipe import load_training
 from tests.conftest import TESTS, TINY

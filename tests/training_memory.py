@@ -1,8 +1,8 @@
-"""Not a test: `python -m tests.training_memory FOLDER` compares predicted with measured memory of training.
+"""Not a test: `python -m tests.training_memory FOLDER` compares predicted with measured memory of training, as JSON.
 
 The prior has the shape of 1b_lyrics with recipe weights and a short window, and trains adapters on the CPU. Each case
 is a process of its own, whose resident memory above the interpreter's is measured. FOLDER gets files of 2 GB each.
-`--plan` only prints what the plan says for graphics cards.
+Beside it stands what the plan says for graphics cards; `--plan` prints only that.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -41,6 +42,8 @@ CASES = (  # dtype of linear layers, storage of the base, batch size, music toke
 )
 
 CARDS = (8, 12, 16, 24, 80)  # GB
+
+MODELS = ("1b_lyrics", "5b_lyrics")
 
 FREE = 0.92  # of a card's memory, beside the driver's and the context's
 
@@ -95,57 +98,56 @@ def measure(folder: Path, computes: str, storage: str, batch: int, n_ctx: int) -
     sys.stdout.write(f"{resident('VmHWM') - before}\n")
 
 
-def compare(folder: Path) -> None:
-    """Measure all cases, each in a process of its own, and print them beside the plan."""
+def compared(folder: Path) -> list[dict[str, Any]]:
+    """Measure all cases, each in a process of its own, and return them beside the plan, in bytes."""
+    rows: list[dict[str, Any]] = []
     for computes, storage, batch, n_ctx in CASES:
         definition = definition_of(folder, n_ctx)
         write_weights(definition)
         case = json.dumps([computes, storage, batch, n_ctx])
         command = [sys.executable, "-m", "tests.training_memory", str(folder), "--case", case]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        dtype = getattr(torch, computes)
-        planned = training_bytes(definition.top, definition.vqvae, FineTuning(), storage, dtype, batch).peak
-        got = int(done.stdout)
-        what = f"{computes}, base in {storage}, batch size {batch}, {n_ctx} tokens"
-        sys.stdout.write(
-            f"{what}: planned {planned / 2**20:.0f} MiB, measured {got / 2**20:.0f}: {planned / got:.2f}\n"
+        planned = training_bytes(
+            definition.top, definition.vqvae, FineTuning(), storage, getattr(torch, computes), batch
         )
-        sys.stdout.flush()
+        settings = {"computes": computes, "base": storage, "batch": batch, "tokens": n_ctx}
+        rows.append({**settings, "planned": planned.peak, "measured": int(done.stdout)})
+    return rows
 
 
-def plan_cards() -> None:
-    """Print what the plan says for cards, in Markdown."""
-    sys.stdout.write("| card | 1b_lyrics | 5b_lyrics |\n|---|---|---|\n")
+def planned_cards() -> list[dict[str, Any]]:
+    """Return what the plan says for cards: the base's precision, the batch size, and bytes; None where none fits."""
+    rows: list[dict[str, Any]] = []
     for card in CARDS:
-        cells: list[str] = []
-        for name in ("1b_lyrics", "5b_lyrics"):
+        row: dict[str, Any] = {"gigabytes": card}
+        for name in MODELS:
             definition = load_definition(name)
-            computes = "float16" if card <= 16 else "bfloat16"
-            settings = FineTuning(computes=computes)
+            settings = FineTuning(computes="float16" if card <= 16 else "bfloat16")
             free = int(card * 1e9 * FREE)
             try:
                 plan = plan_training(definition.top, definition.vqvae, settings, torch.device("cuda"), free)
-                size = plan.needed.peak / 2**30
-                cells.append(f"base in {plan.storage}, batch size {plan.batch}: {size:.1f} GiB")
+                row[name] = {"base": plan.storage, "batch": plan.batch, "planned": plan.needed.peak}
             except RequestError:
-                cells.append("does not fit")
-        sys.stdout.write(f"| {card} GB | {' | '.join(cells)} |\n")
+                row[name] = None
+        rows.append(row)
+    return rows
 
 
 def main() -> None:
-    """Compare, or print the plan for cards."""
+    """Print the plan for cards, and the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=Path())
     parser.add_argument("--plan", action="store_true")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.plan:
-        plan_cards()
-    elif given.case:
+    if given.case:
         measure(given.folder, *json.loads(given.case))
-    else:
+        return
+    results: dict[str, Any] = {"cards": planned_cards()}
+    if not given.plan:
         given.folder.mkdir(parents=True, exist_ok=True)
-        compare(given.folder)
+        results["cases"] = compared(given.folder)
+    sys.stdout.write(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from jukebox_kit.cli import bench, checks, edits, interop, jobs, models, signals, songs, training
+from jukebox_kit.cli import analysis, bench, checks, edits, generate, interop, jobs, models, signals, songs, training
 from jukebox_kit.cli.options import Command
 from jukebox_kit.errors import JukeboxKitError
 
@@ -55,7 +55,7 @@ app = typer.Typer(
 
 # In the order in which they are used.
 GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
-    "Make": (songs.sample, songs.resume, songs.status, edits.upsample, jobs.overnight, jobs.album),
+    "Make": (songs.sample, songs.resume, songs.status, edits.upsample, generate.generate, jobs.overnight, jobs.album),
     "Shape": (
         edits.extend,
         edits.trim,
@@ -67,10 +67,11 @@ GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
         edits.tree,
         edits.visit,
     ),
-    "Listen and export": (edits.page, interop.export, interop.import_),
+    "Listen and export": (edits.page, interop.export, interop.import_, interop.whence),
     "Models": (models.models, songs.artists, songs.genres),
+    "Analyse": (analysis.features, analysis.score),
     "Train": (training.dataset, training.finetune, training.train),
-    "Check": (checks.doctor, checks.verify, bench.bench, checks.listen),
+    "Check": (checks.doctor, checks.verify, bench.bench, checks.evaluate),
 }
 
 
@@ -87,6 +88,7 @@ for heading, commands in GROUPS.items():
             app.add_typer(command, name=name_of(command), rich_help_panel=heading)
         else:
             app.command(name_of(command), rich_help_panel=heading, cls=Command)(command)
+app.command("listen", hidden=True, cls=Command)(checks.evaluate)  # its older name
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,16 +1,21 @@
-"""Commands that exchange songs with other programs: `import` and `export`."""
+"""Commands that exchange songs with other programs: `import`, `export`, and `whence` for files that come back."""
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jukebox_kit._files import shown_path
-from jukebox_kit.cli.options import Folder, level_of, lyrics_of, whole_numbers
-from jukebox_kit.errors import RequestError
+from jukebox_kit.cli.options import AsJson, Folder, level_of, lyrics_of, whole_numbers
+from jukebox_kit.errors import JukeboxKitError, RequestError
+
+if TYPE_CHECKING:
+    from jukebox_kit.song import Exported
 
 
 def import_(
@@ -82,7 +87,12 @@ def export(
     target: Annotated[
         Path | None, typer.Argument(help="Output folder.", show_default="exports/ inside the song")
     ] = None,
-    format: Annotated[str | None, typer.Option(help="wav, flac, mp3, ogg, or stems for a DAW.")] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="wav, flac, mp3, ogg, stems, or a project: dawproject, reaper; lrc, srt or json: when lyrics are sung."
+        ),
+    ] = None,
     layout: Annotated[str | None, typer.Option("--as", help="2020: the layout of the release's sampler.")] = None,
     items: Annotated[
         str | None, typer.Option(help="Items, counted from 0, separated by commas.", show_default="all")
@@ -95,7 +105,7 @@ def export(
     ] = None,
     stereo: Annotated[bool, typer.Option(help="Mix three items as left, centre and right.")] = False,
 ) -> None:
-    """Write a song as audio files, or for another program."""
+    """Write a song as audio files, as a studio project, for another sampler, or when its lyrics are sung."""
     if (format is None) == (layout is None):
         raise RequestError("pass either --format with an audio format, such as mp3, or --as 2020.")
     if format is None:
@@ -103,16 +113,45 @@ def export(
             raise RequestError("items, level, loudness and stereo require --format; omit them or --as.")
         _export_layout(folder, target, str(layout))
         return
-    options: dict[str, Any] = {"format": format, "normalise": loudness, "stereo": stereo}
-    options["items"] = None if items is None else whole_numbers("items", items)
+    from jukebox_kit.song.lyrics import LYRIC_FORMATS
+
+    chosen = None if items is None else whole_numbers("items", items)
+    if format in LYRIC_FORMATS:
+        if level is not None or loudness is not None or stereo:
+            raise RequestError("level, loudness and stereo are for audio; omit them with lyrics.")
+        _export_lyrics(folder, target, format, chosen)
+        return
+    options: dict[str, Any] = {"format": format, "items": chosen}
     options["level"] = None if level is None else level_of(level, "level")
-    _export_audio(folder, target, options)
+    _export_files(folder, target, options, {"normalise": loudness, "stereo": stereo})
 
 
-def _export_audio(folder: Path, target: Path | None, options: dict[str, Any]) -> None:
-    from jukebox_kit.song import Song, export_audio
+def _export_files(folder: Path, target: Path | None, options: dict[str, Any], mixing: dict[str, Any]) -> None:
+    """Export audio or a project. mixing: options for audio only."""
+    from jukebox_kit.song import FORMATS, Song, export_audio
+    from jukebox_kit.song.lyrics import LYRIC_FORMATS
+    from jukebox_kit.song.studio import STUDIO_FORMATS, export_project
 
-    done = export_audio(Song.open(folder), target, **options)
+    format = options["format"]
+    if format not in (*FORMATS, *STUDIO_FORMATS):
+        known = ", ".join((*FORMATS, *STUDIO_FORMATS, *LYRIC_FORMATS))
+        raise RequestError(f"there is no format {format}; format takes {known}.")
+    if format in STUDIO_FORMATS:
+        if any(mixing.values()):
+            raise RequestError(f"{format} contains each level unchanged; leave out stereo and loudness.")
+        _report_exported(export_project(Song.open(folder), target, **options))
+    else:
+        _report_exported(export_audio(Song.open(folder), target, **options, **mixing))
+
+
+def _export_lyrics(folder: Path, target: Path | None, format: str, items: tuple[int, ...] | None) -> None:
+    from jukebox_kit.song import Song
+    from jukebox_kit.song.lyrics import export_lyrics
+
+    _report_exported(export_lyrics(Song.open(folder), target, format, items))
+
+
+def _report_exported(done: Exported) -> None:
     for note in done.notes:
         typer.echo(f"note: {note}", err=True)
     for path in done.paths:
@@ -131,3 +170,35 @@ def _export_layout(folder: Path, target: Path | None, layout: str) -> None:
         typer.echo(f"note: {note}", err=True)
     for path in sorted(target.glob("level_*/*")):
         typer.echo(shown_path(path))
+
+
+def whence(
+    files: Annotated[list[Path], typer.Argument(help="Audio files.")],
+    songs: Annotated[
+        list[Path] | None, typer.Option(help="A song, or a folder of songs, to look in.", show_default=". and songs/")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which song, item, level and version audio files came from, by their tags or else by their sound."""
+    from jukebox_kit.song import Origin
+    from jukebox_kit.song import whence as do
+
+    folders = songs or [Path(), *(place for place in (Path("songs"),) if place.is_dir())]
+    rows, faults = list[Origin](), list[str]()
+    for file in files:
+        try:
+            origins = do(file, folders)
+        except JukeboxKitError as error:  # one file that cannot be read does not hide the others
+            faults.append(str(error))
+            continue
+        rows += origins
+        if not origins:
+            faults.append(f"{shown_path(file)} has no tags of this package, and sounds like no song in these folders.")
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows], indent=1, default=str))
+    for row in () if as_json else rows:
+        typer.echo(row.summary)
+    for fault in faults:
+        typer.echo(f"jukebox-kit: {fault}", err=True)
+    if faults:
+        raise typer.Exit(1)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from jukebox_kit._files import printable, shown_path
+from jukebox_kit._files import kept_path, printable, shown_path
 from jukebox_kit.cli.signals import STOPPED
 from jukebox_kit.errors import RequestError
 
@@ -55,6 +55,8 @@ Precision = Annotated[
 ]
 
 OLDER_NAMES = {"--weights": "--precision", "--batch": "--batch-size", "--pieces": "--chunks"}
+
+MANY_WINDOWS = 20  # more are not printed one by one
 
 FILES = ("model",)  # text that may also name a file, whose name may be any bytes
 
@@ -119,10 +121,13 @@ def work(song: Song, last: int, do: Callable[[RunSettings], object], run: RunSet
     from dataclasses import replace
 
     from jukebox_kit.cli.progress import Bars
+    from jukebox_kit.model import TOP
     from jukebox_kit.song import PAGE, SPECTROGRAM, audio_name
 
     for note in song.resolved.notes:
         typer.echo(f"note: {note}", err=True)
+    if not song.state.finished(TOP):
+        show_lyrics(song)
     try:
         with Bars() as bars:
             do(replace(run, progress=bars.show))
@@ -132,6 +137,17 @@ def work(song: Song, last: int, do: Callable[[RunSettings], object], run: RunSet
         typer.echo(shown_path(song.root / audio_name(last, item)))
     typer.echo(shown_path(song.root / SPECTROGRAM))
     typer.echo(shown_path(song.root / PAGE))
+
+
+def show_lyrics(song: Song) -> None:
+    """Print which part of the lyrics each window reads, and what is sung in it if they have times."""
+    from jukebox_kit.song.lyrics import stretch_lines, stretches
+
+    windows = stretches(song.resolved, song.definition)
+    if windows:
+        typer.echo("the lyrics that each window reads:", err=True)
+    for line in stretch_lines(windows, MANY_WINDOWS):
+        typer.echo(line, err=True)
 
 
 def stopped(*command: object) -> None:
@@ -157,6 +173,15 @@ def level_of(name: str, option: str = "until") -> int:
     from jukebox_kit.song import level_number
 
     return level_number(name, option)
+
+
+def model_folder(name: str, out: Path | None) -> Path:
+    """Return the folder of a new model, `out` or models/NAME; RequestError for a name that is a path."""
+    from jukebox_kit.model.weights import OWN_MODELS
+
+    if Path(name).name != name or name.startswith("."):
+        raise RequestError(f"name must be a plain name, not {name!r}; use --out for a path.", field="name")
+    return kept_path(out or Path(OWN_MODELS) / name)
 
 
 def numbers(field: str, text: str | None) -> Any:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from jukebox_kit.cli.options import Device, ModelName, command_line, level_of, stopped
+from jukebox_kit.cli.options import Device, ModelName, command_line, level_of, model_folder, stopped
 from jukebox_kit.errors import RequestError
 
 dataset = typer.Typer(
@@ -73,21 +73,18 @@ def finetune(
 
     On several GPUs: torchrun --nproc-per-node N -m jukebox_kit finetune …
     """
-    from jukebox_kit._files import kept_path
     from jukebox_kit.training import FineTuningJob, load_fine_tuning
     from jukebox_kit.training import finetune as do
     from jukebox_kit.training.dataset import Dataset
 
+    folder = model_folder(name, out)
     if full and lora:
         raise RequestError("full and lora exclude each other; choose one of them.")
-    if Path(name).name != name or name.startswith("."):
-        raise RequestError(f"name must be a plain name, not {name!r}; use --out for a path.", field="name")
     changes: dict[str, Any] = {"full": True} if full else {}
     changes |= {key: value for key, value in (("steps", steps), ("batch", batch_size)) if value is not None}
     settings = load_fine_tuning(recipe, changes)
     if lora:
         settings = replace(settings, full=False, lora=replace(settings.lora, rank=lora))
-    folder = kept_path(out or Path("models") / name)
     compared = None if others is None else Dataset.open(others)
     job = FineTuningJob(Dataset.open(data), base, folder, level_of(level, "level"), settings, compared)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar, cast
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from jukebox_kit.engine.linear import TransposedLinear, packed
 from jukebox_kit.engine.original import JukeboxPrior, JukeboxVQVAE, package
 from jukebox_kit.engine.placement import Placement
+from jukebox_kit.errors import RequestError
 from jukebox_kit.model import VQVAE, Linear, PlainLinear, Prior, Tables
 from jukebox_kit.model.weights import (
     PARTS,
@@ -22,6 +24,7 @@ from jukebox_kit.model.weights import (
     blank_vqvae,
     brought,
     fingerprint,
+    first_layers,
     linear_names,
     linears,
     load_definition,
@@ -41,10 +44,18 @@ class Model:
     resident_levels: the levels whose priors stay loaded at the same time. The others are used one after another, so
     only one of them is loaded at a time.
     lora_scale: how strongly a fine-tuned model differs from its base.
+    depth: how many layers of the top prior are read and loaded, from the first; None for all.
     """
 
-    def __init__(self, source: str, definition: ModelDefinition, placement: Placement, lora_scale: float = 1.0) -> None:
-        self.lora_scale = lora_scale
+    def __init__(
+        self,
+        source: str,
+        definition: ModelDefinition,
+        placement: Placement,
+        lora_scale: float = 1.0,
+        depth: int | None = None,
+    ) -> None:
+        self.lora_scale, self.depth = lora_scale, depth
         self.source, self.definition, self.placement, self.device = source, definition, placement, placement.device
         self.resident_levels: tuple[int, ...] = ()
         self._priors: dict[int, Prior] = {}
@@ -57,6 +68,7 @@ class Model:
         weights: str | None = None,
         engine: str = "fast",
         lora_scale: float = 1.0,
+        depth: int | None = None,
     ) -> Model:
         """Return a model; its files are read on first use.
 
@@ -66,12 +78,15 @@ class Model:
             GPU and float32 on the CPU. Everything else is float32.
         engine: one of `placement.ENGINES`.
         lora_scale: of a fine-tuned model, from 0 (its base) to 1.
-        Raises RequestError for the engine jukebox if that package is not installed.
+        depth: how many layers of the top prior are loaded, for their states; such a prior predicts no tokens.
+        Raises RequestError for the engine jukebox if that package is not installed or a depth is asked of it.
         """
         where = Placement.of(device, weights, engine)
         if engine == "jukebox":
             package()
-        return cls(model_source(model), load_definition(model), where, lora_scale)
+            if depth is not None:
+                raise RequestError("the jukebox package loads all layers; choose another engine.", field="engine")
+        return cls(model_source(model), load_definition(model), where, lora_scale, depth)
 
     @cached_property
     def vqvae(self) -> VQVAE:
@@ -105,9 +120,9 @@ class Model:
         """The components that are loaded, by their names in PARTS."""
         return tuple(PARTS[level + 1] for level in sorted(self._priors)) + (PARTS[:1] if "vqvae" in vars(self) else ())
 
-    def fingerprints(self) -> dict[str, str]:
+    def fingerprints(self, parts: Sequence[str] = PARTS) -> dict[str, str]:
         """Return a fingerprint of each component's file and, if it has an adapter, of that and its strength."""
-        return {part: self._fingerprint(part) for part in PARTS}
+        return {part: self._fingerprint(part) for part in parts}
 
     def _fingerprint(self, part: str) -> str:
         own, adapter = fingerprint(self.definition.find(part)), self.definition.adapter(part)
@@ -138,6 +153,8 @@ class Model:
         state = read_state(path)
         # A wrong file is refused before its gigabytes are read.
         matched(blank, adapter.with_rows(state) if adapter else state, str(path))
+        if self.depth is not None and isinstance(blank, Prior) and blank.top:
+            state = first_layers(blank, state, self.depth)
         where = self.placement
         if where.engine == "jukebox":
             if adapter:

@@ -13,9 +13,11 @@ from .labels import check_total as check_total
 from .labels import clean_lyrics as clean_lyrics
 from .labels import dropped_characters as dropped_characters
 from .labels import label_rows as label_rows
+from .labels import lyric_text as lyric_text
 from .labels import lyric_tokens as lyric_tokens
 from .labels import lyric_window as lyric_window
 from .labels import normalise as normalise
+from .labels import read_ids as read_ids
 from .prior import NO_ALIGNMENT as NO_ALIGNMENT
 from .prior import AutoregressiveTransformer as AutoregressiveTransformer
 from .prior import Conditioning as Conditioning

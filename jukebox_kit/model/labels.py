@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,16 +56,26 @@ def lyric_tokens(text: str, label_set: str) -> list[int]:
     return [VOCABULARIES[label_set][c] for c in clean_lyrics(text, label_set)]
 
 
+def lyric_text(tokens: Sequence[int], label_set: str) -> str:
+    """Return the cleaned text that `lyric_tokens` made tokens of."""
+    characters = {token: character for character, token in VOCABULARIES[label_set].items()}
+    return "".join(characters[token] for token in tokens)
+
+
 def lyric_window(tokens: list[int], n_tokens: int, total: int, offset: int, length: int) -> tuple[list[int], int]:
     """Return the `n_tokens` tokens that a window reads, and the index in `tokens` of the first of them.
 
     total: the song's length; offset, length: the window's, all in samples. If there are fewer than `n_tokens`, they are
     padded with 0 on the left, and the index is minus the number of pads.
     """
+    return _window_around(tokens, n_tokens, int(len(tokens) * ((offset + length / 2.0) / total)))
+
+
+def _window_around(tokens: list[int], n_tokens: int, middle: int) -> tuple[list[int], int]:
+    """Return the `n_tokens` tokens around the one at `middle`, and the index of the first; padding as above."""
     if len(tokens) < n_tokens:
         pad = n_tokens - len(tokens)
         return [0] * pad + tokens, -pad
-    middle = int(len(tokens) * ((offset + length / 2.0) / total))
     start = min(max(middle - n_tokens // 2, 0), len(tokens) - n_tokens)
     return tokens[start : start + n_tokens], start
 
@@ -211,6 +222,9 @@ class Labels:
 
     artist: its id; genres: ids, at most as many as the prior has slots; tokens: of the lyrics. total: the length of the
     whole song; offset: where in it the item starts; both in samples.
+    due: of lyrics with times, the stretches of tokens whose time is known: (index of its first token, sample at which
+    that one is due, sample at which the stretch is over), in order and from token 0 on. The tokens of a stretch follow
+    each other evenly. Empty for lyrics without times, which are spread evenly over the song.
     """
 
     artist: int
@@ -218,15 +232,43 @@ class Labels:
     tokens: tuple[int, ...]
     total: int
     offset: int = 0
+    due: tuple[tuple[int, int, int], ...] = ()
 
     def row(self, config: PriorConfig, hop: int, start: int) -> list[int]:
         """Return the label row of the window that starts at music token `start`."""
         length, offset = config.n_ctx * hop, self.offset + start * hop
         slots = [*self.genres, *[-1] * (config.max_bow_genre_size - len(self.genres))]
-        window: list[int] = []
-        if config.n_tokens:
-            window, _ = lyric_window(list(self.tokens), config.n_tokens, self.total, offset, length)
+        window = self.lyric_window(config, hop, start)[0] if config.n_tokens else []
         return [self.total, offset, length, self.artist, *slots, *window]
+
+    def lyric_window(self, config: PriorConfig, hop: int, start: int) -> tuple[list[int], int]:
+        """Return the tokens of the lyrics that the window at music token `start` reads, as the function does.
+
+        Of lyrics with times it reads the tokens that are due in it, and as many before as after them.
+        """
+        if not self.due:
+            length, offset = config.n_ctx * hop, self.offset + start * hop
+            return lyric_window(list(self.tokens), config.n_tokens, self.total, offset, length)
+        first, last = self.due_in(config, hop, start)
+        return _window_around(list(self.tokens), config.n_tokens, (first + last) // 2)
+
+    def due_in(self, config: PriorConfig, hop: int, start: int) -> tuple[int, int]:
+        """Return the first token that is due in the window at music token `start`, and the one after the last.
+
+        For lyrics with times only; in a pause, both are the next token that is due.
+        """
+        offset = self.offset + start * hop
+        return self._due_before(offset), self._due_before(offset + config.n_ctx * hop)
+
+    def _due_before(self, sample: int) -> int:
+        """Return how many tokens are due before a sample."""
+        place = bisect_left(self.due, sample, key=lambda stretch: stretch[1]) - 1
+        if place < 0:
+            return 0
+        first, begin, end = self.due[place]
+        count = (self.due[place + 1][0] if place + 1 < len(self.due) else len(self.tokens)) - first
+        # Token k of a stretch is due at begin + k * (end - begin) / count.
+        return first + (min(count, -(-(sample - begin) * count // (end - begin))) if end > begin else count)
 
 
 def label_rows(

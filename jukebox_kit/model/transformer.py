@@ -169,6 +169,10 @@ class Transformer(nn.Module):
         """All layers, first to last."""
         return [layer for layer in self._attn_mods if isinstance(layer, Layer)]
 
+    def keep_first(self, depth: int) -> None:
+        """Remove all layers but the first `depth`."""
+        del self._attn_mods[depth:]
+
     def forward(self, x: Tensor, lyrics: Tensor | None = None) -> Tensor:
         """Run all layers: (N, L, W), L at most `positions` → (N, L, W). `lyrics`: encoder states (N, n_lyric, W)."""
         for layer in self.layers:

@@ -1,9 +1,10 @@
-"""The panel for Jupyter and Colab, and the overnight run.
+"""The panels for Jupyter and Colab, and the overnight run.
 
 Cells call these, and everything else is widgets:
 
 setup             the machine, Drive, which models fit, and how long songs take; returns the folder of songs
 compose           the panel: request, openings, choosing, extending, upsampling, exports
+finetune          your own model: recordings, plan, training, curves and samples
 resume_overnight  every unfinished song of a folder, one after another
 player            one song with its pictures and lyrics
 """
@@ -28,10 +29,11 @@ from jukebox_kit.notebook.markup import style_sheet, styled_text
 from jukebox_kit.notebook.overnight import Night
 from jukebox_kit.notebook.panel import Panel
 from jukebox_kit.notebook.prepare import report, songs_folder
+from jukebox_kit.notebook.tuning import TuningPanel
 from jukebox_kit.notebook.widgets import reachable
 from jukebox_kit.song import Song
 
-__all__ = ["Night", "Panel", "compose", "player", "resume_overnight", "setup", "upload"]
+__all__ = ["Night", "Panel", "TuningPanel", "compose", "finetune", "player", "resume_overnight", "setup", "upload"]
 
 
 def setup(songs: str | Path = "songs", drive: bool | None = None, seconds: float = 60, items: int = 3) -> Path:
@@ -51,6 +53,16 @@ def setup(songs: str | Path = "songs", drive: bool | None = None, seconds: float
 def compose(songs: str | Path = "songs") -> Panel:
     """Show the panel for a folder of songs; it picks up work that is already running in this kernel."""
     panel = Panel(Path(songs))
+    _show(panel.box)
+    return panel
+
+
+def finetune(songs: str | Path = "songs") -> TuningPanel:
+    """Show the panel that makes a model of your recordings; it picks up training that is running in this kernel.
+
+    songs: the folder of songs; models, datasets and uploads are in `models`, `data` and `music` beside it.
+    """
+    panel = TuningPanel(Path(songs))
     _show(panel.box)
     return panel
 

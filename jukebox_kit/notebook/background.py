@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Literal
 
 from jukebox_kit.errors import JukeboxKitError, StoppedError
-from jukebox_kit.steps import Progress, RunSettings, Speed
+from jukebox_kit.model import TOP
+from jukebox_kit.steps import Progress, RunSettings, Speed, duration
+from jukebox_kit.training import TrainingProgress
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class State:
     """The worker's task and its progress.
 
     what: the task, for the user; subject: the song's folder; message: how it ended, in one sentence; speed: as text.
+    training: how far a training run is.
     """
 
     phase: Phase = "idle"
@@ -41,6 +44,7 @@ class State:
     message: str = ""
     progress: Progress | None = None
     speed: str = ""
+    training: TrainingProgress | None = None
 
     @property
     def busy(self) -> bool:
@@ -83,6 +87,10 @@ class Worker:
             self.state = replace(self.state, phase="stopping")
         self._notify()
 
+    def stopping(self) -> bool:
+        """Return whether the user asked to stop."""
+        return self._stop.is_set()
+
     def check(self) -> None:
         """Raise StoppedError if the user asked to stop; for tasks that sample no tokens."""
         if self._stop.is_set():
@@ -101,9 +109,24 @@ class Worker:
             speed = self._speed.summary()
             self._change(lambda state: replace(state, progress=progress, speed=speed))
 
+    def note_training(self, training: TrainingProgress) -> None:
+        """Record the progress of training; watchers are notified of each measurement, otherwise twice a second."""
+        self._speed.note(Progress(TOP, training.step, training.steps))
+        now, before = time.monotonic(), self.state.training
+        measured = before is None or len(before.measured) != len(training.measured)
+        if measured or now - self._notified >= NOTIFY_EVERY or training.step == training.steps:
+            self._notified = now
+            rate, left = self._speed.rate, self._speed.left
+            speed = "" if rate is None or left is None else f"{1 / rate:.2g} s a step, {duration(left)} left"
+            self._change(lambda state: replace(state, training=training, speed=speed))
+
     def say(self, what: str) -> None:
         """Change the description of the task."""
         self._change(lambda state: replace(state, what=what))
+
+    def say_speed(self, speed: str) -> None:
+        """Show the speed of a task that does not sample levels; others report their progress to `note`."""
+        self._change(lambda state: replace(state, speed=speed))
 
     def watch(self, changed: Callable[[State], None], first: bool = False) -> Callable[[], None]:
         """Call `changed` with each new state, if `first` before other watchers; returns a function that ends this."""

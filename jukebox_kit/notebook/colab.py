@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 MOUNT = Path("/content/drive")
 DRIVE_TIMEOUT_SECONDS = 600.0  # for Drive to upload what was written
-_RECORD = "jukebox_kit.recorded"
+_RECORD, _UPLOAD = "jukebox_kit.recorded", "jukebox_kit.uploaded"
 # The callback gets the WAV file in base64.
 _RECORDER = """
 <button id="jk-record"></button>
@@ -28,6 +28,23 @@ recorderButton(document.querySelector("#jk-record"), (wav) => {
   let text = "";
   new Uint8Array(wav).forEach((byte) => { text += String.fromCharCode(byte); });
   google.colab.kernel.invokeFunction("NAME", [btoa(text)], {});
+});
+</script>
+"""
+
+# The callback gets the facts of a piece and its bytes in base64, and answers with JSON.
+_UPLOADER = """
+<div id="jk-upload"></div>
+<script>
+SCRIPT
+uploadButtons(document.querySelector("#jk-upload"), async (facts, bytes) => {
+  const piece = new Uint8Array(bytes);
+  let text = "";
+  for (let at = 0; at < piece.length; at += 32768) {
+    text += String.fromCharCode(...piece.subarray(at, at + 32768));
+  }
+  const answer = await google.colab.kernel.invokeFunction("NAME", [facts, btoa(text)], {});
+  return answer.data["application/json"];
 });
 </script>
 """
@@ -70,6 +87,20 @@ def recorder(script: str, recorded: Callable[[bytes], None]) -> str:
     """
     _colab("output").register_callback(_RECORD, lambda text: recorded(base64.b64decode(text)))
     return _RECORDER.replace("SCRIPT", script).replace("NAME", _RECORD)
+
+
+def uploader(script: str, receive: Callable[[dict[str, Any], bytes], dict[str, Any]]) -> str:
+    """Return HTML with buttons that upload files; `receive` gets each piece and answers, see `web/upload.js`.
+
+    script: JavaScript with `uploadButtons`.
+    """
+    from IPython.display import JSON
+
+    def called(facts: dict[str, Any], text: str) -> Any:
+        return JSON(receive(facts, base64.b64decode(text)))  # type: ignore[no-untyped-call]  # IPython leaves it so
+
+    _colab("output").register_callback(_UPLOAD, called)
+    return _UPLOADER.replace("SCRIPT", script).replace("NAME", _UPLOAD)
 
 
 def disconnect(songs: list[Song], wait: Callable[[float], None] = time.sleep) -> None:

@@ -9,6 +9,9 @@ from markupsafe import Markup
 
 from jukebox_kit.song.page import render_template
 
+ENDS = {"done": "good", "stopped": "note", "failed": "error"}
+"""The kind of text for how work ended, see `styled_text`."""
+
 _WEB = Path(__file__).parent / "web"
 
 

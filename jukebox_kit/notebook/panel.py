@@ -42,7 +42,7 @@ class Panel:
         self.session, self._listing = Session(songs), False
         self.songs = widgets.Dropdown(options=[(NEW, None)], description="song")
         self.songs.add_class("jk-songs")
-        self.look = button("Refresh", "look", self._list, "refresh")
+        self.look = button("Refresh", "look", self._look, "refresh")
         self.presets = widgets.Dropdown(options=[("", None)], description="preset")
         self.presets.add_class("jk-presets")
         self.preset_name = short_field("preset_name", "save as", "", "preset name")
@@ -50,7 +50,7 @@ class Panel:
         self.estimate = EstimateLine(self.session)
         self.said = widgets.HTML()
         self.said.add_class("jk-said-panel")
-        self.form = Form(songs / "prompts", self._form_changed)
+        self.form = Form(songs / "prompts", self._form_changed, self.session)
         self.name = short_field("name", "name", "", "empty: named after artist and genre", "360px")
         self.make = button("Sample openings", "make", self._make, "music")
         self.make.button_style = "primary"
@@ -88,6 +88,11 @@ class Panel:
         box = widgets.VBox([top, self.said, self.new_song, self.about, *(section.box for section in sections)])
         box.add_class("jk-panel")
         return box
+
+    def _look(self) -> None:
+        """List songs and models again: others may have come."""
+        self._list()
+        self.form.list_models()
 
     def _list(self) -> None:
         """List the songs of the folder; the open one stays selected."""
@@ -193,6 +198,8 @@ def _about(song: Song) -> str:
     """Return a description of the open song, in HTML."""
     request = song.request
     facts = f"{request.artist}, {request.genre}; {request.seconds:g} s; {request.items} items; seed {request.seed}"
+    if request.lora_scale != 1:
+        facts += f"; lora-scale {request.lora_scale:g}"
     values = {
         "name": styled_text(song.root.name),
         "facts": styled_text(f"({request.model}) {facts}; {song.root}"),

@@ -9,12 +9,10 @@ import ipywidgets as widgets
 
 from jukebox_kit.checks import examine
 from jukebox_kit.errors import JukeboxKitError
-from jukebox_kit.model.weights import load_definition, shipped_models
+from jukebox_kit.model.weights import ON_DRIVE, load_definition, shipped_models
 from jukebox_kit.notebook import colab
 from jukebox_kit.notebook.markup import filled, styled_text
 from jukebox_kit.notebook.sections.estimate import describe_estimate, describe_fit
-
-ON_DRIVE = "jukebox_kit/songs"
 
 
 def songs_folder(songs: str | Path, drive: bool | None) -> Path:
@@ -29,7 +27,7 @@ def songs_folder(songs: str | Path, drive: bool | None) -> Path:
     if not colab.on_colab():
         raise JukeboxKitError("Drive can be mounted by Colab only; omit drive, and pass a local folder as songs.")
     folder = colab.mount_drive()
-    return folder / (ON_DRIVE if str(songs) == "songs" else songs)
+    return folder / (Path(ON_DRIVE, songs) if str(songs) == "songs" else songs)
 
 
 def report(folder: Path, seconds: float, items: int) -> Any:

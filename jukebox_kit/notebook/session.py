@@ -12,7 +12,7 @@ from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.model import TOP
 from jukebox_kit.notebook.background import State, Worker, worker
-from jukebox_kit.song import SONG, Song, find_songs, normalise_request
+from jukebox_kit.song import SONG, Song, find_songs, load_model, normalise_request
 from jukebox_kit.steps import RunSettings, load_for, load_planned
 
 PREVIEW_EVERY = 60.0  # seconds; more often than in the shell, since the user is listening
@@ -66,12 +66,13 @@ class Session:
         if self.song is not None:
             self.open(self.song.root)
 
-    def loaded(self, source: str) -> Model:
-        """Return a model; the loaded one if it is the same."""
+    def loaded(self, song: Song) -> Model:
+        """Return a song's model; the loaded one if it is the same."""
+        wanted = song.request.model, song.request.lora_scale
         with self._loading:  # players and the task may both ask first
-            if self._model is None or self._model.source != source:
+            if self._model is None or (self._model.source, self._model.lora_scale) != wanted:
                 self._model = None  # release the old one first: two may not fit
-                self._model = Model.load(source)
+                self._model = load_model(song.request)
             return self._model
 
     def loaded_for(self, song: Song) -> Model:

@@ -58,9 +58,7 @@ class Field:
 
     def say(self, text: str = "", kind: str = "error") -> None:
         """Show a message below the widget; an empty text removes it."""
-        shown = styled_text(text, kind)
-        if self.said.value != shown:
-            self.said.value = shown
+        show(self.said, styled_text(text, kind))
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call `changed` whenever the value has changed."""
@@ -149,6 +147,12 @@ def _role(label_set: str, definition: ModelDefinition) -> str:
     if levels == {0, 1, 2}:
         return "the model"
     return "the top prior" if levels == {2} else "the upsamplers" if levels == {0, 1} else f"levels {sorted(levels)}"
+
+
+def show(widget: Any, text: str) -> None:
+    """Show HTML in a widget."""
+    if widget.value != text:  # each change sends a message to the browser
+        widget.value = text
 
 
 def heading(text: str) -> Any:

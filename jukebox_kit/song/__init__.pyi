@@ -29,6 +29,7 @@ from .edits import vary as vary
 from .edits import visit as visit
 from .edits import with_chunks as with_chunks
 from .export import FORMATS as FORMATS
+from .export import Exported as Exported
 from .export import best_audio as best_audio
 from .export import export_audio as export_audio
 from .files import PAGE as PAGE
@@ -43,6 +44,8 @@ from .files import shard_pattern as shard_pattern
 from .format_1 import format_1_note as format_1_note
 from .format_1 import format_1_request as format_1_request
 from .history import EventKind as EventKind
+from .lyrics.reading import decoded_lyrics as decoded_lyrics
+from .lyrics.reading import read_lyrics as read_lyrics
 from .pictures import strip_png as strip_png
 from .presets import OPTIONS as OPTIONS
 from .presets import Preset as Preset
@@ -55,12 +58,12 @@ from .render import sounds_complete as sounds_complete
 from .render import write_sounds as write_sounds
 from .reproduce import asked_fields as asked_fields
 from .request import FIELD_TYPES as FIELD_TYPES
+from .request import MAX_LORA_SCALE as MAX_LORA_SCALE
 from .request import ForkFields as ForkFields
 from .request import Request as Request
 from .request import Resolved as Resolved
-from .request import decoded_lyrics as decoded_lyrics
+from .request import load_model as load_model
 from .request import normalise_request as normalise_request
-from .request import read_lyrics as read_lyrics
 from .request import resolve as resolve
 from .request import typed_fields as typed_fields
 from .sampled_audio import SampledAudio as SampledAudio
@@ -70,3 +73,5 @@ from .song import is_song as is_song
 from .state import SongState as SongState
 from .version_tree import tree as tree
 from .version_tree import tree_text as tree_text
+from .whence import Origin as Origin
+from .whence import whence as whence

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,9 +16,10 @@ import numpy as np
 import soundfile
 from numpy.typing import ArrayLike, NDArray
 
-from jukebox_kit._files import explain, printable, replacing, user_path
+from jukebox_kit._files import explain, replacing, user_path
 from jukebox_kit.errors import AudioError
 from jukebox_kit.song.sampled_audio import HIGHEST_RATE, SampledAudio, checked_rate, mixed_down
+from jukebox_kit.song.tags import Tags, info_strings, with_tags
 
 log = logging.getLogger(__name__)
 
@@ -44,17 +45,29 @@ _RATES = {  # the formats that are written, with the rates that they hold; beyon
 }
 
 
-def read_recording(path: Path, sr: int, seconds: float | None = None, note: Note = log.warning) -> SampledAudio:
+def read_recording(
+    path: Path,
+    sr: int,
+    seconds: float | None = None,
+    note: Note = log.warning,
+    stereo: bool = False,
+    limit: bool = True,
+) -> SampledAudio:
     """Return the first `seconds` of a recording, by default all of it, as mono at rate `sr`, (samples,) in [-1, 1].
 
-    Any format and rate that soundfile or audioread reads; channels are averaged. A recording that exceeds full scale by
-    more than 1 dB is turned down to it, by less it is clipped. note: gets a sentence if it was turned down, or if the
-    file breaks off. AudioError, about the field `prompt`, if the file is missing, unreadable, empty or silent.
+    Any format and rate that soundfile or audioread reads; channels are averaged. stereo: return the first two channels
+    instead, (samples, 2), of mono the same twice. A recording that exceeds full scale by more than 1 dB is turned down
+    to it, by less it is clipped, unless `limit` is false. note: gets a sentence if it was turned down, or if the file
+    breaks off. AudioError, about the field `prompt`, if the file is missing, unreadable, empty or silent.
     """
     _check_file(path)
     audio, rate = _decode(path, seconds, note)
     if not 0 < rate <= HIGHEST_RATE:
         raise _unusable(path, f"its header states a rate of {rate} Hz; save it again")
+    if stereo:
+        audio = np.broadcast_to(audio[:, :2], (len(audio), 2))
+    else:
+        audio = mixed_down(audio, SILENCE, lambda what: note(f"{path}: {what}"))
     if not audio.size:
         raise _unusable(
             path,
@@ -65,17 +78,17 @@ def read_recording(path: Path, sr: int, seconds: float | None = None, note: Note
     if wrong:
         raise _unusable(path, f"{wrong} of its {audio.size} samples are NaN or infinite; save it again without them")
     peak = float(np.abs(audio).max())
-    if peak > OVERSHOOT:
+    if limit and peak > OVERSHOOT:
         note(f"{path} exceeds full scale by {20 * math.log10(peak):.1f} dB and was turned down by as much.")
         audio = audio / np.float32(peak)
     if rate != sr:
         import librosa  # slow to import, and needed for other rates only
 
-        audio = cast(Any, librosa).resample(audio, orig_sr=rate, target_sr=sr)
+        audio = cast(Any, librosa).resample(audio, orig_sr=rate, target_sr=sr, axis=0)
     if is_silent(audio):
         stretch = seconds if seconds is not None and len(audio) > (seconds - 0.001) * sr else None
         raise _silent(path, sr, stretch)
-    return SampledAudio.of(np.clip(audio, -1.0, 1.0), sr)
+    return SampledAudio.of(np.clip(audio, -1.0, 1.0) if limit else audio, sr)
 
 
 def is_silent(audio: Audio) -> bool:
@@ -108,7 +121,7 @@ def _silent(path: Path, sr: int, seconds: float | None) -> AudioError:
 
 
 def _decode(path: Path, seconds: float | None, note: Note) -> tuple[Audio, int]:
-    """Return the first `seconds` of a file, or all, as mono (samples,), not clipped, and its rate."""
+    """Return the first `seconds` of a file, or all, (samples, channels), not clipped, and its rate."""
     try:
         with _opened(path) as file:
             rate, frames = int(file.samplerate), file.frames
@@ -123,7 +136,7 @@ def _decode(path: Path, seconds: float | None, note: Note) -> tuple[Audio, int]:
                     f"{path} breaks off after {len(audio) / rate:.1f} seconds, although its header states more; it is "
                     f"incomplete or damaged, and only these are used."
                 )
-            return mixed_down(audio, SILENCE, lambda what: note(f"{path}: {what}")), rate
+            return audio, rate
     except OSError as error:
         raise AudioError(f"{path} cannot be opened ({error.strerror}); make it readable.", field="prompt") from None
     except soundfile.SoundFileError as error:
@@ -167,13 +180,13 @@ def _decode_by_audioread(path: Path, seconds: float | None, code: int) -> tuple[
 
             # With a reader, as by its name it would take an .au or .vox file without a header for a certain format.
             with audioread.audio_open(str(path)) as reader:
-                audio, rate = cast(Any, librosa).load(reader, sr=None, mono=True, duration=limit)
+                audio, rate = cast(Any, librosa).load(reader, sr=None, mono=False, duration=limit)
     except Exception:  # the readers raise errors of many kinds
         unknown = "it has no header of a known format; convert it to WAV, FLAC or MP3"
         broken = "it is incomplete or damaged; save or download it again"
         why = unknown if code == UNRECOGNISED else broken
         raise AudioError(f"{path} cannot be read as audio: {why}.", field="prompt") from None
-    return np.asarray(audio, np.float32), int(rate)
+    return np.atleast_2d(np.asarray(audio, np.float32)).T, int(rate)
 
 
 def audio_samples(path: Path) -> int:
@@ -184,9 +197,9 @@ def audio_samples(path: Path) -> int:
         return 0
 
 
-def wav_bytes(audio: Audio, sr: int) -> bytes:
+def wav_bytes(audio: Audio, sr: int, tags: Tags | None = None) -> bytes:
     """Return (samples,) or (samples, channels) in [-1, 1] as a 16-bit WAV file, clipped at full scale."""
-    return audio_bytes(audio, sr, "wav", "PCM_16")
+    return audio_bytes(audio, sr, "wav", "PCM_16", tags)
 
 
 def audio_bytes(
@@ -194,12 +207,12 @@ def audio_bytes(
     sr: int,
     format: str,
     subtype: str | None = None,
-    tags: Mapping[str, str] | None = None,
+    tags: Tags | None = None,
 ) -> bytes:
     """Return (samples,) or (samples, channels) in [-1, 1] as a file of a format: wav, flac, mp3 or ogg; clipped.
 
-    subtype: soundfile's name of how samples are stored, by default the format's usual one. tags: title, artist,
-    comment. AudioError if the format cannot hold this rate, or cannot be written by the libsndfile of this machine.
+    subtype: soundfile's name of how samples are stored, by default the format's usual one. AudioError if the format
+    cannot hold this rate, or cannot be written by the libsndfile of this machine.
     """
     clipped = np.clip(np.asarray(audio), -1.0, 1.0)
     channels = 1 if clipped.ndim == 1 else clipped.shape[1]
@@ -208,14 +221,14 @@ def audio_bytes(
         if sr not in _RATES[format]:
             raise ValueError(sr)
         with soundfile.SoundFile(buffer, "w", sr, channels, subtype, format=format.upper()) as file:
-            for name, words in (tags or {}).items():
-                setattr(file, name, printable(words))
+            for name, text in info_strings(tags).items() if tags and format == "wav" else ():
+                setattr(file, name, text)
             for first in range(0, len(clipped), PIECE):
                 file.write(clipped[first : first + PIECE])
     except (soundfile.LibsndfileError, ValueError):
         others = " or ".join(name for name in ("wav", "flac") if name != format and sr in _RATES[name])
         raise AudioError(f"{format} cannot be written at {sr} Hz on this machine; choose {others}.") from None
-    return buffer.getvalue()
+    return buffer.getvalue() if tags is None else with_tags(buffer.getvalue(), format, tags)
 
 
 def save_audio(audio: ArrayLike, path: str | Path, sr: int | None = None) -> Path:

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jukebox_kit._files import contents, shown_path
+from jukebox_kit._files import contents, exists, shown_path
 from jukebox_kit.errors import AudioError, SongError
 from jukebox_kit.model.weights import ModelDefinition
 from jukebox_kit.song.audio import Audio, Note, read_recording
@@ -26,7 +26,7 @@ def check_free(store: Store) -> None:
     if store.read(SONG) is not None:
         raise SongError(f"{place} already contains a song; choose another folder.")
     check_not_renamed(root, SONG, ", or choose another folder")
-    names = [path.name for path in contents(root)] if root.is_dir() else []
+    names = [path.name for path in contents(root)] if exists(root) else []
     if not all(name in OWN_NAMES or name.startswith(OWN_PREFIXES) for name in names):
         raise SongError(f"{place} contains files that do not belong to a song; choose another folder.")
     for level in range(3):

@@ -22,6 +22,7 @@ from jukebox_kit.model import LEVELS
 from jukebox_kit.song.arguments import item_number
 from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.history import EventKind
+from jukebox_kit.song.lyrics.lrc import end_of_lyrics
 from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.request import ChangeFields, ForkFields, load_model, normalise_request, resolve, typed_fields
 from jukebox_kit.song.song import Song
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
 def extend(song: Song, seconds: float, model: Model | None = None, **changes: Unpack[ChangeFields]) -> Song:
     """Make the song longer by `seconds`; nothing is sampled yet. Returns the song.
 
-    changes: fields of `Request` that apply from here on, such as other lyrics. Raises RequestError if `seconds` is not
-    above 0, or if the model cannot sample a song of that length.
+    changes: fields of `Request` that apply from here on, such as other lyrics, whose times count from the song's start,
+    too. If the request has a total length, it is raised to that of the song and of new lyrics with times. Raises
+    RequestError if `seconds` is not above 0, or if the model cannot sample a song of that length.
     """
     seconds, changes = checked("seconds", seconds, float), _changes(changes)
     if not seconds > 0:
@@ -44,7 +46,7 @@ def extend(song: Song, seconds: float, model: Model | None = None, **changes: Un
     total = song.request.total_seconds
     longer = song.request.seconds + seconds
     if total is not None:
-        changes.setdefault("total_seconds", max(total, longer))
+        changes.setdefault("total_seconds", max(total, longer, end_of_lyrics(changes.get("lyrics", ""))))
     return _resized(song, longer, "extended", seconds, model, changes)
 
 

@@ -16,7 +16,8 @@ from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.model import LEVELS
 from jukebox_kit.song.arguments import chosen_items, item_number, level_number
 from jukebox_kit.song.audio import Audio, audio_bytes
-from jukebox_kit.song.files import EXPORTS
+from jukebox_kit.song.files import EXPORTS, stem_name
+from jukebox_kit.song.provenance import tags_of
 from jukebox_kit.song.request import load_model
 from jukebox_kit.song.sampled_audio import SampledAudio
 from jukebox_kit.song.song import Song
@@ -89,23 +90,24 @@ def export_audio(
             "stems contain each level unchanged; leave out stereo and loudness, or choose another format."
         )
     level = None if level is None else level_number(level)
-    chosen = _chosen(song, items, level)
+    chosen = sampled_items(song, items, level)
     if stereo and len(chosen) != 3:
         raise RequestError(f"stereo needs three items, left, centre and right, not {len(chosen)}; choose three.")
-    write = _writer(song, target)
+    write = writer(song, target)
     loaded = model or load_model(song.request)
     if format == "stems":
         return Exported(tuple(_stems(song, chosen, level, loaded, write)))
     audios = {item: _audio(song, item, level, loaded) for item in chosen}
-    named = {"stereo": _panned(list(audios.values()))} if stereo else {f"item_{i}": a for i, a in audios.items()}
+    named: dict[str, tuple[tuple[int, ...], Audio]] = {f"item_{i}": ((i,), audio) for i, audio in audios.items()}
+    if stereo:
+        named = {"stereo": (chosen, _panned(list(audios.values())))}
     paths: list[Path] = []
     notes: list[str] = []
-    for name, audio in named.items():
+    for name, (inside, audio) in named.items():
         settled, note = _settled(audio, song.sr, normalise, stereo)
         notes += [f"{name} {note}"] if note else []
-        title = f"{song.root.absolute().name}, {name.replace('_', ' ')}"
-        content = audio_bytes(settled, song.sr, format, tags=_tags(song, title))
-        paths.append(write(f"{name}.{format}", content))
+        tags = tags_of(song.state, name.replace("_", " "), _parts(song, inside, level))
+        paths.append(write(f"{name}.{format}", audio_bytes(settled, song.sr, format, tags=tags)))
     return Exported(tuple(paths), tuple(notes))
 
 
@@ -136,7 +138,17 @@ def _joined(first: Audio, longer: Audio, fade: int) -> Audio:
     return np.concatenate([first[:start], mixed, longer[end:]]).astype(np.float32)
 
 
-def _chosen(song: Song, items: int | Iterable[int] | None, level: int | None) -> tuple[int, ...]:
+def _parts(song: Song, items: tuple[int, ...], level: int | None) -> Iterator[tuple[int, int]]:
+    """Yield each item with each level that `_audio` plays of it."""
+    for item in items:
+        end = 0
+        for one in LEVELS if level is None else (level,):
+            if _made(song, one, item) > end:
+                end = _made(song, one, item)
+                yield item, one
+
+
+def sampled_items(song: Song, items: int | Iterable[int] | None, level: int | None) -> tuple[int, ...]:
     """Return the items to write; SongError if one does not exist or has nothing sampled."""
     levels = LEVELS if level is None else (level,)
     sampled = tuple(i for i in range(song.request.items) if any(song.level(one).made[i] for one in levels))
@@ -149,7 +161,7 @@ def _chosen(song: Song, items: int | Iterable[int] | None, level: int | None) ->
     return chosen
 
 
-def _writer(song: Song, target: str | Path | None) -> Callable[[str, bytes], Path]:
+def writer(song: Song, target: str | Path | None) -> Callable[[str, bytes], Path]:
     """Return a function that writes a file to the target; SongError if that is the song's own and not for exports."""
     asked = song.root / EXPORTS if target is None else kept_path(target)
     own, place = song.root.resolve(), asked.resolve()
@@ -180,8 +192,8 @@ def _stems(
                 continue
             audio = song.audio(one, item, model)
             whole = np.pad(audio, (0, song.resolved.samples - len(audio)))  # all stems have the same length
-            tags = _tags(song, f"{song.root.absolute().name}, item {item}, level {one}")
-            yield write(f"item_{item}_level_{one}.wav", audio_bytes(whole, song.sr, "wav", "PCM_24", tags))
+            tags = tags_of(song.state, f"item {item}, level {one}", [(item, one)])
+            yield write(stem_name(item, one), audio_bytes(whole, song.sr, "wav", "PCM_24", tags))
 
 
 def _audio(song: Song, item: int, level: int | None, model: Model) -> Audio:
@@ -213,12 +225,3 @@ def _settled(audio: Audio, sr: int, target: float | None, mixed: bool) -> tuple[
     reached = measured + 20 * np.log10(limited)
     note = f"is at {reached:.1f} LUFS, not {target:g}: louder, its peaks would be above -1 dBFS."
     return (audio * limited).astype(np.float32), note
-
-
-def _tags(song: Song, title: str) -> dict[str, str]:
-    """Return a file's tags, which also state that the named artist does not play in it."""
-    request = song.request
-    model = song.definition.name
-    artist = "Jukebox" if request.artist == "unknown" else f"Jukebox in the style of {request.artist}"
-    comment = f"made with jukebox_kit, model {model}, seed {request.seed}; licence: {song.manifest.licence}"
-    return {"title": title, "artist": artist, "comment": comment}

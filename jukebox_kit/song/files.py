@@ -40,6 +40,11 @@ def audio_name(level: int, item: int) -> str:
     return f"level_{level}/item_{item}.wav"
 
 
+def stem_name(item: int, level: int) -> str:
+    """Return the name of an exported stem."""
+    return f"item_{item}_level_{level}.wav"
+
+
 def picture_name(level: int, item: int) -> str:
     """Return the name of the picture of an item's audio file."""
     return f"level_{level}/item_{item}.png"

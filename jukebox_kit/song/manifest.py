@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,7 @@ FORMAT = 2  # 1 is read, see `format_1`
 class Manifest:
     """What song.json holds.
 
+    id: 32 hex digits, by which files made from the song name it; empty in songs from before there were ids.
     checkpoints: by component of the model, the fingerprint of its weights. history: what happened, the first event
     first. upsample: the items that are upsampled below the top level, None for all. came_from: the source of codes
     that were not sampled here. runs: by level, everything that can change the sampled tokens, such as the device, the
@@ -44,6 +47,7 @@ class Manifest:
     undo: tuple[str, ...] = ()
     redo: tuple[str, ...] = ()
     settling: str | None = None
+    id: str = ""
 
     @classmethod
     def new(
@@ -51,7 +55,17 @@ class Manifest:
     ) -> Manifest:
         """Return the manifest of a new song."""
         fresh = cls(request, resolved, model.fingerprints(), model.definition.licence, came_from=came_from or {})
+        fresh = replace(fresh, id=uuid.uuid4().hex)
         return fresh.noted("created_from", path=came_from.get("path", "codes")) if came_from else fresh.noted("created")
+
+    @property
+    def song_id(self) -> str:
+        """The song's id; one from before there were ids has that of its first event and its weights."""
+        if self.id:
+            return self.id
+        first = [event.to_json() for event in self.history[:1]]
+        text = json.dumps([first, self.checkpoints, self.came_from], sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:32]
 
     def noted(self, kind: EventKind, **facts: object) -> Manifest:
         """Return the manifest with an event added to its history; facts: values that JSON can hold."""
@@ -59,7 +73,7 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Return the content of song.json."""
-        values: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(self)}
+        values: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(self), "resolved": self.resolved.fields()}
         values["history"] = [event.to_json() for event in self.history]
         text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
         return text.encode("utf-8", "backslashreplace")  # what is not text in a file name is escaped, as JSON reads it
@@ -88,7 +102,12 @@ def _request(values: dict[str, Any]) -> Request:
 
 def _resolved(values: dict[str, Any]) -> Resolved:
     labels = tuple(
-        Labels(**{**v, "genres": tuple(v["genres"]), "tokens": tuple(v["tokens"])}) for v in values["labels"]
+        Labels(**{**v, "genres": tuple(v["genres"]), "tokens": tuple(v["tokens"]), "due": _due(v.get("due", ()))})
+        for v in values["labels"]
     )
     plans = tuple(LevelPlan(**{**v, "starts": tuple(v["starts"])}) for v in values["plans"])
     return Resolved(values["samples"], labels, plans, tuple(values["notes"]))
+
+
+def _due(stretches: list[list[int]]) -> tuple[tuple[int, int, int], ...]:
+    return tuple((first, begin, end) for first, begin, end in stretches)

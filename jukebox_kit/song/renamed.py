@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from jukebox_kit._files import contents, shown_path
+from jukebox_kit._files import contents, explained, shown_path
 from jukebox_kit.errors import SongError
 from jukebox_kit.song.files import SONG
 
@@ -31,13 +31,17 @@ def check_not_renamed(root: Path, name: str, otherwise: str = "") -> None:
 
 
 def find_renamed(root: Path, name: str) -> Path | None:
-    """Return the newest file that holds what the missing file `name` should; None if no file does, or it exists."""
+    """Return the newest file that holds what the missing file `name` should; None if no file does, or it exists.
+
+    SongError if the disk does not answer.
+    """
     wanted = root / name
-    if wanted.exists():
-        return None
-    holds = _holds_song if wanted.name == SONG else _holds_codes
-    found = [path for path in _alike(root, PurePosixPath(name).parts) if holds(path)]
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+    with explained(wanted, "read"):
+        if wanted.exists():
+            return None
+        holds = _holds_song if wanted.name == SONG else _holds_codes
+        found = [path for path in _alike(root, PurePosixPath(name).parts) if holds(path)]
+        return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _alike(folder: Path, parts: tuple[str, ...]) -> Iterator[Path]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import io
 from dataclasses import replace
 
 import soundfile
 
+from jukebox_kit._files import exists, read_file
 from jukebox_kit.engine import Model
 from jukebox_kit.model import LEVELS, TOP
 from jukebox_kit.song.audio import Audio, wav_bytes
@@ -16,6 +17,7 @@ from jukebox_kit.song.files import SPECTROGRAM, audio_name, picture_name, words_
 from jukebox_kit.song.lyrics.alignment import ensure_alignments, read_alignments
 from jukebox_kit.song.page.page import write_page
 from jukebox_kit.song.pictures import heat_map_png, spectrogram_png, strip_png
+from jukebox_kit.song.provenance import tags_of
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.state import SongState
 
@@ -47,13 +49,13 @@ def write_sounds(state: SongState, level: int, model: Model) -> SongState:
         if len(made) and tokens_heard(state, level, item) != len(made):
             _write_sound(state, level, item, model)
             marks[audio_name(level, item)] = mark_of(made)
-        elif len(made) and not (state.root / picture_name(level, item)).exists():
+        elif len(made) and not exists(state.root / picture_name(level, item)):
             state.store.write(picture_name(level, item), strip_png(_read(state, level, item), state.sr))
     changed = {name for name, mark in marks.items() if state.manifest.sounds.get(name) != mark}
     if changed:
         state = state.song.keep(replace(state.manifest, sounds=marks))
     first = state.items(0)[0]
-    if audio_name(level, first) in changed or not (state.root / SPECTROGRAM).exists():
+    if audio_name(level, first) in changed or not exists(state.root / SPECTROGRAM):
         _write_spectrogram(state, first)
     if level == TOP:
         _write_words(state, changed)
@@ -75,13 +77,14 @@ def add_alignments(song: Song, model: Model) -> None:
 
 def _write_sound(state: SongState, level: int, item: int, model: Model) -> None:
     audio = level_audio(model.vqvae, level, state.level(level), item)
-    state.store.write(audio_name(level, item), wav_bytes(audio, state.sr))
+    tags = tags_of(state, f"item {item}, level {level}", [(item, level)])
+    state.store.write(audio_name(level, item), wav_bytes(audio, state.sr, tags))
     state.store.write(picture_name(level, item), strip_png(audio, state.sr))
 
 
 def _write_words(state: SongState, changed: set[str]) -> None:
     """Write the pictures of the attention to the lyrics for items whose audio has changed or that have no picture."""
-    wanted = [i for i in state.items(TOP) if audio_name(TOP, i) in changed or not (state.root / words_name(i)).exists()]
+    wanted = [i for i in state.items(TOP) if audio_name(TOP, i) in changed or not exists(state.root / words_name(i))]
     for item, alignment in read_alignments(state) if wanted else ():
         if item in wanted:
             seconds, lines = len(alignment.weights) * alignment.frame_seconds, alignment.text.split("\n")
@@ -98,5 +101,6 @@ def _write_spectrogram(state: SongState, item: int) -> None:
 
 
 def _read(state: SongState, level: int, item: int) -> Audio:
-    audio: Audio = soundfile.read(os.fsencode(state.root / audio_name(level, item)), dtype="float32")[0]
+    content = read_file(state.root / audio_name(level, item))
+    audio: Audio = soundfile.read(io.BytesIO(content or b""), dtype="float32")[0]
     return audio

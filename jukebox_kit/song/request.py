@@ -6,22 +6,25 @@ import difflib
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, get_type_hints
 
-from jukebox_kit._files import kept_path, user_path
+from jukebox_kit._files import kept_path
 from jukebox_kit._values import checked
 from jukebox_kit.engine import LevelPlan, SamplingParams, plan_level
 from jukebox_kit.errors import LabelError, RequestError
-from jukebox_kit.model import Found, Labels, Tables, VQVAEConfig, check_total, dropped_characters, lyric_tokens
+from jukebox_kit.model import Found, Labels, Tables, VQVAEConfig, check_total, dropped_characters
 from jukebox_kit.model.weights import ModelDefinition, load_definition, model_source
 from jukebox_kit.song.chunks import chunks_note
+from jukebox_kit.song.lyrics.lrc import end_of_lyrics, has_times, lyric_labels, without_times
 
 if TYPE_CHECKING:
     from jukebox_kit.engine import Model
 
-MAX_ITEMS, MAX_CHUNKS, MAX_LORA_SCALE = 1024, 64, 2.0
+MAX_ITEMS, MAX_CHUNKS = 1024, 64
+
+MAX_LORA_SCALE = 2.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Request:
 
     model: the name of one that ships, or the absolute path of a definition.
     artist, genre: looked up in the model's tables.
-    lyrics: as written; the model reads those characters that are in its alphabet.
+    lyrics: as written, also with times as in .lrc files; the model reads those characters that are in its alphabet.
     seconds: the length to sample. total_seconds: the length of the whole song, as the model is conditioned on it.
     items: songs sampled from this request, each with noise of its own.
     temperature, hop_fraction: for levels 0, 1, 2. top_k, top_p: at most one of them.
@@ -151,6 +154,17 @@ class Resolved:
     plans: tuple[LevelPlan, ...]
     notes: tuple[str, ...]
 
+    def fields(self) -> dict[str, Any]:
+        """Return the fields for song.json, and for hashes of them.
+
+        Those of labels that came later are left out while they are empty, so that the hashes of older songs hold.
+        """
+        values = asdict(self)
+        for labels in values["labels"]:
+            if not labels["due"]:
+                del labels["due"]
+        return values
+
 
 def typed_fields(fields: Mapping[str, Any], known: Collection[str] = tuple(FIELD_TYPES)) -> dict[str, Any]:
     """Return fields of a request, each as its type (see `arguments`); a path may also be a `Path`.
@@ -200,7 +214,7 @@ def resolve(request: Request, definition: ModelDefinition, tables: dict[str, Tab
         raise RequestError(
             f"lora-scale is for fine-tuned models, and {definition.name} is not one; omit it.", field="lora_scale"
         )
-    vqvae, top = definition.vqvae, definition.top
+    vqvae = definition.vqvae
     hop = vqvae.hops[-1]
     samples = int(request.seconds * vqvae.sr) // hop * hop
     if not samples:
@@ -208,15 +222,7 @@ def resolve(request: Request, definition: ModelDefinition, tables: dict[str, Tab
             f"{request.seconds:g} seconds are less than one token; ask for at least {hop / vqvae.sr:.3f}.",
             field="seconds",
         )
-    default = max(request.seconds, definition.sampling.total_seconds)
-    total_seconds = default if request.total_seconds is None else request.total_seconds
-    check_total(total_seconds, top, "seconds" if request.total_seconds is None else "total_seconds")
-    if total_seconds < request.seconds:
-        raise LabelError(
-            f"the total length, {total_seconds:g} seconds, is less than the {request.seconds:g} seconds to sample; "
-            f"pass at least as much, or omit it.",
-            field="total_seconds",
-        )
+    total_seconds = _total_seconds(request, definition)
     notes: list[str] = []
     labels: list[Labels] = []
     for prior in definition.priors:
@@ -225,13 +231,37 @@ def resolve(request: Request, definition: ModelDefinition, tables: dict[str, Tab
         notes += [note for note in (*artist.notes, *genre.notes) if note not in notes]
         if request.strict:
             _refuse_unknown(artist, genre)
-        tokens = tuple(lyric_tokens(request.lyrics, prior.label_set)) if prior.use_tokens else ()
-        labels.append(Labels(artist.ids[0], genre.ids, tokens, int(total_seconds * vqvae.sr)))
-    notes += _lyric_notes(request.lyrics, definition)
+        tokens, due = lyric_labels(request.lyrics, prior.label_set, vqvae.sr) if prior.use_tokens else ((), ())
+        labels.append(Labels(artist.ids[0], genre.ids, tokens, int(total_seconds * vqvae.sr), due=due))
+    notes += _lyric_notes(request.lyrics, definition, total_seconds)
     fractions = request.hop_fraction or definition.sampling.hop_fraction
     plans = tuple(plan_level(p, vqvae, samples, fractions[p.level]) for p in definition.priors)
     notes += _chunk_notes(request, plans, vqvae)
     return Resolved(samples, tuple(labels), plans, tuple(notes))
+
+
+def _total_seconds(request: Request, definition: ModelDefinition) -> float:
+    """Return the length of the whole song; LabelError if the model or the seconds to sample do not allow it."""
+    total, top = request.total_seconds, definition.top
+    if total is None and top.use_tokens and has_times(request.lyrics):
+        end = end_of_lyrics(request.lyrics)
+        if top.max_duration is not None and not end < top.max_duration:
+            raise LabelError(
+                f"the lyrics last until {end:.1f} seconds, and songs of this model last less than "
+                f"{top.max_duration:g}; remove what is sung later, or set a total length.",
+                field="lyrics",
+            )
+        total = max(request.seconds, end, top.min_duration or 0.0)
+    elif total is None:
+        total = max(request.seconds, definition.sampling.total_seconds)
+    check_total(total, top, "seconds" if request.total_seconds is None else "total_seconds")
+    if total < request.seconds:
+        raise LabelError(
+            f"the total length, {total:g} seconds, is less than the {request.seconds:g} seconds to sample; "
+            f"pass at least as much, or omit it.",
+            field="total_seconds",
+        )
+    return total
 
 
 def _chunk_notes(request: Request, plans: tuple[LevelPlan, ...], vqvae: VQVAEConfig) -> list[str]:
@@ -245,28 +275,17 @@ def _refuse_unknown(artist: Found, genre: Found) -> None:
             raise LabelError(match.notes[0], field=field)
 
 
-def _lyric_notes(lyrics: str, definition: ModelDefinition) -> list[str]:
+def _lyric_notes(lyrics: str, definition: ModelDefinition, total_seconds: float) -> list[str]:
     if not lyrics:
         return []
     if not definition.top.use_tokens:
         return [f"model {definition.name} does not read lyrics; they are only saved with the song."]
-    dropped = len(dropped_characters(lyrics, definition.top.label_set))
-    return [f"{dropped} characters of the lyrics are not in the model's alphabet and were dropped."] if dropped else []
-
-
-def read_lyrics(path: Path) -> str:
-    """Return the text of a lyrics file; RequestError if it is missing or is not UTF-8 text."""
-    try:
-        return decoded_lyrics(user_path(path).read_bytes(), str(path))
-    except FileNotFoundError:
-        raise RequestError(f"there is no lyrics file {path}.") from None
-    except OSError as error:
-        raise RequestError(f"{path} cannot be read ({error.strerror}); pass a text file.") from None
-
-
-def decoded_lyrics(content: bytes, source: str) -> str:
-    """Return lyrics as text without a byte order mark, lines ending in a newline; RequestError if not UTF-8 text."""
-    try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        raise RequestError(f"{source} cannot be read as text ({error}); save the lyrics as UTF-8.") from None
+    notes: list[str] = []
+    if has_times(lyrics):
+        end = end_of_lyrics(lyrics)
+        late = "; what is due later is not sung" if end > total_seconds else ""
+        notes.append(f"the lyrics have times, until {end:.1f} s, in a song of {total_seconds:.1f} s{late}.")
+    dropped = len(dropped_characters(without_times(lyrics), definition.top.label_set))
+    if dropped:
+        notes.append(f"{dropped} characters of the lyrics are not in the model's alphabet and were dropped.")
+    return notes

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import Unpack
 
-from jukebox_kit._files import contents, kept_path, shown_path
+from jukebox_kit._files import contents, explained, kept_path, shown_path
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.model.weights import ModelDefinition, load_definition
@@ -40,6 +40,7 @@ from jukebox_kit.song.sampled_audio import SampledAudio
 from jukebox_kit.song.state import SongState
 from jukebox_kit.song.store.base import Store
 from jukebox_kit.song.store.detect import open_store
+from jukebox_kit.song.store.drive import not_arrived
 
 if TYPE_CHECKING:
     from jukebox_kit.engine import Model
@@ -123,7 +124,8 @@ class Song:
     def open(cls, folder: str | Path) -> Song:
         """Open a song folder; SongError if it is not one, is damaged, or was written by a newer version."""
         store = open_store(kept_path(folder))
-        content = store.read(SONG) if store.root.is_dir() else None
+        with explained(store.root, "read"):
+            content = store.read(SONG) if store.root.is_dir() else None
         if content is None:
             raise _no_song(store.root)
         return cls(store, Manifest.from_json(content, str(folder)))
@@ -263,14 +265,20 @@ def find_songs(folders: list[Path]) -> list[Path]:
 
 def is_song(folder: Path) -> bool:
     """Return whether a folder seems to be a song, also one whose song.json was renamed, which `Song.open` explains."""
-    return (folder / SONG).exists() or (folder / SEGMENTS).is_dir() or find_renamed(folder, SONG) is not None
+    with explained(folder, "read"):
+        if (folder / SONG).exists() or (folder / SEGMENTS).is_dir():
+            return True
+    return find_renamed(folder, SONG) is not None
 
 
 def _no_song(root: Path) -> SongError:
     """Return the error for a folder that is not a song; SongError if it is one whose song.json was renamed."""
     check_not_renamed(root, SONG)
     place = shown_path(root)
-    inside = find_songs([root]) if root.is_dir() else []
+    with explained(root, "read"):
+        if (root / SEGMENTS).is_dir():
+            return not_arrived(root)
+        inside = find_songs([root]) if root.is_dir() else []
     if inside:
         return SongError(f"{place} is not a song folder, but {shown_path(inside[0])} is; pass that one.")
     return SongError(f"{place} is not a song folder; make one with: jukebox-kit sample {place}")
@@ -293,6 +301,7 @@ def _prepared(store: Store, asked: Request, loaded: Model | None) -> tuple[Model
 
 def _store_for(folder: str | Path) -> Store:
     root = kept_path(folder)
-    if root.exists() and not root.is_dir():
-        raise SongError(f"{folder} is a file; choose a folder for the song.")
+    with explained(root, "read"):
+        if root.exists() and not root.is_dir():
+            raise SongError(f"{folder} is a file; choose a folder for the song.")
     return open_store(root)

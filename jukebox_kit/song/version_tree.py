@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from jukebox_kit.errors import SongError
 from jukebox_kit.model import DOWNWARD, LEVELS, TOP
-from jukebox_kit.song.history import RETURNS
+from jukebox_kit.song.history import RETURNS, Event
 from jukebox_kit.song.manifest import Manifest
 from jukebox_kit.song.state import SongState
 from jukebox_kit.song.versions import Levels, read_version, version_names
@@ -94,18 +94,30 @@ def _node(state: SongState, name: str, parent: str | None, versions: Mapping[str
     return Node(name, parent, label, made / state.sr, version.manifest.request.items, NOW in names, fractions)
 
 
-def _label(manifest: Manifest, versions: Mapping[str, _Version]) -> str:
-    """Return the last edit in a history; if that was a return to a version, the edit that had led to that version."""
+def last_edit(manifest: Manifest, versions: Mapping[str, Manifest]) -> Event | None:
+    """Return the last edit in a history, or how the song was created; None if it is empty.
+
+    If it was a return to a version, the edit that had led to that version; the return itself if `versions`, by name,
+    lacks it.
+    """
     passed: set[str] = set()
     while True:
         origins = [event for event in manifest.history if event.is_edit or event.kind in ("created", "created_from")]
         if not origins or origins[-1].kind not in RETURNS:
-            return origins[-1].sentence if origins else ""
+            return origins[-1] if origins else None
         version = str(origins[-1].facts.get("version"))
         if version in passed or version not in versions:
-            return f"version {version}"
+            return origins[-1]
         passed.add(version)
-        manifest = versions[version].manifest
+        manifest = versions[version]
+
+
+def _label(manifest: Manifest, versions: Mapping[str, _Version]) -> str:
+    """Return the sentence of the last edit, or the name of a version that is lost."""
+    event = last_edit(manifest, {name: version.manifest for name, version in versions.items()})
+    if event is None:
+        return ""
+    return f"version {event.facts.get('version')}" if event.kind in RETURNS else event.sentence
 
 
 def tree_text(nodes: Iterable[Node]) -> str:

@@ -5,8 +5,10 @@ from .load import check_run as check_run
 from .load import load_for as load_for
 from .load import load_planned as load_planned
 from .memory_plan import BUCKETS as BUCKETS
+from .memory_plan import SPARE as SPARE
 from .memory_plan import plan_memory as plan_memory
 from .memory_plan import precisions as precisions
+from .progress import AUTO as AUTO
 from .progress import Progress as Progress
 from .progress import RunSettings as RunSettings
 from .progress import Speed as Speed

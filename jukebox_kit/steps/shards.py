@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from jukebox_kit._files import shown_path
+from jukebox_kit._files import explained, shown_path
 from jukebox_kit.engine import UNSAMPLED, Model
 from jukebox_kit.errors import SongBusyError, SongError
 from jukebox_kit.model import TOP
@@ -144,15 +144,16 @@ def merge_shards(state: SongState, level: int) -> SongState:
 
     The song must be locked. SongBusyError if a shard is being worked on.
     """
-    paths, shards = sorted(state.root.glob(shard_pattern(level))), list[Shard]()
+    with explained(state.root, "read"):
+        paths, shards = sorted(state.root.glob(shard_pattern(level))), list[Shard]()
     if not paths:
         return state
     mark = _mark(state, level)
     for path in paths:
         name = SHARD_NAME.fullmatch(path.name)
-        who = holder(path)
-        if who is not None:
-            raise SongBusyError(f"{shown_path(path)} is being worked on by {who}; wait for it or stop it.")
+        if holder(path) is not None:
+            with open_store(path).lock():  # waits until its process proves gone; SongBusyError if it is alive
+                pass
         if name and name["mark"] == mark:
             shards.append(Shard(open_store(path), level, range(int(name["first"]), int(name["last"]) + 1)))
         else:
@@ -190,7 +191,7 @@ def _mark(state: SongState, level: int) -> str:
     given = np.where(np.arange(layout.total) < np.array(codes.given)[:, None], codes.codes, UNSAMPLED)
     facts = [
         format_1_request(asdict(state.request)),
-        asdict(state.resolved),
+        state.resolved.fields(),
         state.manifest.checkpoints,
         layout.starts,
         layout.length,

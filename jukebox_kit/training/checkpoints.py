@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from jukebox_kit._files import read_file, shown_path, write_atomically
+from jukebox_kit._files import explained, read_file, shown_path, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -75,21 +75,21 @@ class Checkpoints:
         return None
 
     def facts(self) -> Mapping[str, Any] | None:
-        """Return the facts of the newest state, None if there is none; its tensors are not read."""
-        lists = (self._list(number) for number in sorted(self._numbers(), reverse=True))
-        return next((listed["facts"] for listed in lists if listed is not None), None)
+        """Return the facts of the newest state without reading its tensors, None if there is none."""
+        listed = (self._listed(number) for number in sorted(self._numbers(), reverse=True))
+        return next((one["facts"] for one in listed if one is not None), None)
 
-    def _list(self, number: int) -> dict[str, Any] | None:
-        """Return what NUMBER.json holds, None if it is not whole."""
+    def _listed(self, number: int) -> dict[str, Any] | None:
+        """Return what the list of a save contains, None if it is not whole."""
         try:
             listed: dict[str, Any] = json.loads(read_file(self.root / f"{number:06d}.json") or b"{}")
             digest = listed.pop("sha256", "")
-            return listed if hashlib.sha256(json.dumps(listed).encode()).hexdigest() == digest else None
         except ValueError:
             return None
+        return listed if hashlib.sha256(json.dumps(listed).encode()).hexdigest() == digest else None
 
     def _read(self, number: int) -> RunState | None:
-        listed = self._list(number)
+        listed = self._listed(number)
         if listed is None:
             return None
         tensors: dict[str, Tensor] = {}
@@ -101,15 +101,16 @@ class Checkpoints:
         return RunState(tensors, listed["facts"])
 
     def _numbers(self) -> set[int]:
-        names = (path.name for path in self.root.iterdir())
+        with explained(self.root, "read"):
+            names = [path.name for path in self.root.iterdir()]
         return {int(match[1]) for name in names if (match := _NAME.fullmatch(name))}
 
     def _delete(self, last: int) -> None:
         """Delete the saves up to a number; a disk that refuses is no reason to stop."""
-        for path in self.root.iterdir():
-            match = _NAME.fullmatch(path.name)
-            if match and int(match[1]) <= last:
-                with suppress(OSError):
+        with suppress(OSError):
+            for path in list(self.root.iterdir()):
+                match = _NAME.fullmatch(path.name)
+                if match and int(match[1]) <= last:
                     path.unlink()
 
 

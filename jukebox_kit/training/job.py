@@ -24,6 +24,11 @@ WORK = "training"  # the folder of a model that holds what a run resumes from, a
 FREE_TO_CHANGE = ("save_minutes", "samples", "sample_seconds", "patience")  # settings that a resumed run may change
 
 
+def work_folder(folder: Path, level: int) -> Path:
+    """Return the folder that the run of a level resumes from. folder: of the model."""
+    return folder / WORK / PARTS[level + 1]
+
+
 @dataclass(frozen=True)
 class FineTuningJob:
     """What is fine-tuned, or trained from scratch, on what, and where the result goes.
@@ -54,6 +59,11 @@ class FineTuningJob:
         tables = read_tables(self.definition, self.base)[label_set]
         names = [[name for name, _ in self.data.names(kind)] for kind in ("artist", "genre")]
         return Extension.of(self.definition, tables, *names)
+
+    @property
+    def work(self) -> Path:
+        """The folder that the run resumes from."""
+        return work_folder(self.folder, self.level)
 
     def check(self) -> None:
         """Raise RequestError or CheckpointError if the job cannot be done, before anything is loaded or written."""

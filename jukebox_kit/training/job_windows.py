@@ -38,11 +38,18 @@ def song_windows(job: FineTuningJob, prior: Prior, data: Dataset, songs: Sequenc
 
 
 def job_replay(
-    job: FineTuningJob, prior: Prior, training: SongWindows, work: Path, ranks: Ranks, say: Callable[[str], None]
+    job: FineTuningJob,
+    prior: Prior,
+    training: SongWindows,
+    work: Path,
+    ranks: Ranks,
+    say: Callable[[str], None],
+    stop: Callable[[], bool],
 ) -> SongWindows:
     """Return the windows that the base samples of names that it knows; the first process samples them.
 
     training: what is trained on, whose lyrics and upper codes are used. work: the folder that keeps the windows.
+    stop: ends the sampling, if this process is the only one, with StoppedError.
     """
     known = read_tables(job.definition, job.base)[job.extension.label_set]
     songs, count = training.corpus, job.settings.replay_windows
@@ -55,7 +62,8 @@ def job_replay(
         upper = [songs.upper_codes[song][at : at + length] for song, at in (places * count)[:count]]
     if ranks.first:
         say(f"mixing in {count} windows of names that {job.definition.name} knows, sampled by itself")
-        replay_windows_of(prior, labels, upper, job.settings.seed, work)
+        alone = ranks.count == 1  # the others would wait forever
+        replay_windows_of(prior, labels, upper, job.settings.seed, work, stop if alone else lambda: False)
     ranks.shared(True)  # the others read them
     return replay_windows_of(prior, labels, upper, job.settings.seed, work)
 
@@ -68,6 +76,12 @@ def job_previews(job: FineTuningJob, songs: Sequence[DatasetSong]) -> Previews |
     if not settings.sample_seconds:
         return None
     return previews_of(labels, upper, settings.samples, settings.sample_seconds, settings.seed)
+
+
+def preview_names(job: FineTuningJob) -> list[str]:
+    """Return what each song is that a job samples while it trains."""
+    previews = job_previews(job, job.data.split(held_out=True) or job.data.split(held_out=False))
+    return [] if previews is None else [song_name(job, label) for label in previews.labels]
 
 
 def song_name(job: FineTuningJob, label: Labels) -> str:

@@ -16,34 +16,13 @@ from torch import Tensor
 from jukebox_kit._files import shown_path
 from jukebox_kit.errors import RequestError, StoppedError
 from jukebox_kit.training.checkpoints import Checkpoints, RunState
-from jukebox_kit.training.page import Measured
+from jukebox_kit.training.curves import Measured
+from jukebox_kit.training.page import RunProgress
 from jukebox_kit.training.ranks import Ranks
+from jukebox_kit.training.runs import TrainingProgress
+from jukebox_kit.training.settings import Limits
 
 Say = Callable[[str], None]
-
-
-class Limits(Protocol):
-    """When a loop measures, saves and ends; see FineTuning."""
-
-    @property
-    def steps(self) -> int:
-        """After how many it ends."""
-        ...
-
-    @property
-    def evaluate_every(self) -> int:
-        """Steps between two measurements."""
-        ...
-
-    @property
-    def patience(self) -> int:
-        """Measurements in a row without improvement after which it ends."""
-        ...
-
-    @property
-    def save_minutes(self) -> float:
-        """Between two saves."""
-        ...
 
 
 class Trains(Protocol):
@@ -99,8 +78,12 @@ class Component(Protocol):
         """Write a model of the best values so far."""
         ...
 
-    def report(self, measured: list[Measured], best: float) -> None:
-        """Report the last measurement, and write the page."""
+    def report(self, measured: list[Measured]) -> None:
+        """Report the last measurement, and draw the curves."""
+        ...
+
+    def write_page(self, measured: list[Measured], best: float, progress: RunProgress) -> None:
+        """Write the page; best: the least that was measured on held-out songs, see `measure`."""
         ...
 
 
@@ -115,10 +98,11 @@ class Loop:
         ranks: Ranks,
         say: Say,
         stop: Callable[[], bool],
+        progress: Callable[[TrainingProgress], object],
     ) -> None:
-        """Prepare to train. folder: of the model. checkpoints: of the run. stop: asked after every step."""
+        """Prepare to train. folder: of the model. checkpoints: of the run. stop, progress: see `tuning.finetune`."""
         self.limits, self.folder, self.checkpoints, self.ranks = limits, folder, checkpoints, ranks
-        self.say, self.stop = say, stop
+        self.say, self.stop, self.progress = say, stop, progress
         self.measured: list[Measured] = []
         self.losses: list[float] = []
         self.best: dict[str, Tensor] = {}
@@ -158,7 +142,7 @@ class Loop:
         except KeyboardInterrupt:
             if self.ranks.count == 1:  # several are not stopped at the same step
                 self.trainer.drop_gradients()
-                self._save()
+                self._save(stopped=True)
             raise
 
     @property
@@ -166,18 +150,21 @@ class Loop:
         return self.trainer.step_number >= self.limits.steps or self.worse >= self.limits.patience
 
     def _train(self) -> None:
+        self.began, self.began_at = time.monotonic(), self.trainer.step_number
+        self._show()
         if not self.measured:
             self._measure()
         while not self._finished:
             self.losses.append(self.trainer.step())
             with _signals_held_back():
                 self.trainer.finish_step()
+            self._show()
             if self.trainer.step_number % self.limits.evaluate_every == 0 or self._finished:
                 self._measure()
             minutes = (time.monotonic() - self.last_saved) / 60
             stopped = self.ranks.shared(self.stop())
             if self.ranks.shared(minutes >= self.limits.save_minutes) or stopped or self._finished:
-                self._save()
+                self._save(stopped)
             if stopped:
                 raise StoppedError(f"training of {shown_path(self.folder)} was stopped. Everything is saved.")
 
@@ -196,9 +183,23 @@ class Loop:
             self.best_value, self.best = held, {name: value.cpu() for name, value in values.items()}
             if self.ranks.first and step:
                 self.component.write(self.best)
-        self.component.report(self.measured, self.best_value)
+        self.component.report(self.measured)
+        if self.ranks.first:
+            self._write_page()
+        self._show()
 
-    def _save(self) -> None:
+    def _show(self) -> None:
+        """Report how far the run is."""
+        last = self.losses[-1] if self.losses else None
+        self.progress(TrainingProgress(self.trainer.step_number, self.limits.steps, last, tuple(self.measured)))
+
+    def _write_page(self, stopped: bool = False) -> None:
+        step, seconds = self.trainer.step_number, time.monotonic() - self.began
+        speed = seconds / (step - self.began_at) if step > self.began_at else None
+        progress = RunProgress.of(step, self.limits, self._finished, stopped, speed)
+        self.component.write_page(self.measured, self.best_value, progress)
+
+    def _save(self, stopped: bool = False) -> None:
         state = self.trainer.state()
         if self.ranks.first:
             best = {f"best.{name}": value for name, value in self.best.items()}
@@ -206,6 +207,7 @@ class Loop:
             run = {"job": self.job, "plan": self.plan, "measured": rows, "losses": self.losses}
             own = {"best_bits": self.best_value, "worse": self.worse, "finished": self._finished}
             self.checkpoints.write(RunState({**state.tensors, **best}, {**state.facts, **run, **own}))
+            self._write_page(stopped)
         self.last_saved = time.monotonic()
 
     def _restore(self, saved: RunState) -> None:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from jukebox_kit.errors import ConfigurationError, LabelError
-from jukebox_kit.model import Labels, Tables, lyric_tokens, normalise
+from jukebox_kit.model import Labels, Tables, normalise
 from jukebox_kit.model.weights import ModelDefinition
+from jukebox_kit.song.lyrics import lyric_labels
 from jukebox_kit.training.dataset import DatasetSong
 
 TABLES = {"artist": "y_emb.artist_emb.emb", "genre": "y_emb.bow_genre_emb.emb"}  # by kind, the names of their weights
@@ -91,8 +92,9 @@ def song_labels(song: DatasetSong, tables: Tables, definition: ModelDefinition, 
     config = definition.priors[level]
     artist = tables.artist(song.artist)
     genre = tables.genre(song.genre, config.max_bow_genre_size)
-    tokens = tuple(lyric_tokens(song.lyrics, config.label_set)) if config.use_tokens else ()
-    return Labels(artist.ids[0], genre.ids, tokens, song.total or song.samples, song.offset)
+    sr = definition.vqvae.sr
+    tokens, due = lyric_labels(song.lyrics, config.label_set, sr) if config.use_tokens else ((), ())
+    return Labels(artist.ids[0], genre.ids, tokens, song.total or song.samples, song.offset, due=due)
 
 
 def _genre_names(genre: str, label_set: str) -> list[str]:

@@ -1,33 +1,68 @@
-"""index.html of a trained model: what was trained on what, its curves, and songs before and after side by side."""
+"""index.html of a trained model: how far training is, its curves, and songs before and after side by side."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from jukebox_kit._files import make_folder, write_atomically
 from jukebox_kit.song import PAGE, Audio, strip_png, wav_bytes
 from jukebox_kit.song.page import render_page
+from jukebox_kit.steps import duration
+from jukebox_kit.training.curves import SCHEMES, Measured, best_step, curves_svg
+from jukebox_kit.training.settings import Limits
 
 SAMPLES = "samples"
 
+RUNNING, FINISHED, STOPPED_EARLY, STOPPED = "training", "finished", "stopped early", "stopped"
+
+SLOWEST = 1200.0  # seconds: a measurement takes less, and until it ends nothing is written
+
 
 @dataclass(frozen=True)
-class Measured:
-    """A measurement while training.
+class RunProgress:
+    """How far a run is.
 
-    step: how many steps were made. training: bits per token, or the relative error of a VQ-VAE, in the steps since the
-    last measurement; None before the first step. held_out, others: of held-out songs, and of songs of other artists;
-    None if there are none.
+    state: RUNNING, FINISHED, STOPPED_EARLY since held-out songs got no better, or STOPPED by the user.
+    step: that was made last. steps: that are planned. seconds_left: predicted, None if unknown.
+    news: seconds within which a running run writes its page again.
     """
 
+    state: str
     step: int
-    training: float | None
-    held_out: float | None
-    others: float | None
+    steps: int
+    seconds_left: float | None = None
+    news: float = 900.0
+
+    @classmethod
+    def of(cls, step: int, settings: Limits, ended: bool, stopped: bool, speed: float | None) -> RunProgress:
+        """Return the progress after a step. stopped: by the user. speed: seconds that a step takes, None if unknown."""
+        end = FINISHED if step >= settings.steps else STOPPED_EARLY
+        state = end if ended else STOPPED if stopped else RUNNING
+        left = None if speed is None else speed * (settings.steps - step)
+        return cls(state, step, settings.steps, left, SLOWEST + 60 * settings.save_minutes)
+
+    @property
+    def summary(self) -> str:
+        """The steps and what follows, in a few words."""
+        made = f"step {self.step} of {self.steps}"
+        if self.state == RUNNING:
+            return made if self.seconds_left is None else f"{made}, about {duration(self.seconds_left)} left"
+        if self.state == STOPPED_EARLY:
+            return f"after {made}: held-out songs got no better"
+        return f"at {made}; run the same command again to resume" if self.state == STOPPED else f"{self.step} steps"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What is trained. part: the component. how: in a few words. unit: of what is measured."""
+
+    part: str
+    how: str = "fine-tuned"
+    unit: str = "bits per token"
 
 
 @dataclass(frozen=True)
@@ -53,7 +88,7 @@ def write_takes(folder: Path, part: str, step: int, songs: Sequence[Audio], sr: 
     for number, audio in enumerate(songs):
         name = f"{SAMPLES}/{part}_step_{step:06d}_{number}"
         write_atomically(folder, f"{name}.wav", wav_bytes(audio, sr))
-        write_atomically(folder, f"{name}.png", strip_png(audio, sr))
+        write_atomically(folder, f"{name}.png", strip_png(audio, sr, 900, 240))
         takes.append(Take(f"{name}.wav", f"{name}.png"))
     return Sampled(step, tuple(takes))
 
@@ -67,60 +102,49 @@ def sampled_in(folder: Path, part: str) -> list[Sampled]:
     return [Sampled(step, tuple(some)) for step, some in takes.items()]
 
 
+def write_curves(folder: Path, trained: Trained, measured: Sequence[Measured]) -> None:
+    """Write the pictures of the curves that the page shows."""
+    make_folder(folder / SAMPLES)
+    for scheme in SCHEMES:
+        write_atomically(folder, _curves(trained, scheme), curves_svg(measured, scheme, trained.unit))
+
+
 def write_page(
     folder: Path,
-    part: str,
-    about: str,
-    unit: str,
+    name: str,
+    trained: Trained,
     facts: Sequence[tuple[str, str]],
     measured: Sequence[Measured],
     songs: list[str],
+    progress: RunProgress,
 ) -> None:
-    """Write index.html and its picture of the curves.
-
-    part: the component that is trained. about: how. unit: of what is measured. facts: names and values. songs: what
-    each sampled song is.
-    """
-    curves = f"{SAMPLES}/{part}_curves.png"
-    make_folder(folder / SAMPLES)
-    write_atomically(folder, curves, curves_png(measured, unit))
-    sampled = sampled_in(folder, part)
-    base = next((one for one in sampled if one.step == 0), None)
+    """Write index.html. facts: names and values. songs: what each sampled song is."""
+    make_folder(folder)
+    sampled, best = sampled_in(folder, trained.part), best_step(measured)
     tuned = [one for one in reversed(sampled) if one.step]
+    shown = next((one for one in tuned if one.step == best), tuned[0] if tuned else None)
     values: dict[str, Any] = {
-        "about": f"{part}, {about}",
-        "unit": unit,
+        "about": f"{trained.part}, {trained.how}",
+        "trained": trained,
+        "progress": progress,
+        "written": datetime.now().astimezone(),
         "facts": facts,
-        "curves": curves,
+        "curves": {scheme: _curves(trained, scheme) for scheme in SCHEMES},
         "measured": [_row(one) for one in measured],
-        "base": base,
-        "tuned": tuned,
+        "base": next((one for one in sampled if one.step == 0), None),
+        "tuned": shown,
+        "best": best,
+        "others": [one for one in tuned if one is not shown],
         "songs": songs,
     }
-    page = render_page("training.html", folder.name, values, ("base.css", "training.css"), ())
+    page = render_page("training.html", name, values, ("base.css", "training.css"), ("training.js",))
     write_atomically(folder, PAGE, page.encode("utf-8", "replace"))
+
+
+def _curves(trained: Trained, scheme: str) -> str:
+    return f"{SAMPLES}/{trained.part}_curves_{scheme}.svg"
 
 
 def _row(measured: Measured) -> list[str]:
     values = (measured.training, measured.held_out, measured.others)
     return [str(measured.step), *("" if value is None else f"{value:.4f}" for value in values)]
-
-
-def curves_png(measured: Sequence[Measured], unit: str) -> bytes:
-    """Return a PNG of what is measured over the steps: training, held-out songs, others."""
-    from matplotlib.figure import Figure  # slow to import
-
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    axis = figure.subplots()
-    for name, label in (("training", "training"), ("held_out", "held-out songs"), ("others", "other artists")):
-        points = [(one.step, getattr(one, name)) for one in measured if getattr(one, name) is not None]
-        if points:
-            axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
-    axis.set_xlabel("steps")
-    axis.set_ylabel(unit)
-    axis.grid(alpha=0.3)
-    if measured:
-        axis.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from jukebox_kit.engine import free_memory
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model import PriorConfig, VQVAEConfig
 from jukebox_kit.steps import duration
+from jukebox_kit.training.job import FineTuningJob
 from jukebox_kit.training.layers import STORAGE
 from jukebox_kit.training.memory import CHOICES, TrainingBytes, training_bytes
 from jukebox_kit.training.settings import FineTuning
@@ -37,13 +38,11 @@ class TrainingPlan:
         """The settings that the plan has chosen, as FineTuning has them."""
         return {"storage": self.storage, "computes": str(self.computes).removeprefix("torch."), "batch": self.batch}
 
-    def report(self, say: Callable[[str], None], windows: int, settings: FineTuning, speed: float, ranks: int) -> None:
-        """Report the plan. windows: of an epoch. speed: of this machine, in operations per second."""
+    def facts(self, windows: int, settings: FineTuning, speed: float, ranks: int) -> list[tuple[str, str]]:
+        """Return the plan as names and values. windows: of an epoch. speed: of a device, in operations per second."""
         each = "all weights" if settings.full else f"adapters of rank {settings.lora.rank}"
-        say(
-            f"training {each}; base in {self.storage}, computing in {str(self.computes).removeprefix('torch.')}, "
-            f"batch size {self.batch}"
-        )
+        computes = str(self.computes).removeprefix("torch.")
+        how = f"{each}; base in {self.storage}, computing in {computes}, batch size {self.batch}"
         parts = {
             "base": self.needed.frozen,
             "trained values and optimizer": self.needed.trained,
@@ -51,15 +50,13 @@ class TrainingPlan:
             "temporary": self.needed.passing,
         }
         listed = ", ".join(f"{name} {_size(value)}" for name, value in parts.items())
-        say(f"memory: {_size(self.needed.peak)} of {_size(self.free)} free ({listed})")
+        memory = f"{_size(self.needed.peak)} of {_size(self.free)} free ({listed})"
         epoch = windows * self.needed.flops / speed / ranks
         steps = settings.steps * settings.accumulate * self.batch * self.needed.flops / speed
-        say(
-            f"time: about {duration(epoch)} per epoch of {windows} windows, {duration(steps)} for {settings.steps} "
-            f"steps"
-        )
+        time = f"about {duration(epoch)} per epoch of {windows} windows, {duration(steps)} for {settings.steps} steps"
         saves = 2 * self.needed.trained
-        say(f"disk: {_size(self.needed.result)} for the result, up to {_size(saves)} for saves while training")
+        disk = f"{_size(self.needed.result)} for the result, up to {_size(saves)} for saves while training"
+        return [("trained", how), ("memory", memory), ("time", time), ("disk", disk)]
 
 
 def plan_training(
@@ -88,6 +85,35 @@ def plan_training(
     ways += ["storage: int8"] if storages[-1] != "int8" and not settings.full else []
     advice = f"; try {' or '.join(ways)}" if ways else "; use a device with more memory"
     raise RequestError(f"training takes {_size(least.peak)}, and {_size(free)} are free{advice}.")
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A job with its plan. facts: names and values for the user: what is new to the base, and the plan."""
+
+    plan: TrainingPlan
+    facts: tuple[tuple[str, str], ...]
+
+
+def plan_job(
+    job: FineTuningJob, device: torch.device, settings: FineTuning | None = None, ranks: int = 1, shard: bool = False
+) -> PlannedJob:
+    """Plan a job on a device before anything is loaded; RequestError if it does not fit.
+
+    settings: by default the job's. ranks: processes that train together. shard: they divide all weights.
+    """
+    settings, definition, level = settings or job.settings, job.definition, job.level
+    config, divided = definition.priors[level], ranks if shard else 1
+    plan = plan_training(config, definition.vqvae, settings, device, free_memory(device), divided)
+    speed = measured_speed(config, plan.computes, device)
+    window = config.n_ctx * definition.vqvae.hops[level]
+    windows = sum(song.samples for song in job.data.split(held_out=False)) // window
+    facts = [(f"new {kind}s", ", ".join(names)) for kind, names in job.extension.new.items() if names]
+    others = [prior for prior in definition.priors if prior.label_set != job.extension.label_set]
+    if facts and others:
+        levels = " and ".join(str(prior.level) for prior in others)
+        facts.append(("other levels", f"{levels} use the {others[0].label_set} labels, where new names are unknown"))
+    return PlannedJob(plan, (*facts, *plan.facts(windows, settings, speed, ranks)))
 
 
 def computes_on(device: torch.device, name: str) -> torch.dtype:

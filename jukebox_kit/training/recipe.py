@@ -40,7 +40,7 @@ class PriorRecipe:
 
 
 @dataclass(frozen=True)
-class TrainingRun:
+class TrainingRecipe:
     """A whole training run: a model, named by `source`, on music.
 
     priors: levels 0, 1, 2. out: the folder that becomes the model.
@@ -76,7 +76,7 @@ class _File:
             raise ConfigurationError("name the music by one of corpus (synthesised songs) and recordings (a folder).")
 
 
-def load_training(path: Path) -> TrainingRun:
+def load_training(path: Path) -> TrainingRecipe:
     """Read a training recipe; its `model` is a name that ships or a path relative to the file.
 
     Raises RequestError if there is no such file or model, ConfigurationError with the line for a faulty file.
@@ -96,7 +96,7 @@ def load_training(path: Path) -> TrainingRun:
         sentence = f"samples must be a multiple of {hop} from {least} to {most}, not {vqvae.samples}."
         raise setting_error(file.vqvae, "vqvae", sentence, "samples")
     priors = tuple(_prior(values[part], part, file.seed + level) for level, part in enumerate(PARTS[1:]))
-    return TrainingRun(source, model, file.seed, kept_path(file.out), _music(file), vqvae, priors)
+    return TrainingRecipe(source, model, file.seed, kept_path(file.out), _music(file), vqvae, priors)
 
 
 def _music(file: _File) -> Music:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from jukebox_kit._files import read_file, write_atomically
 from jukebox_kit.engine import LevelPlan
+from jukebox_kit.errors import StoppedError
 from jukebox_kit.model import Labels, Prior, Tables
 from jukebox_kit.training.pieces import Pieces
 from jukebox_kit.training.prior import CodeCorpus
@@ -52,16 +53,26 @@ def replay_labels(
 
 
 def replay_windows_of(
-    prior: Prior, labels: list[Labels], upper: Sequence[Tensor] | None, seed: int, work: Path
+    prior: Prior,
+    labels: list[Labels],
+    upper: Sequence[Tensor] | None,
+    seed: int,
+    work: Path,
+    stop: Callable[[], bool] = lambda: False,
 ) -> SongWindows:
     """Return windows that the prior samples of labels, or those that it sampled before, which `work` holds.
 
     upper: for each window the codes of the level above, (n_ctx / rate,), None at the top.
+    stop: asked between groups of windows; once it returns True, StoppedError is raised, and what is sampled is saved.
     """
     codes = _saved(work)
-    if codes is None or len(codes) != len(labels):
-        codes = _sampled(prior, labels, upper, seed)
+    if codes is None or len(codes) > len(labels):
+        codes = torch.empty(0, prior.config.n_ctx, dtype=torch.int16)
+    while len(codes) < len(labels):
+        codes = torch.cat([codes, _sampled(prior, labels, upper, seed, len(codes))])
         write_atomically(work, FILE, save({"codes": codes}))
+        if len(codes) < len(labels) and stop():
+            raise StoppedError("sampling of the windows to mix in was stopped. Everything is saved.")
     length = prior.config.n_ctx * prior.hop
     corpus = CodeCorpus(prior, list(codes), upper, labels)
     return SongWindows(corpus, WindowOrder(Pieces((length,) * len(labels), length), seed, prior.vqvae.hops[-1]))
@@ -75,12 +86,9 @@ def _saved(work: Path) -> Tensor | None:
         return None
 
 
-def _sampled(prior: Prior, labels: list[Labels], upper: Sequence[Tensor] | None, seed: int) -> Tensor:
-    """Return a window of each label, (windows, n_ctx) int16, sampled at temperature 1."""
+def _sampled(prior: Prior, labels: list[Labels], upper: Sequence[Tensor] | None, seed: int, first: int) -> Tensor:
+    """Return a window of each label from the first on, up to AT_ONCE, (windows, n_ctx) int16, at temperature 1."""
     n_ctx, rate = prior.config.n_ctx, 1 if prior.top else prior.rate
-    plan, done = LevelPlan(prior.config.level, n_ctx, n_ctx, (0,), rate), list[Tensor]()
-    for first in range(0, len(labels), AT_ONCE):
-        some = slice(first, first + AT_ONCE)
-        above = None if upper is None else torch.stack(list(upper[some]))
-        done.append(sample_codes(prior, plan, labels[some], above, seed, 1.0, first).to("cpu", torch.int16))
-    return torch.cat(done)
+    plan, some = LevelPlan(prior.config.level, n_ctx, n_ctx, (0,), rate), slice(first, first + AT_ONCE)
+    above = None if upper is None else torch.stack(list(upper[some]))
+    return sample_codes(prior, plan, labels[some], above, seed, 1.0, first).to("cpu", torch.int16)

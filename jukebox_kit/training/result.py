@@ -24,8 +24,10 @@ from jukebox_kit.model.weights import (
     MODEL_FILE,
     PARTS,
     Adapter,
+    MadeFrom,
     ModelDefinition,
     blank_prior,
+    changes_layers,
     load_definition,
     read_state,
     read_tables,
@@ -64,18 +66,19 @@ def write_model(
     make_folder(folder)
     tables = read_tables(base, base.name) | {extension.label_set: extension.tables}
     grown = extension.extended(base)
-    parts: dict[str, dict[str, Any]] = {PARTS[0]: {"file": _file_of(base, PARTS[0], folder), **_fields(base.vqvae)}}
+    parts: dict[str, dict[str, Any]] = {PARTS[0]: {"file": file_of(base, PARTS[0], folder), **settings_of(base.vqvae)}}
     for level in LEVELS:
         part, file = PARTS[level + 1], trained.get(level)
-        values: dict[str, Any] = {"file": _file_of(base, part, folder)}
+        values: dict[str, Any] = {"file": file_of(base, part, folder)}
         if file is not None and _is_adapter(file):
             values["adapter"] = file.name
         elif file is not None:
             values["file"] = file.name
         elif grown.priors[level] != base.priors[level]:
             values["adapter"] = _rows_only(folder, base, level, extension, start)
-        parts[part] = values | _fields(grown.priors[level])
-    _write_definition(folder, dataclasses.replace(base, name=name, about=about), tables, parts)
+        parts[part] = values | settings_of(grown.priors[level])
+    made = dataclasses.replace(base, name=name, about=about, made_from=MadeFrom(base.name))
+    write_definition(folder, made, tables, parts)
 
 
 def begin_model(folder: Path, source: str, artists: Sequence[str], genres: Sequence[str]) -> ModelDefinition:
@@ -94,10 +97,10 @@ def begin_model(folder: Path, source: str, artists: Sequence[str], genres: Seque
         if (before.vqvae, before.priors, read_tables(before, str(folder))) != (base.vqvae, base.priors, tables):
             raise RequestError(f"{shown_path(folder)} is another model; choose another folder with `out`.")
     parts = {
-        part: {"file": weights_name(part), **_fields(config)}
+        part: {"file": weights_name(part), **settings_of(config)}
         for part, config in zip(PARTS, (base.vqvae, *base.priors), strict=True)
     }
-    _write_definition(folder, dataclasses.replace(base, name=folder.name, about="trained from scratch"), tables, parts)
+    write_definition(folder, dataclasses.replace(base, name=folder.name, about="trained from scratch"), tables, parts)
     return load_definition(folder / MODEL_FILE)
 
 
@@ -118,7 +121,7 @@ def trained_files(folder: Path) -> dict[int, Path]:
     before, found = load_definition(folder / MODEL_FILE), dict[int, Path]()
     for level in LEVELS:
         adapter, weights = before.adapter(PARTS[level + 1]), folder / weights_name(PARTS[level + 1])
-        if adapter is not None and any(name.endswith(".a") for name in Adapter.read(adapter).tensors):
+        if adapter is not None and changes_layers(adapter):
             found[level] = adapter
         elif before.files[PARTS[level + 1]] == weights.name and weights.is_file():
             found[level] = weights
@@ -156,17 +159,17 @@ def merge(model: str | Path, folder: Path) -> Path:
     parts: dict[str, dict[str, Any]] = {}
     for part, config in zip(PARTS, (definition.vqvae, *definition.priors), strict=True):
         path, adapter = definition.find(part), definition.adapter(part)
-        parts[part] = {"file": _file_of(definition, part, folder), **_fields(config)}
+        parts[part] = {"file": file_of(definition, part, folder), **settings_of(config)}
         if adapter is not None:
             read = Adapter.read(adapter)
             state = {name: read.changed(name, value.float()) for name, value in read_state(path).items()}
             parts[part]["file"] = write_weights(folder, part, state).name
     tables = read_tables(definition, definition.name)
-    _write_definition(folder, dataclasses.replace(definition, name=folder.name), tables, parts)
+    write_definition(folder, dataclasses.replace(definition, name=folder.name), tables, parts)
     return folder / MODEL_FILE
 
 
-def _write_definition(
+def write_definition(
     folder: Path, definition: ModelDefinition, tables: Mapping[str, Tables], parts: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Write the label tables and, last, the YAML file of a model. definition: what it has beside `parts`."""
@@ -177,8 +180,10 @@ def _write_definition(
             rows = sorted(names.items(), key=lambda row: row[1])
             write_atomically(folder, file, "".join(f"{name};{index}\n" for name, index in rows).encode())
         labels[label_set] = files
-    known = {"name": definition.name, "about": definition.about, "licence": definition.licence}
-    settings = {"sampling": _fields(definition.sampling), "labels": labels}
+    known: dict[str, Any] = {"name": definition.name, "about": definition.about, "licence": definition.licence}
+    settings = {"sampling": settings_of(definition.sampling), "labels": labels}
+    if definition.made_from is not None:
+        known["made_from"] = settings_of(definition.made_from)
     write_atomically(folder, MODEL_FILE, write_yaml({**known, **settings, "parts": parts}))
 
 
@@ -199,7 +204,7 @@ def _is_adapter(file: Path) -> bool:
     return file.name.endswith(".adapter.safetensors")
 
 
-def _fields(config: PriorConfig | VQVAEConfig | Any) -> dict[str, Any]:
+def settings_of(config: PriorConfig | VQVAEConfig | Any) -> dict[str, Any]:
     """Return the fields of a configuration that differ from their defaults, as YAML has them."""
     values: dict[str, Any] = {}
     for field in dataclasses.fields(config):
@@ -209,7 +214,7 @@ def _fields(config: PriorConfig | VQVAEConfig | Any) -> dict[str, Any]:
     return values
 
 
-def _file_of(base: ModelDefinition, part: str, folder: Path) -> str:
+def file_of(base: ModelDefinition, part: str, folder: Path) -> str:
     """Return how a definition in `folder` names a file of its base: a shipped model's by its name, others by a path."""
     if base.folder == (CONFIGS / "models").absolute():
         return base.files[part]

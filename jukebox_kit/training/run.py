@@ -21,13 +21,14 @@ from jukebox_kit.model.weights import MODEL_FILE, PARTS, ModelDefinition, finger
 from jukebox_kit.song import PAGE
 from jukebox_kit.song.store import open_store
 from jukebox_kit.training.checkpoints import Checkpoints
+from jukebox_kit.training.curves import Measured
 from jukebox_kit.training.dataset import Dataset, encode_music, gather, gathered, has_audio
 from jukebox_kit.training.initial import draw_vqvae
 from jukebox_kit.training.job import WORK, FineTuningJob
 from jukebox_kit.training.loop import Loop, Say
-from jukebox_kit.training.page import SAMPLES, Measured, write_page
+from jukebox_kit.training.page import SAMPLES, RunProgress, Trained, write_curves, write_page
 from jukebox_kit.training.ranks import Ranks, joined
-from jukebox_kit.training.recipe import TrainingRun
+from jukebox_kit.training.recipe import TrainingRecipe
 from jukebox_kit.training.result import begin_model, weights_name, write_weights
 from jukebox_kit.training.tuning import train_level
 from jukebox_kit.training.vqvae import AudioPieces, VQVAETrainer, relative_errors
@@ -36,11 +37,13 @@ log = logging.getLogger(__name__)
 
 MUSIC = "music"
 
+TRAINED = Trained(PARTS[0], "trained from scratch", "relative squared error")
+
 FREE_TO_CHANGE = ("save_minutes", "patience")  # settings of a VQ-VAE that a resumed run may change
 
 
 def train(
-    run: TrainingRun,
+    run: TrainingRecipe,
     parts: Sequence[str] = PARTS,
     device: str | None = None,
     say: Say = log.info,
@@ -67,7 +70,7 @@ def train(
                 say(f"training {part}")
                 job = FineTuningJob(data, data.model, run.out, level, recipe.settings, None, recipe.init_scale)
                 job.check()
-                train_level(job, ranks, False, say, stop)
+                train_level(job, ranks, False, say, stop, lambda _: None)
     return run.out
 
 
@@ -80,7 +83,7 @@ def _trained(out: Path, part: str) -> bool:
     return facts is not None and bool(facts["finished"])
 
 
-def _prepared(run: TrainingRun, wanted: Sequence[str], ranks: Ranks, say: Say, stop: Callable[[], bool]) -> Dataset:
+def _prepared(run: TrainingRecipe, wanted: Sequence[str], ranks: Ranks, say: Say, stop: Callable[[], bool]) -> Dataset:
     """Return the music with codes of the VQ-VAE, which is trained if it is wanted."""
     root, file = run.out / WORK / MUSIC, run.out / weights_name(PARTS[0])
     data = gathered(run.music, root)
@@ -108,7 +111,7 @@ def _prepared(run: TrainingRun, wanted: Sequence[str], ranks: Ranks, say: Say, s
         return encode_music(data, Model.load(data.model, ranks.device).vqvae, fingerprint(file))
 
 
-def _model(run: TrainingRun, data: Dataset) -> ModelDefinition:
+def _model(run: TrainingRecipe, data: Dataset) -> ModelDefinition:
     """Write the definition of the model, with the names of the music; see `begin_model`."""
     artists, genres = ([name for name, _ in data.names(kind)] for kind in ("artist", "genre"))
     return begin_model(run.out, run.source, artists, genres)
@@ -122,17 +125,17 @@ def _check_folder(out: Path) -> None:
 
 
 def _train_vqvae(
-    run: TrainingRun, definition: ModelDefinition, data: Dataset, ranks: Ranks, say: Say, stop: Callable[[], bool]
+    run: TrainingRecipe, definition: ModelDefinition, data: Dataset, ranks: Ranks, say: Say, stop: Callable[[], bool]
 ) -> None:
     work = run.out / WORK / PARTS[0]
     make_folder(work)
     with open_store(work).lock():
-        loop = Loop(run.vqvae, run.out, Checkpoints(work), ranks, say, stop)
+        loop = Loop(run.vqvae, run.out, Checkpoints(work), ranks, say, stop, lambda _: None)
         saved = loop.saved(_vqvae_facts(run, definition, data))
         loop.go(_VQVAE(run, definition, data, ranks, say), saved, {})
 
 
-def _vqvae_facts(run: TrainingRun, definition: ModelDefinition, data: Dataset) -> dict[str, Any]:
+def _vqvae_facts(run: TrainingRecipe, definition: ModelDefinition, data: Dataset) -> dict[str, Any]:
     """Return what must be the same when the VQ-VAE's run is resumed, as JSON holds it."""
     settings = {k: v for k, v in dataclasses.asdict(run.vqvae).items() if k not in FREE_TO_CHANGE}
     model, songs = dataclasses.asdict(definition.vqvae), [song.codes for song in data.split(held_out=False)]
@@ -143,7 +146,7 @@ def _vqvae_facts(run: TrainingRun, definition: ModelDefinition, data: Dataset) -
 class _VQVAE:
     """The VQ-VAE that a run trains; see `loop.Component`."""
 
-    def __init__(self, run: TrainingRun, definition: ModelDefinition, data: Dataset, ranks: Ranks, say: Say) -> None:
+    def __init__(self, run: TrainingRecipe, definition: ModelDefinition, data: Dataset, ranks: Ranks, say: Say) -> None:
         self.run, self.data, self.say = run, data, say
         self.vqvae = draw_vqvae(definition.vqvae, run.seed).to(ranks.device)
         training, held_out = (AudioPieces.of(data, held, run.vqvae.samples, run.seed) for held in (False, True))
@@ -162,18 +165,23 @@ class _VQVAE:
         """See Component."""
         write_weights(self.run.out, PARTS[0], values)
 
-    def report(self, measured: list[Measured], best: float) -> None:
+    def report(self, measured: list[Measured]) -> None:
         """See Component."""
-        steps, one, songs = self.run.vqvae.steps, measured[-1], len(self.data.songs)
+        one = measured[-1]
         levels = " / ".join(f"{error:.4f}" for error in self.errors)
-        training = "" if one.training is None else f", {one.training:.4f} in training"
-        self.say(f"step {one.step} of {steps}: relative squared error of levels {levels}{training}")
+        held_out = f"; held-out, levels 0, 1, 2: {levels}" if levels else ""
+        training = "" if one.training is None else f" {one.training:.4f} in training"
+        self.say(f"step {one.step} of {self.run.vqvae.steps}: relative squared error{training}{held_out}")
+        write_curves(self.run.out, TRAINED, measured)
+
+    def write_page(self, measured: list[Measured], best: float, progress: RunProgress) -> None:
+        """See Component."""
+        songs, held = (len(self.data.split(held)) for held in (False, True))
         facts = [
-            ("dataset", f"{self.data.music}: {songs} songs"),
-            ("steps", f"{self.trainer.step_number} of {steps}"),
+            ("dataset", f"{self.data.music}: {songs} songs, {held} held out"),
             ("best", f"{best:.4f} on held-out songs" if self.held_out is not None else "the last"),
         ]
-        write_page(self.run.out, PARTS[0], "trained from scratch", "relative squared error", facts, measured, [])
+        write_page(self.run.out, self.run.out.name, TRAINED, facts, measured, [], progress)
 
 
 def _silent(_sentence: str) -> None:

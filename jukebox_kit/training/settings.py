@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from jukebox_kit._files import user_path
 from jukebox_kit._settings import from_mapping, typed_settings
@@ -121,6 +121,30 @@ class FineTuning:
         peak = self.learning_rate or RATES["full" if self.full else "lora"]
         left = max(1, self.steps - self.warm_up)
         return LearningRate(peak, self.warm_up, self.decay, min(self.warm_up, self.steps), left)
+
+
+class Limits(Protocol):
+    """When a loop measures, saves and ends; see FineTuning."""
+
+    @property
+    def steps(self) -> int:
+        """After how many it ends."""
+        ...
+
+    @property
+    def evaluate_every(self) -> int:
+        """Steps between two measurements."""
+        ...
+
+    @property
+    def patience(self) -> int:
+        """Measurements in a row without improvement after which it ends."""
+        ...
+
+    @property
+    def save_minutes(self) -> float:
+        """Between two saves."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,21 @@ import torch
 from torch import Tensor
 
 from jukebox_kit._files import make_folder, shown_path
-from jukebox_kit.engine import Model, Placement, free_memory
+from jukebox_kit.engine import Model, Placement
 from jukebox_kit.errors import RequestError
 from jukebox_kit.model.weights import PARTS, fingerprint
 from jukebox_kit.song.store import open_store
 from jukebox_kit.training.checkpoints import Checkpoints, RunState
-from jukebox_kit.training.job import WORK, FineTuningJob
+from jukebox_kit.training.curves import Measured
+from jukebox_kit.training.job import FineTuningJob
 from jukebox_kit.training.job_windows import job_previews, job_replay, song_name, song_windows
 from jukebox_kit.training.loop import Loop, Say
 from jukebox_kit.training.memory import return_freed_memory
-from jukebox_kit.training.page import Measured, write_page, write_takes
-from jukebox_kit.training.plan import TrainingPlan, measured_speed, plan_training
+from jukebox_kit.training.page import RunProgress, Trained, write_curves, write_page, write_takes
+from jukebox_kit.training.plan import TrainingPlan, plan_job
 from jukebox_kit.training.ranks import Ranks, joined
 from jukebox_kit.training.result import trained_files, write_adapter, write_model, write_weights
+from jukebox_kit.training.runs import TrainingProgress, save_job
 from jukebox_kit.training.trainable import adapter_tensors, load_trainable, whole_state
 from jukebox_kit.training.trainer import StepSettings, Trainer
 
@@ -39,32 +41,43 @@ def finetune(
     shard: bool = False,
     say: Say = log.info,
     stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[TrainingProgress], object] = lambda _: None,
 ) -> Path:
     """Fine-tune a level, or resume its run; returns the folder, which is a model.
 
     device: as in `ranks.joined`. shard: divide all weights among the processes. say: gets the plan and each
     measurement. stop: asked after every step; once it returns True, everything is saved and StoppedError is raised.
+    progress: called before the first step, after every step, and after every measurement.
 
     Raises RequestError or CheckpointError before anything is loaded if the job cannot be done here.
     """
     job.check()
     with joined(device) as ranks:
-        train_level(job, ranks, shard, say, stop)
+        train_level(job, ranks, shard, say, stop, progress)
     return job.folder
 
 
-def train_level(job: FineTuningJob, ranks: Ranks, shard: bool, say: Say, stop: Callable[[], bool]) -> None:
+def train_level(
+    job: FineTuningJob,
+    ranks: Ranks,
+    shard: bool,
+    say: Say,
+    stop: Callable[[], bool],
+    progress: Callable[[TrainingProgress], object],
+) -> None:
     """Do a job that was checked in one of several processes; see `finetune`."""
     if shard and ranks.count == 1:
         raise RequestError("--shard divides weights among processes; start several with torchrun.", field="shard")
-    work, say = job.folder / WORK / PARTS[job.level + 1], say if ranks.first else _silent
+    work, say = job.work, say if ranks.first else _silent
     if ranks.first:
         make_folder(work)
     ranks.shared(True)  # the others read it
     with open_store(work).lock() if ranks.first else nullcontext():
-        loop = Loop(job.settings, job.folder, Checkpoints(work), ranks, say, stop)
+        loop = Loop(job.settings, job.folder, Checkpoints(work), ranks, say, stop, progress)
         saved = loop.saved(job.facts())
-        level = _Level(job, ranks, shard, work, say, saved)
+        if ranks.first and job.init_scale is None:
+            save_job(job)
+        level = _Level(job, ranks, shard, say, stop, saved)
         loop.go(level, saved, level.plan.choices)
         if ranks.first and job.level not in trained_files(job.folder):
             say("no measurement was better than before training, so nothing was written; try a lower learning rate.")
@@ -74,9 +87,15 @@ class _Level:
     """The level that a job trains, in one process; see `loop.Component`."""
 
     def __init__(
-        self, job: FineTuningJob, ranks: Ranks, shard: bool, work: Path, say: Say, saved: RunState | None
+        self,
+        job: FineTuningJob,
+        ranks: Ranks,
+        shard: bool,
+        say: Say,
+        stop: Callable[[], bool],
+        saved: RunState | None,
     ) -> None:
-        """Make the plan, and load the prior, the codes and the VQ-VAE. work: the folder of the run."""
+        """Make the plan, and load the prior, the codes and the VQ-VAE. saved: what the run resumes from."""
         self.job, self.ranks, self.shard, self.say = job, ranks, shard, say
         self.settings, self.part = job.settings, PARTS[job.level + 1]
         self.plan = plan = self._plan(saved)
@@ -93,36 +112,21 @@ class _Level:
         self.held_out = song_windows(job, prior, job.data, held_out) if held_out else None
         self.others = None if job.others is None else song_windows(job, prior, job.others, job.others.songs)
         steps = self._steps()
-        replay = job_replay(job, prior, training, work, ranks, say) if steps.replay else None
+        replay = job_replay(job, prior, training, job.work, ranks, say, stop) if steps.replay else None
         self.trainer = Trainer(prior, training, steps, ranks, shard, replay)
         self.previews = None if shard or not ranks.first else job_previews(job, held_out or train)
         self.vqvae = Model(job.base, job.definition, Placement(ranks.device)).vqvae if self.previews else None
 
     def _plan(self, saved: RunState | None) -> TrainingPlan:
         """Return the plan, the same in all processes; that of a resumed run, whatever is free now."""
-        job, settings, ranks = self.job, self.settings, self.ranks
+        settings, ranks = self.settings, self.ranks
         if saved is not None:
             settings = dataclasses.replace(settings, **saved.facts["plan"])
-        job.data.summary(self.say, job.level)
-        for kind, names in job.extension.new.items():
-            if names:
-                self.say(f"new {kind}s: {', '.join(names)}")
-        self._say_labels()
-        config, divided = job.definition.priors[job.level], ranks.count if self.shard else 1
-        plan = plan_training(config, job.definition.vqvae, settings, ranks.device, free_memory(ranks.device), divided)
-        speed = measured_speed(config, plan.computes, ranks.device)
-        window = config.n_ctx * job.definition.vqvae.hops[job.level]
-        windows = sum(song.samples for song in job.data.split(held_out=False)) // window
-        plan.report(self.say, windows, settings, speed, ranks.count)
-        return ranks.shared(plan)
-
-    def _say_labels(self) -> None:
-        """Report which levels know the new names."""
-        own = self.job.extension.label_set
-        others = [prior for prior in self.job.definition.priors if prior.label_set != own]
-        if others and any(self.job.extension.new.values()):
-            levels = " and ".join(str(prior.level) for prior in others)
-            self.say(f"level {levels} reads the {others[0].label_set} labels, where names that are new are unknown.")
+        self.job.data.summary(self.say, self.job.level)
+        planned = plan_job(self.job, ranks.device, settings, ranks.count, self.shard)
+        for name, value in planned.facts:
+            self.say(f"{name}: {value}")
+        return ranks.shared(planned.plan)
 
     def _steps(self) -> StepSettings:
         settings, plan = self.settings, self.plan
@@ -150,16 +154,24 @@ class _Level:
             write_takes(self.job.folder, self.part, self.trainer.step_number, songs, self.grown.vqvae.sr)
         return held_out, others
 
-    def report(self, measured: list[Measured], best: float) -> None:
+    @property
+    def _trained(self) -> Trained:
+        return Trained(self.part) if self.job.init_scale is None else Trained(self.part, "trained from scratch")
+
+    def report(self, measured: list[Measured]) -> None:
         """See Component."""
-        job, one = self.job, measured[-1]
+        one = measured[-1]
         names = {"training": one.training, "held-out": one.held_out, "others": one.others}
         bits = ", ".join(f"{name} {value:.4f}" for name, value in names.items() if value is not None)
         self.say(f"step {one.step} of {self.settings.steps}: bits per token: {bits}")
         if self.ranks.first:
-            songs = [] if self.previews is None else [song_name(job, label) for label in self.previews.labels]
-            about = "fine-tuned" if job.init_scale is None else "trained from scratch"
-            write_page(job.folder, self.part, about, "bits per token", self._facts(best), measured, songs)
+            write_curves(self.job.folder, self._trained, measured)
+
+    def write_page(self, measured: list[Measured], best: float, progress: RunProgress) -> None:
+        """See Component."""
+        job = self.job
+        songs = [] if self.previews is None else [song_name(job, label) for label in self.previews.labels]
+        write_page(job.folder, job.folder.name, self._trained, self._facts(best), measured, songs, progress)
 
     def _facts(self, best: float) -> list[tuple[str, str]]:
         job, settings = self.job, self.settings
@@ -170,7 +182,6 @@ class _Level:
             ("trained", what),
             ("dataset", f"{shown_path(job.data.root)}: {songs} songs, {held} held out"),
             ("artists", ", ".join(name for name, _ in job.data.names("artist")[:20])),
-            ("steps", f"{self.trainer.step_number} of {settings.steps}"),
             ("best", f"{best:.4f} bits per token on held-out songs" if self.held_out else "the last"),
         ]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from jukebox_kit.checks.listen.measures import (
+from jukebox_kit.checks.evaluate.measures import (
     Listener,
     classifier,
     genre_features,

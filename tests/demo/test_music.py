@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from jukebox_kit.checks.listen.measures import scale_share, tempo_bpm
+from jukebox_kit.checks.evaluate.measures import scale_share, tempo_bpm
 from jukebox_kit.training.synth import ARTISTS, CONSONANTS, GENRES, VOWELS, synthesise
 
 EVERY = [(artist, genre) for artist in range(len(ARTISTS)) for genre in range(len(GENRES))]

@@ -16,6 +16,7 @@ from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.notebook import colab
 from jukebox_kit.notebook.prepare import songs_folder
 from jukebox_kit.notebook.sections.recording import record_button
+from jukebox_kit.notebook.sections.upload import Uploads, upload_buttons
 from jukebox_kit.notebook.sections.upsample import Finishing
 from jukebox_kit.notebook.session import Session
 from jukebox_kit.song.song import Song
@@ -26,6 +27,7 @@ def test_without_colab_nothing_imports_it(tmp_path: Path) -> None:
     code = (
         "import sys, jukebox_kit.notebook as nb\n"
         f"nb.compose({str(tmp_path)!r}); nb.resume_overnight({str(tmp_path)!r}); nb.upload()\n"
+        f"nb.finetune({str(tmp_path)!r})\n"
         "assert not [m for m in sys.modules if m.startswith('google')], 'imported'"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -105,3 +107,25 @@ def test_upsampling_can_give_the_runtime_back(on_colab: Any, tiny: Path, tmp_pat
     state = session.worker.wait(60)
     assert (state.phase, state.message) == ("done", "All levels are done.")
     assert on_colab("runtime").calls == [("unassign",)]
+
+
+def test_an_upload_comes_by_colabs_callback(on_colab: Any, tmp_path: Path) -> None:
+    arrived: list[Path] = []
+    buttons = upload_buttons(Uploads(tmp_path / "music", lambda: "mine", arrived.append))
+    shown = buttons.outputs[0]["data"]["text/html"]
+    (name, function), *others = on_colab("output").callbacks.items()
+    assert not others
+    assert f'invokeFunction("{name}"' in shown
+    assert "uploadButtons" in shown
+    facts = {"path": "band/1.wav", "size": 4, "at": 0}
+    assert function(facts, base64.b64encode(b"RIFF").decode()).data == {}
+    assert function({"paths": ["band/1.wav"]}, "").data == {}
+    assert function({"paths": []}, "").data["error"].startswith("There are no recordings in it")
+    assert arrived == [tmp_path / "music" / "band"]
+
+
+def test_recordings_are_chosen_on_drive_and_models_are_there(on_colab: Any, tmp_path: Path) -> None:
+    (tmp_path / "drive" / "MyDrive" / "My band").mkdir(parents=True)
+    panel = nb.finetune(songs_folder("songs", None))
+    assert panel.session.models == tmp_path / "drive/MyDrive/jukebox_kit/models"
+    assert ("My band/", tmp_path / "drive/MyDrive/My band") in panel.music.browse.options

@@ -14,14 +14,16 @@ import soundfile
 from jukebox_kit.engine.model import Model
 from jukebox_kit.notebook.sections import request as forms
 from jukebox_kit.notebook.sections.request import Form
+from jukebox_kit.notebook.session import Session
 from jukebox_kit.song.audio import wav_bytes
 from jukebox_kit.song.reproduce import asked_fields
 from jukebox_kit.song.request import Request
+from tests.tuned import write_tuned
 
 
 @pytest.fixture
 def form(tmp_path: Path) -> Form:
-    return Form(tmp_path / "prompts", lambda _: None)
+    return Form(tmp_path / "prompts", lambda _: None, Session(tmp_path))
 
 
 @pytest.fixture
@@ -273,6 +275,53 @@ def test_an_upload_comes_as_either_version_of_ipywidgets_gives_it(form: Form, tm
     form.prompt.take_upload({"notes.wav": {"content": b"la la"}})
     assert "cannot be read as audio" in said(form, "prompt")
     assert form.request() is None
+
+
+def test_a_users_own_models_are_listed(form: Form, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that was fine-tuned meanwhile appears on a refresh; its slider is for it alone."""
+    monkeypatch.chdir(tmp_path)
+    write_tuned(tmp_path / "models" / "mine", tiny)
+    assert "mine" not in " ".join(form.model.widget.options[i][0] for i in range(4))
+    form.list_models()
+    source = str(tmp_path / "models" / "mine" / "model.yaml")
+    assert form.model.widget.options[-1] == ("mine (yours, ready)", source)
+    assert form.model.value == "demo"
+    assert form.lora_scale.box.layout.display == "none"
+    assert form.good is not None
+    assert "lora_scale" not in form.good
+    form.model.widget.value = source
+    assert form.lora_scale.box.layout.display == ""
+    assert said(form, "lora_scale") == "0 is the base, 1 is your model; now your model alone."
+    for scale, meaning in ((0, "the base alone"), (0.35, "between the two"), (1.5, "beyond your model")):
+        form.lora_scale.widget.value = scale
+        assert said(form, "lora_scale").endswith(f"now {meaning}.")
+        assert form.good is not None
+        assert Request(**form.good).lora_scale == scale
+    form.artist.widget.value = "Her Choir"
+    assert said(form, "artist") == "Known to all levels of the model."
+    form.model.widget.value = "demo"
+    assert form.lora_scale.box.layout.display == "none"
+    assert form.good is not None
+    assert "lora_scale" not in form.good
+
+
+def test_a_preset_may_name_any_model(form: Form, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tuned(tmp_path / "models" / "mine", tiny)
+    form.fill({"model": "mine", "lora_scale": 0.5, "seconds": 4.0})
+    assert form.good is not None
+    assert (Path(form.good["model"]).parent.name, form.good["lora_scale"]) == ("mine", 0.5)
+    form.fill({"model": str(tiny)})
+    assert form.good is not None
+    assert form.good["model"] == str(tiny)
+    (tmp_path / "models" / "mine" / "model.yaml").write_text("name: [")
+    form.list_models()
+    assert form.model.widget.options[4][0] == "mine (yours, cannot be used)"
+    form.model.widget.value = form.model.widget.options[4][1]
+    assert "this is not YAML" in said(form, "model")
+    assert form.good is None
+    form.fill({"model": str(tmp_path / "gone.yaml")})
+    assert "there is no model file" in said(form, "model")
 
 
 def test_definitions_of_users_own_models_can_be_looked_up(tiny: Path) -> None:

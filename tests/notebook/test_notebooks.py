@@ -1,4 +1,4 @@
-"""Both notebooks from top to bottom without a person, with the demo model; and what they leave is small."""
+"""The notebooks from top to bottom without a person, with the demo model; and what they leave is small."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
+import soundfile
 from nbclient import NotebookClient
 
 from jukebox_kit.song.song import Song
+from jukebox_kit.training.runs import read_run
 from tests.conftest import TESTS
 
 NOTEBOOKS = TESTS.parent / "notebooks"
@@ -37,7 +40,7 @@ def _read(name: str) -> Any:
     return nbformat.read(NOTEBOOKS / name, as_version=4)  # type: ignore[no-untyped-call]  # as above
 
 
-@pytest.mark.parametrize("name", ["compose.ipynb", "resume_overnight.ipynb"])
+@pytest.mark.parametrize("name", ["compose.ipynb", "finetune.ipynb", "resume_overnight.ipynb"])
 def test_they_hold_words_and_calls_and_no_output(name: str) -> None:
     notebook = _read(name)
     nbformat.validate(notebook)
@@ -69,3 +72,29 @@ def test_resume_overnight_finishes_what_is_there(tiny: Path, tmp_path: Path, mon
     assert "2 finished, 1 failed" in text
     assert "song.json is damaged" in text
     assert len(text) < 100_000
+
+
+DRIVEN = """tuning = nb.finetune(songs)
+tuning.music.base.widget.options = [("tiny", "{tiny}")]
+tuning.music.folder.widget.value = "band"
+tuning.music.prepare.click()
+tuning.wait()
+tuning.form.steps.widget.value = "2"
+tuning.form.plan.click()
+tuning.wait()
+tuning.form.start.click()"""
+
+
+def test_finetune_leaves_a_model_to_sample_from(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wave = np.sin(np.arange(16000 * 8) * 0.05)
+    (tmp_path / "band").mkdir()
+    for number in range(2):
+        soundfile.write(tmp_path / "band" / f"{number}.wav", wave * (0.5 + 0.1 * number), 16000)
+    driven = DRIVEN.replace("{tiny}", str(tiny))
+    changes = {"songs = nb.setup()": "songs = 'songs'", "tuning = nb.finetune(songs)": driven}
+    run_notebook("finetune.ipynb", tmp_path, monkeypatch, **changes)  # setting up is measured with compose.ipynb
+    run = read_run(tmp_path / "models" / "mine", 2)
+    assert run is not None
+    assert run.finished
+    assert (tmp_path / "models" / "mine" / "index.html").is_file()
+    assert (tmp_path / "finetune.ipynb").stat().st_size < 2_000_000

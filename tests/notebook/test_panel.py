@@ -18,6 +18,7 @@ from jukebox_kit.notebook.panel import Panel
 from jukebox_kit.song.export import loudness
 from jukebox_kit.song.lyrics.alignment import read_alignments
 from jukebox_kit.song.song import Song
+from tests.tuned import write_tuned
 
 
 @pytest.fixture
@@ -48,6 +49,29 @@ def composed(panel: Panel) -> Song:
     assert done(panel) == "Openings done: listen, choose one, then extend or upsample."
     assert panel.session.song is not None
     return panel.session.song
+
+
+def test_a_song_at_half_strength_is_composed_heard_and_exported(
+    panel: Panel, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tuned(tmp_path / "models" / "mine", tiny)
+    panel.look.click()
+    panel.form.fill({"model": "mine", "lora_scale": 0.5, "artist": "her choir", "seconds": 2.0, "items": 1})
+    panel.make.click()
+    assert done(panel) == "Openings done: listen, choose one, then extend or upsample."
+    song = panel.session.song
+    assert song is not None
+    assert song.request.lora_scale == 0.5
+    assert "lora-scale 0.5" in words(panel.about)
+    panel.composing.by.widget.value = "0.5"
+    panel.composing.extend.click()
+    assert done(panel) == "Done: listen, choose, extend or upsample."
+    panel.finishing.export.click()
+    assert done(panel).startswith("Exported: ")
+    assert panel.session.loaded(song).lora_scale == 0.5
+    song = Song.create(tmp_path / "songs" / "other", model="mine", seconds=2)
+    assert panel.session.loaded(song).lora_scale == 1.0
 
 
 def test_a_song_is_composed_and_the_folder_says_the_same(panel: Panel, composed: Song) -> None:

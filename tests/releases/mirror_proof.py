@@ -82,8 +82,8 @@ def inputs(kind: str) -> dict[str, torch.Tensor]:
 
 def make(folder: Path, kind: str) -> None:
     """With transformers: write the model in every form, and what its classes compute."""
-    import huggingface_hub as hub  # type: ignore[import-not-found]  # another Python's, as is the next
-    import transformers.models.deprecated.jukebox as library  # type: ignore[import-not-found]
+    import huggingface_hub as hub  # another Python's, as is the next
+    import transformers.models.deprecated.jukebox as library
 
     torch.manual_seed(SEED)
     model = library.JukeboxModel(library.JukeboxConfig(**settings(kind))).eval()

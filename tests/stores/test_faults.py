@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -114,7 +115,8 @@ def refuse(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on no file can be flushed to any disk, and what was written of it is cut short."""
 
     def fsync(handle: int) -> None:
-        os.ftruncate(handle, os.fstat(handle).st_size // 2)
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            os.ftruncate(handle, os.fstat(handle).st_size // 2)
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", fsync)

@@ -11,13 +11,13 @@ import pytest
 
 from jukebox_kit.training.dataset import Dataset, Preparation, prepare
 from tests.conftest import TESTS
-from tests.own_music import HARP, write_clips
+from tests.own_music import ORGAN, write_clips
 
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with six clips of an unknown artist, with lyrics and a metadata.csv."""
-    return write_clips(tmp_path_factory.mktemp("music") / "clips", [HARP], 6, 3, (9.0, 12.0))
+    return write_clips(tmp_path_factory.mktemp("music") / "clips", [ORGAN], 6, 3, (9.0, 12.0))
 
 
 @pytest.fixture(scope="session")

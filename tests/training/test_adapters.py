@@ -26,7 +26,7 @@ from jukebox_kit.training.settings import FineTuning
 from jukebox_kit.training.trainable import load_trainable
 from jukebox_kit.training.tuning import finetune
 from tests.conftest import TESTS, Run
-from tests.own_music import HARP
+from tests.own_music import ORGAN
 
 SETTINGS = FineTuning(
     steps=6, batch=2, warm_up=1, evaluate_every=3, windows=2, replay_windows=4, samples=1, sample_seconds=0.3,
@@ -108,7 +108,7 @@ def test_scale_0_is_the_base_and_1_the_tuned_model(job: FineTuningJob, tuned: Pa
 
 def test_songs_keep_their_scale_and_refuse_another(tuned: Path, tmp_path: Path, job: FineTuningJob) -> None:
     half = Model.load(tuned, "cpu", lora_scale=0.5)
-    song = Song.create(tmp_path / "half", half, model=tuned, artist=HARP.name, seconds=1, lora_scale=0.5)
+    song = Song.create(tmp_path / "half", half, model=tuned, artist=ORGAN.name, seconds=1, lora_scale=0.5)
     assert not any("unknown" in note for note in song.resolved.notes)
     sample(song, model=half)
     again = Song.open(tmp_path / "half")
@@ -121,7 +121,7 @@ def test_songs_keep_their_scale_and_refuse_another(tuned: Path, tmp_path: Path, 
         Song.create(tmp_path / "x", model=tuned, seconds=1, lora_scale=3)
     assert not (tmp_path / "x").exists()
     assert again.manifest.checkpoints["level_2"].count("+0.5*") == 1
-    assert generate(half, artist=HARP.name, seconds=0.5).shape == (int(0.5 * 16000) // 128 * 128,)
+    assert generate(half, artist=ORGAN.name, seconds=0.5).shape == (int(0.5 * 16000) // 128 * 128,)
 
 
 def test_a_merged_model_is_the_same_without_adapters(tuned: Path, tmp_path: Path) -> None:
@@ -150,8 +150,8 @@ def test_models_are_found_by_name_and_folder_and_listed(
     with pytest.raises(RequestError, match="there is no model mime; did you mean mine"):
         load_definition("mime")
     listed = run("models")
-    assert "mine       fine-tuned from tiny on iron harp; 2 to 60 seconds: ready" in listed.stdout
-    made = run("sample", "song", "--model", "mine", "--artist", HARP.name, "--seconds", "0.5", "--lora-scale", "0.3")
+    assert "mine       fine-tuned from tiny on octave organ; 2 to 60 seconds: ready" in listed.stdout
+    made = run("sample", "song", "--model", "mine", "--artist", ORGAN.name, "--seconds", "0.5", "--lora-scale", "0.3")
     assert made.returncode == 0, made.stderr
     assert Song.open("song").request.lora_scale == 0.3
     assert "lora_scale=0.3" in (tmp_path / "song" / "index.html").read_text()

@@ -1,3 +1,5 @@
 from .compare import compare_engines as compare_engines
-from .published import verify_model as verify_model
+from .entries import Entry as Entry
+from .published import CLIP_MODEL as CLIP_MODEL
+from .published import Released as Released
 from .run import verify_folder as verify_folder

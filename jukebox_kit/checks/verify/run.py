@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jukebox_kit.checks.verify.entries import TOLERANCES, Entry
+from jukebox_kit.checks.verify.features import feature_entries
 from jukebox_kit.checks.verify.golden import Golden
 from jukebox_kit.checks.verify.parts import check_noise, check_prior, check_vqvae
 from jukebox_kit.checks.verify.songs import check_labels, check_song, check_windows
@@ -13,18 +14,21 @@ from jukebox_kit.checks.verify.training import training_entries
 from jukebox_kit.engine import Placement
 from jukebox_kit.errors import RequestError
 
-TRAINING = "training.json"  # in folders of recorded training steps, which are replayed by plain forward passes
+PLAIN = ("training", "features")  # names of folders' files that hold what plain forward passes replay
 
 
 def verify_folder(folder: Path, ids: Path | None, device: str, dtype: str, engine: str) -> Iterator[Entry]:
     """Yield every entry of a folder of recorded numbers; RequestError if the options or the folder are unusable."""
     if dtype not in TOLERANCES:
         raise RequestError(f"recorded numbers can be compared in {' or '.join(TOLERANCES)}, not in {dtype}.")
-    training = (folder / TRAINING).is_file()
-    name, engine = ("training", "plain") if training and engine != "jukebox" else ("golden", engine)
+    name = next((name for name in PLAIN if (folder / f"{name}.json").is_file()), "golden")
+    engine = "plain" if name in PLAIN and engine != "jukebox" else engine
     golden = Golden.read(folder, Placement.of(device, dtype, engine), name)
     try:
-        yield from training_entries(golden, ids) if training else _entries(golden, folder, ids)
+        if name == "features":
+            yield from feature_entries(golden)
+        else:
+            yield from training_entries(golden, ids) if name == "training" else _entries(golden, folder, ids)
     except KeyError as error:
         raise RequestError(f"{folder} is not a complete folder of recorded numbers: {error} is missing.") from None
 

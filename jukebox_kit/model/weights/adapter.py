@@ -37,9 +37,7 @@ class Adapter:
     @classmethod
     def read(cls, path: Path, strength: float = 1.0) -> Adapter:
         """Read a file; CheckpointError if it is missing, damaged or not an adapter."""
-        if not path.is_file():
-            raise CheckpointError(f"there is no adapter {path}; put it back beside the model's YAML file.")
-        file = SafetensorsFile(path)
+        file = _opened(path)
         adapter = cls(str(path), {name: file.read(name) for name in file.entries}, strength)
         suffixes = {A: B, B: A, ROWS: ROWS_BEFORE, ROWS_BEFORE: ROWS}
         for name in adapter.tensors:
@@ -90,6 +88,17 @@ class Adapter:
         """Return the new rows of a table (by its name without `.weight`) at this strength."""
         after, before = self.tensors[table + ROWS], self.tensors[table + ROWS_BEFORE]
         return before + self.strength * (after - before)
+
+
+def changes_layers(path: Path) -> bool:
+    """Return whether an adapter was trained; others have nothing but rows of new names. Errors as `Adapter.read`."""
+    return any(name.endswith(A) for name in _opened(path).entries)
+
+
+def _opened(path: Path) -> SafetensorsFile:
+    if not path.is_file():
+        raise CheckpointError(f"there is no adapter {path}; put it back beside the model's YAML file.")
+    return SafetensorsFile(path)
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from jukebox_kit.model.prior import Prior
@@ -33,6 +33,13 @@ def blank_prior(definition: ModelDefinition, level: int) -> Prior:
     """Return a level's prior without weights, on the meta device."""
     with without_weights():
         return Prior(definition.priors[level], definition.vqvae)
+
+
+def first_layers(prior: Prior, state: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
+    """Remove all layers of a prior but the first `depth`; return the weights of `state` that are left."""
+    prior.prior.transformer.keep_first(depth)
+    names = prior.state_dict()
+    return {name: value for name, value in state.items() if name in names}
 
 
 class _Unfilled(TorchFunctionMode):

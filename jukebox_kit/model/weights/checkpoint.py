@@ -56,7 +56,11 @@ def _state(path: Path, unmapped: str) -> dict[str, Tensor]:
         raise CheckpointError(f"there is no checkpoint {path}.")
     if path.suffix == ".safetensors":
         return SafetensorsFile(path).mapped()
-    content = read_pickle(path, unmapped)
+    return weights_in(read_pickle(path, unmapped), path)
+
+
+def weights_in(content: object, path: Path) -> dict[str, Tensor]:
+    """Return the state dict in what `read_pickle` returned for a file; CheckpointError if there is none."""
     state = cast("dict[str, Any]", content).get("model") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not state:
         raise CheckpointError(

@@ -37,6 +37,10 @@ RELEASED = ".pth.tar"  # the suffix of the release's checkpoints
 
 OWN_MODELS = "models"  # in the current folder; fine-tuned models are models/NAME/model.yaml
 
+DRIVE = Path("/content/drive/MyDrive")  # where Colab mounts it
+
+ON_DRIVE = "jukebox_kit"  # the folder of Drive that the notebooks keep everything in
+
 MODEL_FILE = "model.yaml"
 
 
@@ -58,11 +62,26 @@ class TableFiles:
 
 
 @dataclass(frozen=True)
+class MadeFrom:
+    """What a user's own model was made from.
+
+    base: the name of the model. checkpoint: the name of the file that was imported. step: its number of training steps.
+    sha256: of the file. All but the base are None for a model that was not imported.
+    """
+
+    base: str
+    checkpoint: str | None = None
+    step: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
 class ModelDefinition:
     """A model: the hyperparameters and files of its components, and its label tables.
 
     priors: levels 0, 1, 2.
     files: by component. adapters: likewise, of those that were fine-tuned with one.
+    made_from: None for a model that was not made from another one.
     """
 
     name: str
@@ -75,6 +94,7 @@ class ModelDefinition:
     tables: Mapping[str, TableFiles]
     folder: Path
     adapters: Mapping[str, str] = field(default_factory=dict[str, str])
+    made_from: MadeFrom | None = None
 
     @property
     def top(self) -> PriorConfig:
@@ -130,9 +150,16 @@ def model_source(model: str | Path) -> str:
     return str(model) if path is None else str(kept_path(path))
 
 
-def own_models() -> list[str]:
-    """Return the names of the models in the folder `models` of the current folder, where fine-tuning writes them."""
-    return sorted(path.parent.name for path in Path(OWN_MODELS).glob(f"*/{MODEL_FILE}"))
+def own_models() -> dict[str, Path]:
+    """Return the YAML files of fine-tuned models by name: of `models` here, and on Colab of Drive's."""
+    files: dict[str, Path] = {}
+    for folder in _own_folders():
+        files = {path.parent.name: path for path in folder.glob(f"*/{MODEL_FILE}")} | files
+    return dict(sorted(files.items()))
+
+
+def _own_folders() -> tuple[Path, Path]:
+    return Path(OWN_MODELS), DRIVE / ON_DRIVE / OWN_MODELS
 
 
 def _own_file(model: str | Path) -> Path | None:
@@ -141,7 +168,7 @@ def _own_file(model: str | Path) -> Path | None:
         return user_path(model)
     if str(model) in shipped_models():
         return None
-    folders = (user_path(model), Path(OWN_MODELS) / str(model))
+    folders = (user_path(model), *(folder / str(model) for folder in _own_folders()))
     with suppress(OSError, ValueError):  # what cannot be a path is not one
         return next((folder / MODEL_FILE for folder in folders if (folder / MODEL_FILE).is_file()), None)
     return None
@@ -155,9 +182,8 @@ def converted_name(file: str) -> str:
 def places(file: str, folder: Path) -> list[Path]:
     """Return the possible paths of a model's file in order: in each folder first converted, then as released."""
     roots = [folder, models_folder(), PACKAGE / "model" / "weights", user_path(OWN_CACHE)]
-    drive = Path("/content/drive/MyDrive")
-    roots += [Path.home() / ".cache/jukebox/models", drive / "jukebox/models"]
-    roots += [drive / "jukebox-webui/_data/jukebox/models"]
+    roots += [Path.home() / ".cache/jukebox/models", DRIVE / "jukebox/models"]
+    roots += [DRIVE / "jukebox-webui/_data/jukebox/models"]
     names = dict.fromkeys((converted_name(file), file))
     return [root / user_path(name) for root in dict.fromkeys(roots) for name in names]
 
@@ -214,6 +240,7 @@ class _File:
     labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
     parts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     base: str | None = None
+    made_from: Mapping[str, Any] | None = None
 
 
 def _read(path: Path) -> _File:
@@ -257,5 +284,17 @@ def _definition(file: _File, path: Path) -> ModelDefinition:
         if prior.label_set not in tables:
             raise ConfigurationError(f"{path}: labels must name the files of the {prior.label_set} tables.")
     sampling = from_mapping(SamplingDefaults, file.sampling, "sampling")
-    name, folder = file.name or path.stem, path.parent.absolute()
-    return ModelDefinition(name, file.about, file.licence, sampling, vqvae, priors, files, tables, folder, adapters)
+    made_from = None if file.made_from is None else from_mapping(MadeFrom, file.made_from, "made_from")
+    return ModelDefinition(
+        file.name or path.stem,
+        file.about,
+        file.licence,
+        sampling,
+        vqvae,
+        priors,
+        files,
+        tables,
+        path.parent.absolute(),
+        adapters,
+        made_from,
+    )

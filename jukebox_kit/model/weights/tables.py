@@ -22,12 +22,17 @@ def _table(definition: ModelDefinition, label_set: str, source: str) -> Tables:
     files = definition.tables[label_set]
     paths = (find_table(name, definition.folder, definition.get) for name in (files.artists, files.genres))
     table = Tables.read(label_set, *paths)
+    check_table(definition, table, source)
+    return table
+
+
+def check_table(definition: ModelDefinition, table: Tables, source: str) -> None:
+    """Raise ConfigurationError if a prior has fewer rows than a label set's tables have names."""
     for prior in definition.priors:
         needed = (max(table.genres.values(), default=0) + 1, max(table.artists.values(), default=0) + 1)
-        if prior.label_set == label_set and (needed[0] > prior.y_bins[0] or needed[1] > prior.y_bins[1]):
+        if prior.label_set == table.label_set and (needed[0] > prior.y_bins[0] or needed[1] > prior.y_bins[1]):
             has, needs = list(prior.y_bins), list(needed)
             raise ConfigurationError(f"{source}: y_bins of level {prior.level} are {has}; its tables need {needs}.")
-    return table
 
 
 def find_table(name: str, folder: Path, get: str | None = None) -> Path:

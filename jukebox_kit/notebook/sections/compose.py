@@ -89,10 +89,7 @@ class Composing:
             return
         changes = {"lyrics": self.lyrics.value} if self.lyrics.value.strip() else {}
         model = self.session.loaded
-        self._edit(
-            f"{seconds:g} seconds more",
-            lambda song: edits.extend(song, seconds, model(song.request.model), **changes),
-        )
+        self._edit(f"{seconds:g} seconds more", lambda song: edits.extend(song, seconds, model(song), **changes))
 
     def _fork(self) -> None:
         song, folder = self.session.song, self.session.place(self.name.value.strip())
@@ -105,7 +102,7 @@ class Composing:
         self.name.say()
 
         def piece() -> str:
-            fork = edits.fork(song, folder, at, self.session.loaded(song.request.model))
+            fork = edits.fork(song, folder, at, self.session.loaded(song))
             self.session.song = fork
             return f"{fork.root} is a copy of {song.root.name} to continue from."
 

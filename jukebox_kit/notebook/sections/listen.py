@@ -68,7 +68,7 @@ class Listening:
             self.refresh()
 
     def _audio(self, song: Song, item: int) -> Audio:
-        model, level = self.session.loaded(song.request.model), self.level.value
+        model, level = self.session.loaded(song), self.level.value
         audio = best_audio(song, item, model) if level is None else song.audio(level, item, model)
         last = self.last.value * song.sr
         return audio[-math.ceil(last) :] if 0 < last < len(audio) else audio

@@ -1,4 +1,4 @@
-"""The prompt: a recording that a song starts with; uploaded, given by its path or recorded, and trimmed."""
+"""The prompt: a recording that a song starts with; uploaded, named by its path, recorded or generated, and trimmed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import ipywidgets as widgets
 
 from jukebox_kit._files import make_folder, user_path, write_atomically
 from jukebox_kit.errors import AudioError, JukeboxKitError
+from jukebox_kit.notebook.sections.generate import Generating
 from jukebox_kit.notebook.sections.recording import record_button
+from jukebox_kit.notebook.session import Session
 from jukebox_kit.notebook.widgets import LABEL, WIDE, Field, reachable
 from jukebox_kit.song import Audio, audio_bytes, is_silent, read_recording, wav_bytes
 
@@ -22,13 +24,15 @@ STEM, SUFFIX = 60, 12  # characters of a file name that are kept: in UTF-8 no mo
 class PromptField(Field):
     """Where the recording comes from, and how much of it is used; uploads and cuts are saved in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, session: Session) -> None:
         self.folder = folder
         self.source: Path | None = None
         self.audio: Audio | None = None
         self.notes: list[str] = []  # on the recording
         self.kind = widgets.ToggleButtons(
-            options=["none", "upload", "path", "record"], description="prompt", style={**LABEL, "button_width": "auto"}
+            options=["none", "upload", "path", "record", "by text"],
+            description="prompt",
+            style={**LABEL, "button_width": "auto"},
         )
         super().__init__("prompt", self.kind)
         self.upload = widgets.FileUpload(accept="audio/*,.wav,.flac,.mp3,.ogg,.m4a", multiple=False)
@@ -37,6 +41,7 @@ class PromptField(Field):
             placeholder="path of a recording on the kernel's machine", continuous_update=False, layout=WIDE
         )
         self.path.add_class("jk-prompt-path")
+        self.generating = Generating(folder, session, self._generated)
         self.trim = widgets.FloatRangeSlider(
             min=0.0, max=1.0, step=0.1, description="Use seconds", continuous_update=False, style=LABEL, layout=WIDE
         )
@@ -78,6 +83,7 @@ class PromptField(Field):
         self.source = self.audio = None
         self.say()
         inputs: dict[str, tuple[Any, ...]] = {"none": (), "upload": (self.upload,), "path": (self.path,)}
+        inputs["by text"] = (self.generating.box,)
         self.inputs.children = inputs[kind] if kind in inputs else (record_button(self.take_recording),)
         reachable(self.inputs)
 
@@ -90,6 +96,10 @@ class PromptField(Field):
     def take_recording(self, wav: bytes) -> None:
         """Save a recording."""
         self._receive("recording.wav", wav)
+
+    def _generated(self, path: Path) -> None:
+        if self.kind.value == "by text":
+            self._open(path)
 
     def _receive(self, name: str, content: bytes) -> None:
         path = Path(re.sub(r"[^\w.-]+", "_", Path(name).name).strip(".") or "prompt")

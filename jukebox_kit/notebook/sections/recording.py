@@ -31,7 +31,7 @@ def record_button(recorded: Callable[[bytes], None]) -> Any:
     script = _SCRIPT.read_text(encoding="utf-8")
     if colab.on_colab():
         output = widgets.Output()
-        output.append_display_data(_Html(colab.recorder(script, recorded)))
+        output.append_display_data(Html(colab.recorder(script, recorded)))
         return output
     button = _recorder()()
     button._esm = script + _JUPYTER
@@ -39,7 +39,7 @@ def record_button(recorded: Callable[[bytes], None]) -> Any:
     return button
 
 
-class _Html:
+class Html:
     """HTML whose scripts run, unlike those of an HTML widget."""
 
     def __init__(self, text: str) -> None:

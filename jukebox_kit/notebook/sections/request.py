@@ -12,12 +12,14 @@ import ipywidgets as widgets
 
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError
-from jukebox_kit.model import Tables, clean_lyrics, dropped_characters
-from jukebox_kit.model.weights import ModelDefinition, load_definition, shipped_models
+from jukebox_kit.model import TOP, Tables, dropped_characters
+from jukebox_kit.model.weights import ModelDefinition
+from jukebox_kit.notebook.sections.model import ModelField
 from jukebox_kit.notebook.sections.prompt import PromptField
+from jukebox_kit.notebook.session import Session
 from jukebox_kit.notebook.widgets import LABEL, WIDE, Field, NameField, text_field
 from jukebox_kit.song import Request, Resolved, normalise_request, parsed, resolve
-from jukebox_kit.song.lyrics import stretches
+from jukebox_kit.song.lyrics import Stretch, stretches, without_times
 
 MANY = 60  # windows; more are not listed one by one
 
@@ -37,15 +39,14 @@ def known(model: str) -> tuple[ModelDefinition, dict[str, Tables]]:
 class Form:
     """The fields of a request. `good` holds their values, None while one is wrong; errors are shown below the field."""
 
-    def __init__(self, prompts: Path, changed: Callable[[dict[str, Any] | None], None]) -> None:
+    def __init__(self, prompts: Path, changed: Callable[[dict[str, Any] | None], None], session: Session) -> None:
         self.changed, self._filling = changed, False
         self.good: dict[str, Any] | None = None  # the values, while all are valid
-        choices = [(_model_label(name), name) for name in shipped_models()]
-        self.model = Field(
-            "model", widgets.Dropdown(options=choices, value="demo", description="model", style=LABEL, layout=WIDE)
-        )
+        self.model = ModelField()
+        self.lora_scale = self.model.strength
         self.artist, self.genre = NameField("artist"), NameField("genre")
-        area = widgets.Textarea(description="lyrics", rows=6, style=LABEL, layout=WIDE, placeholder="lyrics to sing")
+        hint = "lyrics to sing; lines may begin with a time, such as [00:12.00]"
+        area = widgets.Textarea(description="lyrics", rows=6, style=LABEL, layout=WIDE, placeholder=hint)
         self.lyrics = Field("lyrics", area)
         self.windows = widgets.HTML()
         self.windows.add_class("jk-windows")
@@ -61,7 +62,7 @@ class Form:
         filters = widgets.ToggleButtons(options=list(_FILTERS), style={"button_width": "auto"})
         self.filter = Field("filter", filters)
         self.limit = text_field("limit", "how many", "", "top-k: a whole number; top-p: from 0 to 1")
-        self.prompt = PromptField(prompts)
+        self.prompt = PromptField(prompts, session)
         self.fields = {f.name: f for f in vars(self).values() if isinstance(f, Field)}
         for field in self.fields.values():
             field.watch(self.check)
@@ -86,10 +87,10 @@ class Form:
         except JukeboxKitError as error:
             self.model.say(str(error))
             return None
-        self._say_model(definition)
+        self.model.show(definition)
         self.artist.look_up(definition, tables)
         self.genre.look_up(definition, tables)
-        given = self._read()
+        given = self._read(definition)
         request = None if given is None else self._request_of(given)
         if request is None or not self.prompt.ready():
             return None
@@ -112,10 +113,17 @@ class Form:
             self.prompt.say(str(error))
             return None
 
+    def list_models(self) -> None:
+        """List the models again, since fine-tuning may have written some; the chosen one stays chosen."""
+        known.cache_clear()
+        self.fill({"model": self.model.value})
+
     def fill(self, values: dict[str, Any]) -> None:
         """Show the fields of a request or a preset; those not named stay as they are."""
         self._filling = True
         try:
+            if "model" in values:
+                self.model.choose(values["model"])
             for name, value in _shown(values).items():
                 self.fields[name].widget.value = value
         finally:
@@ -126,7 +134,7 @@ class Form:
     def _filter(self) -> str | None:
         return _FILTERS[self.filter.value]
 
-    def _read(self) -> dict[str, Any] | None:
+    def _read(self, definition: ModelDefinition) -> dict[str, Any] | None:
         """Return the fields of `Request` that are filled in; None if one is not a number, which is shown below it.
 
         The others are then checked as well, so that all errors are shown at once.
@@ -147,6 +155,8 @@ class Form:
             "items": self._number(self.items, whole=True),
             "seed": self._number(self.seed, whole=True),
         }
+        if definition.adapters:
+            given["lora_scale"] = float(self.lora_scale.value)
         if lower is not None:
             given["temperature"] = (lower[1], lower[0], float(self.temperature.value))
         if self._filter is not None:
@@ -184,14 +194,6 @@ class Form:
             place.say(f"{typed or 'nothing'!r} is not a {'whole ' if whole else ''}number; enter digits, such as 8.")
             return None
 
-    def _say_model(self, definition: ModelDefinition) -> None:
-        missing = definition.missing()
-        low, high = definition.seconds_range
-        if missing:
-            self.model.say(f"Some files are missing; get them with: {definition.get}")
-        else:
-            self.model.say(f"{definition.about}; total length {low:g} to {high:g} s; {definition.licence}", "plain")
-
     def _say_lyrics(self, request: Request, resolved: Resolved, definition: ModelDefinition) -> None:
         top, lyrics = definition.top, request.lyrics
         self.windows.value = ""
@@ -200,17 +202,20 @@ class Form:
         if not top.use_tokens:
             self.lyrics.say(f"model {definition.name} does not read lyrics; they are only saved with the song.", "note")
             return
-        read = clean_lyrics(lyrics, top.label_set)
-        dropped = dict.fromkeys(dropped_characters(lyrics, top.label_set))
-        said = f"{len(read):,} characters; each window reads {top.n_tokens} of them."
+        read = resolved.labels[TOP]
+        dropped = dict.fromkeys(dropped_characters(without_times(lyrics), top.label_set))
+        timed = " with times" if read.due else ""
+        said = f"{len(read.tokens):,} characters{timed}; each window reads {top.n_tokens} of them."
         lost = f" Dropped, not in the model's alphabet: {' '.join(dropped)}" if dropped else ""
         self.lyrics.say(said + lost, "note" if dropped else "plain")
-        self.windows.value = _windows_table(stretches(lyrics, resolved, definition), len(read))
+        self.windows.value = _windows_table(stretches(resolved, definition), len(read.tokens))
 
     def _laid_out(self) -> Any:
         half = widgets.Layout(width="50%")
         numbers = [self.seconds, self.total_seconds, self.items, self.seed]
-        left = widgets.VBox([f.box for f in (self.model, self.artist, self.genre, *numbers)], layout=half)
+        left = widgets.VBox(
+            [f.box for f in (self.model, self.lora_scale, self.artist, self.genre, *numbers)], layout=half
+        )
         sampling = widgets.HBox([self.filter.box, self.limit.box])
         right = [self.lyrics.box, self.windows, self.temperature.box, self.lower.box, sampling, self.prompt.box]
         return widgets.HBox([left, widgets.VBox(right, layout=half)])
@@ -218,7 +223,7 @@ class Form:
 
 def _shown(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values of the form's widgets for the fields of a request."""
-    shown: dict[str, Any] = {name: values[name] for name in ("model", "lyrics") if name in values}
+    shown: dict[str, Any] = {name: values[name] for name in ("lyrics", "lora_scale") if name in values}
     for name in ("artist", "genre"):
         if name in values:
             shown[name] = "" if values[name] == "unknown" else values[name]
@@ -239,26 +244,18 @@ def _shown(values: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def _model_label(name: str) -> str:
-    return f"{name} ({'ready' if not load_definition(name).missing() else 'files missing'})"
-
-
-def _windows_table(seen: tuple[Any, ...], characters: int) -> str:
-    """Return which stretch of the lyrics each window reads, as HTML that opens by a click."""
+def _windows_table(seen: tuple[Stretch, ...], characters: int) -> str:
+    """Return which stretch of the lyrics each window reads, and what is sung in it, as HTML that opens by a click."""
     step = -(-len(seen) // MANY)
     rows = "".join(
         f"<tr><td>{s.start:.1f} to {s.end:.1f} s</td><td>{s.first + 1}-{s.last}</td>"
-        f"<td>{html.escape(_ends(s.text))}</td></tr>"
+        f"<td>{html.escape(s.ends)}</td>{'' if s.due is None else f'<td>{html.escape(s.due_text)}</td>'}</tr>"
         for s in seen[::step]
     )
+    timed = bool(seen) and seen[0].due is not None
+    head = "<tr><th>window</th><th>characters</th><th>reads</th><th>sung in it, by the times</th></tr>" if timed else ""
     which = f"every {step}th of {len(seen)}" if step > 1 else f"{len(seen)}"
     return (
         f"<details><summary>Lyrics that each window reads ({which}; {characters:,} characters)</summary>"
-        f'<div style="max-height:12em;overflow:auto"><table>{rows}</table></div></details>'
+        f'<div style="max-height:12em;overflow:auto"><table>{head}{rows}</table></div></details>'
     )
-
-
-def _ends(text: str) -> str:
-    """Return the beginning and the end of a text."""
-    plain = " ".join(text.split())
-    return plain if len(plain) <= 60 else f"{plain[:28]} … {plain[-28:]}"

@@ -8,11 +8,10 @@ import ipywidgets as widgets
 
 from jukebox_kit.model import DOWNWARD, TOP
 from jukebox_kit.notebook.background import State
-from jukebox_kit.notebook.markup import styled_text
+from jukebox_kit.notebook.markup import ENDS, styled_text
 from jukebox_kit.notebook.session import Session, begun_below
+from jukebox_kit.notebook.widgets import show
 from jukebox_kit.steps import level_2, sample
-
-_ENDS = {"done": "good", "stopped": "note", "failed": "error"}
 
 
 class Status:
@@ -61,16 +60,11 @@ class Status:
             bar.max, bar.value = state.progress.total, min(state.progress.done, state.progress.total)
             bar.layout.display = ""
         texts = {"running": f"{state.what}: {state.speed or 'preparing …'}", "stopping": "saving and stopping …"}
-        self._set(self.summary, styled_text(texts.get(state.phase, "")))
+        show(self.summary, styled_text(texts.get(state.phase, "")))
         if self.session.error:
-            self._set(self.ended, styled_text(self.session.error, "error"))
+            show(self.ended, styled_text(self.session.error, "error"))
         else:
-            self._set(self.ended, styled_text("" if state.busy else state.message, _ENDS.get(state.phase, "plain")))
-
-    @staticmethod
-    def _set(widget: Any, text: str) -> None:
-        if widget.value != text:  # each change sends a message to the browser
-            widget.value = text
+            show(self.ended, styled_text("" if state.busy else state.message, ENDS.get(state.phase, "plain")))
 
     def _resume(self) -> None:
         song = self.session.song

@@ -91,7 +91,7 @@ class Finishing:
         stereo = self.stereo.value and not self.stereo.disabled
 
         def piece() -> str:
-            model = self.session.loaded(song.request.model)
+            model = self.session.loaded(song)
             exported = export_audio(song, None, format, normalise=loudness, stereo=stereo, model=model)
             return " ".join([f"Exported: {', '.join(str(path) for path in exported.paths)}", *exported.notes])
 
@@ -108,7 +108,7 @@ class Finishing:
             return
 
         def piece() -> str:
-            add_alignments(song, self.session.loaded(song.request.model))
+            add_alignments(song, self.session.loaded(song))
             self._embed(song)
             return "Lyrics aligned."
 

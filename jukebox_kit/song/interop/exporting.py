@@ -16,9 +16,10 @@ from torch import Tensor
 from jukebox_kit._files import contents, user_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import SongError
-from jukebox_kit.model import DOWNWARD, LEVELS, TOP, clean_lyrics
+from jukebox_kit.model import DOWNWARD, LEVELS, TOP, lyric_text
 from jukebox_kit.song.audio import wav_bytes
 from jukebox_kit.song.files import audio_name
+from jukebox_kit.song.provenance import tags_of
 from jukebox_kit.song.request import load_model
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.store.local import LocalStore
@@ -57,7 +58,8 @@ def export_2020(song: Song, folder: Path, model: Model | None = None) -> list[st
         torch.save(content, buffer)
         store.write(f"level_{level}/data.pth.tar", buffer.getvalue())
         for item, samples in enumerate(audio):
-            store.write(audio_name(level, item), wav_bytes(samples, song.sr))
+            tags = tags_of(song.state, f"item {item}, level {level}", [(item, level)])
+            store.write(audio_name(level, item), wav_bytes(samples, song.sr, tags))
     return [note for level in LEVELS for note in _uneven(song, level)]
 
 
@@ -88,7 +90,7 @@ def _labels(song: Song, level: int) -> dict[str, Any]:
     """Return a level's labels as the release keeps them: rows of the first window, and the words they came from."""
     config, labels = song.definition.priors[level], song.resolved.labels[level]
     row = labels.row(config, song.definition.vqvae.hops[level], 0)
-    lyrics = clean_lyrics(song.request.lyrics, config.label_set) if config.use_tokens else ""
+    lyrics = lyric_text(labels.tokens, config.label_set)
     info = {"artist": song.request.artist, "genre": song.request.genre, "lyrics": lyrics}
     items = song.request.items
     return {

@@ -2,4 +2,13 @@ from .alignment import aligned_items as aligned_items
 from .alignment import can_align as can_align
 from .alignment import read_alignments as read_alignments
 from .alignment import try_alignments as try_alignments
+from .export import LYRIC_FORMATS as LYRIC_FORMATS
+from .export import export_lyrics as export_lyrics
+from .lrc import Phrase as Phrase
+from .lrc import has_times as has_times
+from .lrc import lyric_labels as lyric_labels
+from .lrc import phrases_of as phrases_of
+from .lrc import without_times as without_times
+from .windows import Stretch as Stretch
+from .windows import stretch_lines as stretch_lines
 from .windows import stretches as stretches

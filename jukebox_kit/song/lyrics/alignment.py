@@ -13,7 +13,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,11 @@ from safetensors.numpy import load, save
 
 from jukebox_kit.engine import Model, threads_for, window_starts
 from jukebox_kit.errors import ConfigurationError, SongError
-from jukebox_kit.model import TOP, Prior, clean_lyrics, label_rows, lyric_window
+from jukebox_kit.model import TOP, Prior, PriorConfig, label_rows, lyric_text
 from jukebox_kit.model.weights import read_metadata
 from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.files import ALIGNMENT
-from jukebox_kit.song.lyrics.timing import Line, sung_lines
+from jukebox_kit.song.lyrics.timing import Line, sung_lines, sung_words
 from jukebox_kit.song.request import load_model
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.state import SongState
@@ -63,6 +63,11 @@ def follow(alignment: Alignment) -> tuple[Line, ...]:
     return sung_lines(alignment.weights, alignment.text, alignment.frame_seconds)
 
 
+def follow_words(alignment: Alignment) -> tuple[tuple[Line, ...], ...]:
+    """Return when each word of those lines is sung, line by line."""
+    return sung_words(alignment.weights, alignment.text, alignment.frame_seconds)
+
+
 def can_align(state: SongState) -> bool:
     """Return whether the song has lyrics, and its top prior an alignment head."""
     top = state.definition.top
@@ -77,13 +82,15 @@ def align(state: SongState, item: int, prior: Prior, between: Callable[[], None]
     called before each. Raises ConfigurationError for a part without an alignment head, SongError for a song without
     lyrics or without that item.
     """
-    _check(state, item, prior)
+    check_lyrics(state, prior.config)
+    if not 0 <= item < state.request.items:
+        raise SongError(f"{state.shown_path} has items 0 to {state.request.items - 1}, not {item}.")
     level = state.level(TOP)
     device = next(prior.parameters()).device
     codes = torch.from_numpy(level.codes[item, : level.made[item]].astype(np.int64)).to(device)
     size = frame_tokens(prior.config.n_ctx, prior.hop, state.sr)
     frames, window = math.ceil(len(codes) / size), prior.config.n_ctx // size
-    text = clean_lyrics(state.request.lyrics, prior.config.label_set)
+    text = _text(state)
     weights = np.zeros((frames, len(text)), np.float32)
     done = 0
     for start in window_starts(frames, window, max(1, window // 2)) if frames else ():
@@ -96,16 +103,20 @@ def align(state: SongState, item: int, prior: Prior, between: Callable[[], None]
     return Alignment(weights, size * prior.hop / state.sr, text)
 
 
-def _check(state: SongState, item: int, prior: Prior) -> None:
-    if prior.config.alignment_layer is None or prior.config.alignment_head is None or not prior.config.use_tokens:
+def check_lyrics(state: SongState, top: PriorConfig) -> None:
+    """Raise ConfigurationError for a top prior without an alignment head, SongError for a song without lyrics."""
+    if top.alignment_layer is None or top.alignment_head is None or not top.use_tokens:
         raise ConfigurationError(
             f"the top prior of {state.request.model} has no alignment_layer and alignment_head that read lyrics; "
             f"choose another model."
         )
     if not state.resolved.labels[TOP].tokens:
         raise SongError(f"{state.shown_path} has no lyrics to align; create a song that has some.")
-    if not 0 <= item < state.request.items:
-        raise SongError(f"{state.shown_path} has items 0 to {state.request.items - 1}, not {item}.")
+
+
+def _text(state: SongState) -> str:
+    """Return the lyrics as the top prior reads them."""
+    return lyric_text(state.resolved.labels[TOP].tokens, state.definition.top.label_set)
 
 
 def frame_tokens(n_ctx: int, hop: int, sr: int) -> int:
@@ -124,8 +135,7 @@ def _window(
     labels, config = state.resolved.labels[TOP], prior.config
     conditioning = prior.condition(label_rows([labels], config, prior.hop, start, codes.device))
     weights = prior.alignment(codes[None], conditioning)[0]  # (L, n_tokens)
-    offset, length = labels.offset + start * prior.hop, config.n_ctx * prior.hop
-    _, first = lyric_window(list(labels.tokens), config.n_tokens, labels.total, offset, length)
+    _, first = labels.lyric_window(config, prior.hop, start)
     weights = weights[:, max(0, -first) :]  # without the padding to the left of the lyrics
     sums = F.pad(weights, (0, 0, 0, -len(weights) % size)).view(-1, size, weights.shape[1]).sum(1)
     counts = torch.full((len(sums), 1), float(size), device=sums.device)
@@ -141,7 +151,7 @@ def aligned_items(state: SongState) -> set[int]:
 def read_alignments(state: SongState) -> Iterator[tuple[int, Alignment]]:
     """Yield every item whose present codes and lyrics have a saved alignment, and the alignment."""
     top, sr = state.definition.top, state.sr
-    text, hop = clean_lyrics(state.request.lyrics, top.label_set), state.definition.vqvae.hops[TOP]
+    text, hop = _text(state), state.definition.vqvae.hops[TOP]
     for item, saved in _read(state).items():
         yield item, Alignment(_spread(saved, len(text)), frame_tokens(top.n_ctx, hop, sr) * hop / sr, text)
 
@@ -162,7 +172,7 @@ def write_alignments(state: SongState, prior: Prior, between: Callable[[], None]
         arrays |= {f"item_{item}.weights": weights, f"item_{item}.first": first}
     level = state.level(TOP)
     marks = {f"item_{item}": _mark(state, level, item, content) for item, content in saved.items()}
-    text = clean_lyrics(state.request.lyrics, prior.config.label_set)
+    text = _text(state)
     state.store.write(ALIGNMENT, save(arrays, {"text": text, **marks}))
 
 
@@ -220,7 +230,7 @@ def _named(metadata: dict[str, str]) -> list[int]:
 
 def _mark(state: SongState, level: LevelCodes, item: int, saved: Saved) -> str:
     """Return the sha256 of an item's codes, its labels, which include the lyrics, and the saved alignment."""
-    digest = hashlib.sha256(json.dumps(asdict(state.resolved.labels[TOP])).encode())
+    digest = hashlib.sha256(json.dumps(state.resolved.fields()["labels"][TOP]).encode())
     for values in (level.codes[item, : level.made[item]], *saved):
         digest.update(str(values.shape).encode() + np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()

@@ -1,7 +1,8 @@
-"""When each line of the lyrics is sung, from the attention to its characters."""
+"""When each line and word of the lyrics is sung, from the attention to its characters."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the lyrics; start and end in seconds from the song's start."""
+    """A line of the lyrics, or a word of one; start and end in seconds from the song's start."""
 
     start: float
     end: float
@@ -38,17 +39,64 @@ def sung_lines(weights: NDArray[np.float32], text: str, frame_seconds: float) ->
 
     Lines without evidence are left out.
     """
+    found = _frames_of_lines(weights, text, frame_seconds)
+    return tuple(
+        Line(float(a) * frame_seconds, float(b) * frame_seconds, text[begin:end]) for a, b, begin, end in found
+    )
+
+
+def sung_words(weights: NDArray[np.float32], text: str, frame_seconds: float) -> tuple[tuple[Line, ...], ...]:
+    """Return the words of each line of `sung_lines`, in order: each lasts until the next one, or the line's end.
+
+    A line of more words than frames is shared evenly among them.
+    """
+    lines: list[tuple[Line, ...]] = []
+    for first, last, begin, end in _frames_of_lines(weights, text, frame_seconds):
+        spans = [(begin + word.start(), begin + word.end()) for word in re.finditer(r"\S+", text[begin:end])]
+        frames = last - first
+        if len(spans) <= frames:
+            edges = [float(first + at) for at in _first_frames(_evidence(weights[first:last], spans))]
+        else:
+            edges = [first + frames * place / len(spans) for place in range(len(spans))]
+        edges.append(float(last))
+        words = zip(edges, edges[1:], spans, strict=False)
+        lines.append(tuple(Line(a * frame_seconds, b * frame_seconds, text[i:j]) for a, b, (i, j) in words))
+    return tuple(lines)
+
+
+def _frames_of_lines(
+    weights: NDArray[np.float32], text: str, frame_seconds: float
+) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the first frame, the one after the last, and the span in `text` of each line that is sung."""
     spans = list(line_spans(text))
-    frames = len(weights)
-    if not spans or not frames:
-        return ()
-    lines: list[Line] = []
+    if not spans or not len(weights):
+        return
     path = _best_path(_evidence(weights, spans) * frame_seconds)
     for index, (begin, end) in enumerate(spans):
         at = np.flatnonzero(path == index)
         if len(at):
-            lines.append(Line(float(at[0]) * frame_seconds, float(at[-1] + 1) * frame_seconds, text[begin:end]))
-    return tuple(lines)
+            yield int(at[0]), int(at[-1]) + 1, begin, end
+
+
+def _first_frames(evidence: Floats) -> NDArray[np.int64]:
+    """Return the first frame of each word, (words,): all are sung, in order, and together have the most evidence.
+
+    evidence: (frames, words), at least as many frames as words.
+    """
+    frames, words = evidence.shape
+    best = np.full(words, -np.inf)
+    best[0] = evidence[0, 0]
+    begun = np.zeros((frames, words), bool)  # whether a word that is sung at a frame begins there
+    for frame in range(1, frames):
+        before = np.pad(best, (1, 0), constant_values=-np.inf)[:-1]
+        begun[frame] = before > best
+        best = np.maximum(before, best) + evidence[frame]
+    firsts, word = np.zeros(words, np.int64), words - 1
+    for frame in reversed(range(1, frames)):
+        if begun[frame, word]:
+            firsts[word] = frame
+            word -= 1
+    return firsts
 
 
 def line_spans(text: str) -> Iterator[tuple[int, int]]:

@@ -13,6 +13,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
+from jukebox_kit._files import exists
 from jukebox_kit.model import DOWNWARD, LEVELS
 from jukebox_kit.song.audio_files import tokens_heard
 from jukebox_kit.song.files import PAGE, audio_name, picture_name, words_name
@@ -129,7 +130,7 @@ def render(page: Page) -> str:
 def _item(state: SongState, item: int, sounds: tuple[Sound, ...], lines: tuple[Line, ...] | None) -> PageItem:
     if lines is None:
         return PageItem(item, sounds)
-    picture = (state.root / words_name(item)).exists()
+    picture = exists(state.root / words_name(item))
     return PageItem(item, sounds, lines, words_name(item) if picture else None)
 
 
@@ -142,7 +143,7 @@ def _untimed(state: SongState, aligned: bool) -> str:
 
 def _sound(state: SongState, level: int, item: int, tokens: int) -> Sound:
     picture: str | None = picture_name(level, item)
-    if not (state.root / picture_name(level, item)).exists():
+    if not exists(state.root / picture_name(level, item)):
         picture = None
     return Sound(level, audio_name(level, item), picture, tokens * state.definition.vqvae.hops[level] / state.sr)
 
@@ -152,7 +153,7 @@ def _level(state: SongState, level: int, sounds: Container[tuple[int, int]]) -> 
     items, total, done = state.items(level), state.resolved.plans[level].total, state.level(level).done
     share = sum(done[item] for item in items) / (len(items) * total)
     summary = describe_share(share)
-    stale = [i for i in items if (level, i) not in sounds and (state.root / audio_name(level, i)).exists()]
+    stale = [i for i in items if (level, i) not in sounds and exists(state.root / audio_name(level, i))]
     if stale:
         subject = "Its audio" if len(stale) == len(items) else f"Its audio of item {', '.join(map(str, stale))}"
         summary += f". {subject} is older than the last edit and not shown; jukebox-kit resume writes it again"

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from jukebox_kit._files import explain
+from jukebox_kit._files import explain, explained
 from jukebox_kit.errors import RequestError
 from jukebox_kit.song.files import SEGMENTS
 from jukebox_kit.song.store.base import Store
@@ -60,10 +60,11 @@ class Disk:
 
 
 def open_store(root: Path) -> Store:
-    """Return the store of a song's folder, which need not exist yet."""
-    if (root / SEGMENTS).is_dir():
-        return DriveStore(root)
-    return LocalStore(root) if examine_disk(root).kind == "local" else DriveStore(root)
+    """Return the store of a song's folder, which need not exist yet; SongError if the disk does not answer."""
+    with explained(root, "read"):
+        if (root / SEGMENTS).is_dir():
+            return DriveStore(root)
+        return LocalStore(root) if examine_disk(root).kind == "local" else DriveStore(root)
 
 
 def examine_disk(folder: Path) -> Disk:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from jukebox_kit._files import contents, explain, make_folder, read_file, shown_path, write_atomically
+from jukebox_kit._files import contents, explain, explained, flush, make_folder, read_file, shown_path, write_atomically
 from jukebox_kit.errors import SongError
 from jukebox_kit.song.files import SEGMENTS, SONG, VERSIONS, is_kept
 from jukebox_kit.song.store.base import Safety
@@ -35,7 +35,10 @@ class Folder(Protocol):
     """A folder of files that are never overwritten."""
 
     def contents(self) -> Iterator[bytes]:
-        """Return the content of each file, in any order; unreadable files are left out."""
+        """Return the content of each file, in any order; unreadable files are left out.
+
+        SongError if the folder cannot be read.
+        """
         ...
 
     def create(self, name: str, content: bytes) -> None:
@@ -51,7 +54,9 @@ class DiskFolder:
 
     def contents(self) -> Iterator[bytes]:
         """See Folder."""
-        for file in sorted(self.path.glob("*.safetensors*")) if self.path.is_dir() else ():
+        with explained(self.path, "read"):
+            files = sorted(self.path.glob("*.safetensors*")) if self.path.is_dir() else []
+        for file in files:
             try:
                 yield file.read_bytes()
             except OSError as error:
@@ -61,7 +66,9 @@ class DiskFolder:
         """See Folder; flushed to the disk."""
         if not self.path.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, "gone", str(self.path.parent))
-        self.path.mkdir(exist_ok=True)
+        if not self.path.is_dir():
+            self.path.mkdir()
+            flush(self.path.parent)
         path, copies = self.path / name, 0
         while path.exists():  # left damaged by an earlier attempt
             copies += 1
@@ -70,6 +77,7 @@ class DiskFolder:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        flush(self.path)
 
 
 class DriveStore:
@@ -143,10 +151,7 @@ class DriveStore:
             here = [s for s in _whole(self._journal) if not songs or s.song in songs] if self._journal_is_ours() else []
             self._chain = longest_chain([*there, *here])
             if not self._chain and (there or here):
-                raise SongError(
-                    f"{shown_path(self.root)} is not completely on the mount yet: its first save is missing; wait "
-                    f"until the mount has synchronised its folder {SEGMENTS}, and try again."
-                )
+                raise not_arrived(self.root)
             arrived = {s.digest for s in there}
             known = {s.digest for s in here}
             self._waiting = [s for s in self._chain if s.digest not in arrived]
@@ -158,11 +163,13 @@ class DriveStore:
         """Return whether the journal is of this song, not of one whose folder was removed or emptied."""
         if not self._own_journal:
             return True
-        return self.root.is_dir() and any(not path.name.startswith(".") for path in contents(self.root))
+        with explained(self.root, "read"):
+            return self.root.is_dir() and any(not path.name.startswith(".") for path in contents(self.root))
 
     def _plain(self) -> dict[str, bytes]:
         """Return the files of a folder that has no segments, as a local store writes it."""
-        names = [str(p.relative_to(self.root)) for p in self.root.rglob("*") if p.is_file()]
+        with explained(self.root, "read"):
+            names = [str(p.relative_to(self.root)) for p in self.root.rglob("*") if p.is_file()]
         files = {name: read_file(self.root / name) for name in names if is_kept(name)}
         return {name: content for name, content in files.items() if content is not None}
 
@@ -203,6 +210,14 @@ class DriveStore:
             if last or now - self._refused_since > MAX_REFUSAL_SECONDS:
                 reason = explain(self.root, error, "written").rstrip(".")
                 raise SongError(f"{reason}; the whole song is safe on this machine; resume to copy it there.") from None
+
+
+def not_arrived(root: Path) -> SongError:
+    """Return the error for a song whose segments are not on the mount, or not the first of them."""
+    return SongError(
+        f"{shown_path(root)} is not completely on the mount yet: its first save is missing; wait until the mount has "
+        f"synchronised its folder {SEGMENTS}, and try again."
+    )
 
 
 def journal_folder(root: Path) -> Path:

@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from jukebox_kit._files import explain, replacing, shown_path
+from jukebox_kit._files import exists, explain, explained, replacing, shown_path
 from jukebox_kit.errors import SongBusyError, SongError
 from jukebox_kit.song.files import LEASE_PREFIX, LOCK, lease_name
 
@@ -78,7 +78,8 @@ class Lease:
     def __init__(self, root: Path) -> None:
         self.root, self.mark = root, own_mark()
         self.has_locks = False
-        self._written = 0.0  # by this process's monotonic clock
+        self._gone_marks: set[Mark] = set()  # their files may still be there, if the disk refuses to delete them
+        self._written = 0.0  # by `_clock`
         self._stop = threading.Event()
 
     def take(self, has_locks: bool, settle: float) -> None:
@@ -108,18 +109,21 @@ class Lease:
                 beside.write_text(json.dumps(asdict(self.mark)))
         except OSError as error:
             raise SongError(explain(self._path, error, "written")) from None
-        self._written = time.monotonic()
+        self._written = _clock()
 
     def check(self) -> None:
         """Raise SongBusyError if this process was suspended for so long that another one took over the song."""
-        if time.monotonic() - self._written < EXPIRY_SECONDS:
+        if not self._lapsed:
             return
-        others = [m for m in self._others() if not _old(m)]
-        if others:
-            raise SongBusyError(
-                f"{shown_path(self.root)} was taken over by {others[0].who} while this process was suspended."
-            )
-        self.renew()
+        try:
+            others, removed = [m for m in self._others() if not _old(m)], not exists(self._path)
+        except SongError:
+            return  # the disk is away for a moment; the write that follows decides
+        if others or removed:  # whoever took over has removed this lease, and may have ended since
+            who = others[0].who if others else "another process"
+            raise SongBusyError(f"{shown_path(self.root)} was taken over by {who} while this process was suspended.")
+        with suppress(SongError):
+            self.renew()
 
     def end(self) -> None:
         """Release the lease."""
@@ -130,7 +134,8 @@ class Lease:
 
     def _others(self) -> list[Mark]:
         """Return the leases of all other owners that may be alive."""
-        return [m for m in marks(self.root) if m.owner != self.mark.owner and _may_live(m, self.has_locks)]
+        others = (m for m in marks(self.root) if m.owner != self.mark.owner and m not in self._gone_marks)
+        return [m for m in others if _may_live(m, self.has_locks)]
 
     def _wait_for_others(self) -> None:
         """Return when nobody holds the folder; an unknown lease is watched until it proves alive or gone."""
@@ -157,6 +162,7 @@ class Lease:
         silent = mark.renewed == renewed and time.monotonic() - since > EXPIRY_SECONDS
         gone = silent or _old(mark) or not _may_live(mark, self.has_locks)
         if gone:
+            self._gone_marks.add(mark)
             with suppress(OSError):
                 (self.root / lease_name(mark.owner)).unlink()
         return gone
@@ -165,10 +171,15 @@ class Lease:
     def _path(self) -> Path:
         return self.root / lease_name(self.mark.owner)
 
+    @property
+    def _lapsed(self) -> bool:
+        return _clock() - self._written >= EXPIRY_SECONDS
+
     def _beat(self) -> None:
         while not self._stop.wait(RENEWAL_SECONDS):
-            with suppress(SongError):  # the disk may be away for a moment; `check` decides
-                self.renew()
+            if not self._lapsed:  # else another process may have taken over, which `check` finds out
+                with suppress(SongError):  # the disk may be away for a moment
+                    self.renew()
 
 
 @contextmanager
@@ -187,9 +198,11 @@ def hold(root: Path, settle: float = 0.0) -> Iterator[Lease]:
 
 
 def marks(root: Path) -> list[Mark]:
-    """Return every lease in a folder, whether its owner is alive or not."""
+    """Return every lease in a folder, whether its owner is alive or not; SongError if the disk does not answer."""
     found: list[Mark] = []
-    for path in sorted(root.glob(lease_name("*"))):
+    with explained(root, "read"):
+        paths = sorted(root.glob(lease_name("*")))
+    for path in paths:
         try:
             found.append(Mark(**json.loads(path.read_text())))
         except FileNotFoundError:
@@ -260,6 +273,11 @@ def _may_live(mark: Mark, has_locks: bool) -> bool:
 
 def _old(mark: Mark) -> bool:
     return time.time() - mark.renewed > MAX_CLOCK_DIFFERENCE_SECONDS
+
+
+def _clock() -> float:
+    """Return seconds that also pass while the machine sleeps, in which Linux's CLOCK_MONOTONIC stops."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _machine() -> str:

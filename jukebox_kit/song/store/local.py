@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jukebox_kit._files import make_folder, read_file, write_atomically
+from jukebox_kit._files import explained, make_folder, read_file, write_atomically
 from jukebox_kit.song.store.base import Safety
 from jukebox_kit.song.store.lease import Lease, hold
 
@@ -28,7 +28,8 @@ class LocalStore:
 
     def names(self, folder: str) -> tuple[str, ...]:
         """See Store."""
-        names = (p.relative_to(self.root).as_posix() for p in (self.root / folder).rglob("*") if p.is_file())
+        with explained(self.root / folder, "read"):
+            names = [p.relative_to(self.root).as_posix() for p in (self.root / folder).rglob("*") if p.is_file()]
         return tuple(sorted(names))
 
     def write(self, name: str, content: bytes) -> None:

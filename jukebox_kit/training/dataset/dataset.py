@@ -111,20 +111,25 @@ class Dataset:
             found.append(load(content)[f"level_{level}"])
         return found
 
-    def summary(self, say: Callable[[str], None], level: int = TOP) -> None:
-        """Report what the dataset contains, a line at a time, in windows of a level."""
+    def facts(self, level: int = TOP) -> list[tuple[str, str]]:
+        """Return what the dataset contains, as names and values, in windows of a level; without what was refused."""
         window_seconds = load_definition(self.model).window_seconds(level)
+        facts: list[tuple[str, str]] = []
         for name, held_out in (("training", False), ("held out", True)):
             songs = self.split(held_out)
             seconds = sum(song.seconds for song in songs)
             windows = int(seconds / window_seconds)
-            say(
-                f"{name}: {len(songs)} songs, {seconds / 3600:.2f} hours, {windows} windows of {window_seconds:.1f} s, "
-                f"{sum(bool(song.lyrics) for song in songs)} songs with lyrics"
-            )
+            lyrics = sum(bool(song.lyrics) for song in songs)
+            counts = f"{len(songs)} songs, {seconds / 3600:.2f} hours, {windows} windows of {window_seconds:.1f} s"
+            facts.append((name, f"{counts}, {lyrics} songs with lyrics"))
         for kind in ("artist", "genre"):
-            names = ", ".join(f"{name} ({count})" for name, count in self.names(kind)[:20])
-            say(f"{kind}s: {names}")
+            facts.append((f"{kind}s", ", ".join(f"{name} ({count})" for name, count in self.names(kind)[:20])))
+        return facts
+
+    def summary(self, say: Callable[[str], None], level: int = TOP) -> None:
+        """Report what the dataset contains and what was refused, a line at a time, in windows of a level."""
+        for name, value in self.facts(level):
+            say(f"{name}: {value}")
         for refused in self.refused:
             say(f"refused: {refused.file}: {refused.why}")
 

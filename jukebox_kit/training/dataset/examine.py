@@ -19,6 +19,7 @@ from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.model import TOP, VQVAE, VQVAEConfig, clean_lyrics, dropped_characters
 from jukebox_kit.model.weights import ModelDefinition, load_definition
 from jukebox_kit.song import Audio, SampledAudio, read_recording
+from jukebox_kit.song.lyrics import without_times
 from jukebox_kit.training.dataset.dataset import DatasetSong, codes_bytes, codes_name
 from jukebox_kit.training.dataset.recordings import Recording
 
@@ -92,8 +93,9 @@ def _readable(recording: Recording, definition: ModelDefinition, notes: list[str
     top = definition.top
     if not recording.lyrics or not top.use_tokens:
         return recording.lyrics
-    dropped = dropped_characters(recording.lyrics, top.label_set)
-    read = len(clean_lyrics(recording.lyrics, top.label_set).strip())
+    words = without_times(recording.lyrics)
+    dropped = dropped_characters(words, top.label_set)
+    read = len(clean_lyrics(words, top.label_set).strip())
     if read < MOSTLY_READ * (read + len(dropped)):
         cannot = f"the model cannot read {len(dropped)} characters of the lyrics, so they were left out"
         notes.append(recording.located(f"{cannot}; write them in Latin letters."))

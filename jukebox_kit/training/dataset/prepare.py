@@ -18,7 +18,7 @@ from safetensors.torch import load
 
 from jukebox_kit._files import contents, kept_path, make_folder, read_file, shown_path, write_atomically
 from jukebox_kit.engine import usable_device
-from jukebox_kit.errors import RequestError
+from jukebox_kit.errors import RequestError, StoppedError
 from jukebox_kit.model.weights import PARTS, fingerprint, load_definition, model_source
 from jukebox_kit.song.store import open_store
 from jukebox_kit.training.dataset.dataset import CODES, LIST, Dataset, DatasetSong, Refused, read_list
@@ -60,10 +60,12 @@ def prepare(
     how: Preparation | None = None,
     say: Callable[[str], None] = log.info,
     ended: Ended = lambda _done, _total: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Dataset:
     """Encode the recordings of a folder at all levels, and write a dataset; interrupted, it continues where it was.
 
     say: gets sentences about recordings that are refused or changed. Recordings are only read.
+    stop: asked after every recording; once it returns True, StoppedError is raised.
     RequestError or ConfigurationError, before anything is written, if the folder or its metadata.csv cannot be used.
     """
     how, root = how or Preparation(), kept_path(out)
@@ -71,6 +73,7 @@ def prepare(
     definition = load_definition(source)
     vqvae = fingerprint(definition.find(PARTS[0]))
     _check_free(root, vqvae, how.model)
+    ended = _stoppable(ended, stop)
     with workers(how.processes) as submit:
         examined = examine_folder(Path(folder), source, how.held_out, submit, say, ended)
         make_folder(root)
@@ -86,6 +89,17 @@ def prepare(
             dataset = Dataset(root, source, vqvae, definition.vqvae.sr, songs, refused)
             dataset.save()
     return dataset
+
+
+def _stoppable(ended: Ended, stop: Callable[[], bool]) -> Ended:
+    """Return a callback that raises StoppedError after a recording if the user asked to stop."""
+
+    def after(done: int, total: int) -> None:
+        ended(done, total)
+        if stop():
+            raise StoppedError("preparing was stopped; what is encoded is saved.")
+
+    return after
 
 
 def _check_free(root: Path, vqvae: str, model: str) -> None:

@@ -6,7 +6,6 @@ import csv
 import difflib
 import io
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from pathlib import Path
 from jukebox_kit._files import contents, kept_path, shown_path
 from jukebox_kit._settings import Faults
 from jukebox_kit.errors import RequestError
-from jukebox_kit.song import decoded_lyrics
+from jukebox_kit.song import read_lyrics
+from jukebox_kit.song.lyrics import phrases_of
 
 METADATA = "metadata.csv"
 
@@ -25,10 +25,6 @@ DELIMITERS = (",", ";", "\t", "|")
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".au", ".caf", ".wma")
 
 LYRICS = (".txt", ".lrc")
-
-_TIME = re.compile(r"\[\d+:\d+(?:[.:]\d+)?\]|<\d+:\d+(?:[.:]\d+)?>")  # of a line or a word in .lrc
-
-_TAG = re.compile(r"\[[A-Za-z]+:[^\]]*\]")  # such as [ar:The Beatles]
 
 
 @dataclass(frozen=True)
@@ -90,21 +86,12 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _lyrics_beside(path: Path) -> str:
-    """Return the lyrics in a file of a recording's name, "" if there is none; RequestError if it is not text."""
+    """Return the lyrics in a file of a recording's name, "" if there is none; RequestError as in `read_lyrics`."""
     for kind in LYRICS:
         beside = path.with_suffix(kind)
         if beside.is_file():
-            return read_lyrics_file(beside)
+            return read_lyrics(beside)
     return ""
-
-
-def read_lyrics_file(path: Path) -> str:
-    """Return the text of a .txt or .lrc file, without the times of the latter; RequestError if it is not UTF-8."""
-    text = decoded_lyrics(path.read_bytes(), shown_path(path))
-    if path.suffix.lower() != ".lrc":
-        return text
-    lines = (_TIME.sub("", line).strip() for line in text.split("\n") if not _TAG.fullmatch(line.strip()))
-    return "\n".join(lines).strip("\n")
 
 
 def _listed(table: Path) -> list[Recording]:
@@ -156,13 +143,17 @@ def _recording(table: Path, line: int, values: dict[str, str], faults: Faults) -
 
 
 def _lyrics_of(table: Path, cell: str) -> str:
-    """Return the lyrics of a cell: text, or the name of a .txt or .lrc file; RequestError if there is no such file."""
+    """Return the lyrics of a cell: text, or the name of a .txt or .lrc file.
+
+    RequestError if there is no such file, or about a time in the lyrics that cannot be.
+    """
     if "\n" in cell or not cell.lower().endswith(LYRICS):
+        phrases_of(cell)
         return cell
     path = table.parent / cell
     if not path.is_file():
         raise RequestError(f"there is no lyrics file {cell} in {shown_path(table.parent)}.")
-    return read_lyrics_file(path)
+    return read_lyrics(path)
 
 
 def _rows(table: Path, faults: Faults) -> list[tuple[int, list[str]]]:

@@ -8,18 +8,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jukebox_kit._files import explain
+from jukebox_kit._files import create_folder, explain, shown_size
 from jukebox_kit.errors import CheckpointError
 
 
-def require_space(folder: Path, needed: int, what: str) -> None:
-    """Raise CheckpointError if `needed` bytes do not fit on the disk of `folder`; it says how much is missing."""
+def require_space(
+    folder: Path,
+    needed: int,
+    what: str,
+    otherwise: str = "set JUKEBOX_KIT_MODELS to a folder on a larger disk",
+) -> None:
+    """Raise CheckpointError if `needed` bytes do not fit on the disk of `folder`; it says how much is missing.
+
+    otherwise: what the user can do except freeing space.
+    """
     there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     free = shutil.disk_usage(there).free
     if needed > free:
         raise CheckpointError(
-            f"{what} needs {_size(needed)} in {folder}, but only {_size(free)} are free; free "
-            f"{_size(needed - free)} more there, or set JUKEBOX_KIT_MODELS to a folder on a larger disk."
+            f"{what} needs {shown_size(needed)} in {folder}, but only {shown_size(free)} are free; free "
+            f"{shown_size(needed - free)} more there, or {otherwise}."
         )
 
 
@@ -31,7 +39,7 @@ def alone(folder: Path) -> Iterator[None]:
     """
     path = folder / ".lock"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        create_folder(folder)
         file = path.open("a")
     except OSError as error:
         raise CheckpointError(explain(path, error, "written")) from None
@@ -45,7 +53,3 @@ def alone(folder: Path) -> Iterator[None]:
         except OSError:
             pass
         yield
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:.2f} GiB" if count >= 2**27 else f"{count / 2**20:.2f} MiB"

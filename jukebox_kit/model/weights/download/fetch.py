@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,27 +30,43 @@ class Here:
     new: bool
 
 
-def get(model: str | Path, options: DownloadOptions | None = None, release: Release | None = None) -> list[Here]:
+def get(
+    model: str | Path,
+    options: DownloadOptions | None = None,
+    release: Release | None = None,
+    parts: Sequence[str] = PARTS,
+) -> list[Here]:
     """Download the files of a model that are not on this machine, and return where all of its files are.
+
+    parts: the components that are wanted; the tables of names come with any of the priors.
 
     Tried in order: the folders of models (their files are used in place and not changed), the cache of the Hugging
     Face libraries, `options.own`, the release's prefixes, the hub's mirrors. A download is compared with every size
-    and hash that is known, opened as the expected component, converted and read back before it
-    gets its name. The network is used only if something is missing. RequestError for a model that is not part of the
-    release, CheckpointError if something cannot be downloaded or saved; what was downloaded is kept and can be resumed.
+    and hash that is known, opened as the expected component, converted and read back before it gets its name. The
+    network is used only if something is missing. RequestError for a model that is not part of the release and for an
+    unknown component, CheckpointError if something cannot be downloaded or saved; what was downloaded is kept and can
+    be resumed.
     """
-    return _Getting(load_definition(model), options or DownloadOptions(), release or load_release()).run()
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown or not parts:
+        raise RequestError(
+            f"part must be one of {', '.join(PARTS)}, not {unknown[0] if unknown else 'none'}.", field="part"
+        )
+    return _Getting(load_definition(model), options or DownloadOptions(), release or load_release(), parts).run()
 
 
 class _Getting:
-    def __init__(self, definition: ModelDefinition, options: DownloadOptions, release: Release) -> None:
+    def __init__(
+        self, definition: ModelDefinition, options: DownloadOptions, release: Release, parts: Sequence[str]
+    ) -> None:
         self.definition, self.options, self.release = definition, options, release
+        self.parts = [part for part in PARTS if part in parts]
         self.target = models_folder()
         self.files = {definition.files[part]: blank for part, blank in blanks(definition).items()}
         self.places = Places(release, self.target, options)
 
     def run(self) -> list[Here]:
-        missing, tables = self._missing(), missing_tables(self.definition)
+        missing, tables = self._missing(), missing_tables(self.definition) if self._wants_tables else []
         cached = self._to_convert() if self.options.convert else []
         self._refuse_strangers([*missing, *tables, *cached])
         if missing or tables or cached:
@@ -68,10 +85,14 @@ class _Getting:
                 )
         return self._here({*missing, *tables, *cached})
 
+    @property
+    def _wants_tables(self) -> bool:
+        return self.parts != [PARTS[0]]
+
     def _missing(self) -> list[str]:
         """Return the files that no folder contains in a usable form."""
         missing = []
-        for part in PARTS:
+        for part in self.parts:
             file, path = self.definition.files[part], found(self.definition, part)
             if path is None or not self._usable(file, path):
                 missing.append(file)
@@ -123,7 +144,7 @@ class _Getting:
         return left
 
     def _to_convert(self) -> list[str]:
-        paths = {self.definition.files[part]: found(self.definition, part) for part in PARTS}
+        paths = {self.definition.files[part]: found(self.definition, part) for part in self.parts}
         return [file for file, path in paths.items() if path and path.suffix != ".safetensors"]
 
     def _convert_cached(self, files: list[str]) -> None:
@@ -137,11 +158,11 @@ class _Getting:
 
     def _here(self, new: set[str]) -> list[Here]:
         here = []
-        for part in PARTS:
+        for part in self.parts:
             file, path = self.definition.files[part], self.definition.find(part)
             matched(self.files[file], read_shapes(path), str(path))
             here.append(Here(file, path, file in new))
-        names = table_names(self.definition)
+        names = table_names(self.definition) if self._wants_tables else []
         return here + [Here(name, find_table(name, self.definition.folder), name in new) for name in names]
 
 

@@ -1,4 +1,4 @@
-"""Measure what the demo model plays."""
+"""MusicGen, through the transformers library: text, and perhaps the start of a recording, to audio."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+from .report import evaluate as evaluate

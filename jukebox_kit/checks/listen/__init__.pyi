@@ -1,1 +1,0 @@
-from .report import listen as listen

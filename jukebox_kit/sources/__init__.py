@@ -1,0 +1,7 @@
+"""Other models as sources of recordings, by text, as first ideas for songs: MusicGen."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,268 @@
+"""What must be true after every step of a history, whatever went wrong in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import numpy as np
+
+from jukebox_kit._files import is_litter
+from jukebox_kit.engine import UNSAMPLED
+from jukebox_kit.errors import JukeboxKitError, SongBusyError
+from jukebox_kit.model import LEVELS
+from jukebox_kit.song import sounds_complete, unpack_codes
+from jukebox_kit.song.files import SEGMENTS
+from jukebox_kit.song.store import drive, local
+from jukebox_kit.song.store.drive import DriveStore
+from jukebox_kit.song.store.lease import EXPIRY_SECONDS
+from jukebox_kit.song.store.local import LocalStore
+from tests.simulate.disk import Folder
+from tests.simulate.history import EDITS, Step
+from tests.simulate.machines import Killed, Machine, Process
+from tests.simulate.snapshot import Snapshot
+from tests.simulate.standin import wrong_tokens
+
+if TYPE_CHECKING:
+    from tests.simulate.play import Player
+
+KNOWN = re.compile(
+    r"song\.json|index\.html|spectrogram\.png|prompt\.wav|\.lock|\.lease-\w+\.json"
+    r"|level_[012]/(codes\.safetensors|item_\d+\.(wav|png))"
+    r"|versions/(\d+|next)/(song\.json|level_[012]/codes\.safetensors)"
+    r"|segments/\d{6}-[0-9a-f]{16}(-\d+)?\.safetensors"
+    r"|shares/level_[012]_rows_\d+-\d+_[0-9a-f]+/(codes\.safetensors|share\.json|\.lock|\.lease-\w+\.json|segments/.*)"
+)
+
+
+class Violation(Exception):
+    """Something that must be true is not."""
+
+
+class Judge:
+    """Watches what stores report as saved, and checks the song after each step."""
+
+    def __init__(self, player: Player) -> None:
+        self.player = player
+        self.saved: dict[tuple[str, str], bytes] = {}  # by folder and name, what was last reported as saved
+        self.tried: dict[tuple[str, str], list[bytes]] = {}  # what was begun to be saved since
+        self.holders: dict[str, Process] = {}  # by folder, who took it last and has not released it
+        self.takers: dict[str, Process] = {}  # by folder, who took it last
+        self.watched = True
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Note every write of a store, and that it returned."""
+        world = self.player.world
+
+        def noted(real: Any) -> Any:
+            def write(store: Any, name: str, content: bytes) -> None:
+                key, writer = (str(store.root), name), world.current
+                if self.watched:
+                    self.tried.setdefault(key, []).append(content)
+                    follower = self.takers.get(key[0], writer)
+                real(store, name, content)
+                if self.watched:
+                    self.saved[key], self.tried[key] = content, []
+                    if follower is not writer and store._lease is not None:
+                        raise Violation(f"a process wrote {name} after another one took over")
+
+            return write
+
+        def held(real: Any) -> Any:
+            @contextmanager
+            def hold(root: Path, settle: float = 0.0) -> Iterator[Any]:
+                with real(root, settle) as lease:
+                    self._took(str(root), lease.has_locks)
+                    try:
+                        yield lease
+                    finally:
+                        if self.holders.get(str(root)) is world.current:
+                            del self.holders[str(root)]
+
+            return hold
+
+        with ExitStack() as stack:
+            for store, module in ((LocalStore, local), (DriveStore, drive)):
+                stack.enter_context(mock.patch.object(store, "write", noted(store.write)))
+                stack.enter_context(mock.patch.object(module, "hold", held(module.hold)))
+            yield
+
+    def _took(self, root: str, has_locks: bool) -> None:
+        """Note who holds a folder; with locks nobody else may, without them only one that has slept."""
+        process, before = self.player.world.current, self.holders.get(root)
+        if not self.watched or process is None:
+            return
+        slept = before is not None and before.slept >= EXPIRY_SECONDS
+        if before is not None and not before.dead and before is not process and (has_locks or not slept):
+            raise Violation(f"processes {before.pid} and {process.pid} both hold {root}")
+        self.holders[root] = self.takers[root] = process
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Do not note what is only rehearsed."""
+        self.watched = False
+        try:
+            yield
+        finally:
+            self.watched = True
+
+    def removed(self, folder: str) -> None:
+        """Note that the package deletes a folder, as it does with shards whose rows are merged."""
+        if not self.watched:
+            return
+        gone = [key for key in self.saved if key[0] == folder]
+        shard = re.search(r"level_(\d)_rows_(\d+)", folder)
+        codes = self.saved.get((folder, "codes.safetensors"))
+        if shard and codes and self.player.history.alone and not self.player.edited and self.player.history.chunks == 1:
+            rows = unpack_codes(codes, folder).codes
+            merged = self.saved.get((str(self.player.root), f"level_{shard[1]}/codes.safetensors"), b"")
+            level = unpack_codes(merged, folder).codes[int(shard[2]) :][: len(rows)]
+            if not np.array_equal(level[rows != UNSAMPLED], rows[rows != UNSAMPLED]):
+                raise Violation(f"{folder} was deleted before it was merged")
+        for key in gone:
+            del self.saved[key]
+
+    def after(self, step: Step, process: Process, before: Snapshot | None, planned: Any) -> None:
+        """Check a step that ran alone."""
+        machine = self.player.machine(step)
+        wrong = self.player.quietly(
+            self.player.world.machines[0], lambda: self.player.others.faults(self.player.world.machines[0])
+        )
+        if wrong:
+            raise Violation(wrong[0])
+        if step.act in ("train", "fetch"):
+            return
+        self._kept(machine)
+        now = self.player.look(machine)
+        if now is None:
+            if before is not None and self.player.history.alone:
+                raise Violation("the song is gone")
+            return
+        self._valid(now)
+        if before is not None:
+            self._versions(before, now)
+        if step.act in EDITS and before is not None:
+            self._edited(step, process, before, now, planned)
+        elif before is not None and self.player.history.alone:
+            self._grew(before, now)
+        self._files(machine)
+
+    def after_many(self, steps: tuple[Step, ...], processes: list[Process], before: Snapshot | None) -> None:
+        """Check steps that ran beside each other."""
+        for step, process in zip(steps, processes, strict=True):
+            self.ended(step, process)
+        machine = self.player.machine(steps[0])
+        self._kept(machine)
+        now = self.player.look(machine)
+        if now is None:
+            if before is not None and self.player.history.alone:
+                raise Violation("the song is gone")
+            return
+        self._valid(now)
+        if before is not None:
+            self._versions(before, now)
+            if self.player.history.alone and not any(step.act in EDITS for step in steps):
+                self._grew(before, now)
+
+    def whole(self, machine: Machine) -> None:
+        """Check a song that was finished."""
+        self._kept(machine)
+        now = self.player.look(machine)
+        if now is None:
+            raise Violation("the finished song is gone")
+        self._valid(now)
+
+        def left() -> list[str]:
+            state = now.song.state
+            levels = LEVELS[self.player.history.until :]
+            return [f"level {n}" for n in levels if not (state.finished(n) and sounds_complete(state, n))]
+
+        unfinished = self.player.quietly(machine, left)
+        if unfinished:
+            raise Violation(f"{', '.join(unfinished)} is not finished")
+        self._files(machine)
+
+    # ---------------------------------------------------------------------------------------------------------------
+
+    def ended(self, step: Step, process: Process, alone: bool = False) -> None:
+        """Check how a process ended: killed, done, or with an error of one sentence that has a cause."""
+        error = process.error
+        if error is None or isinstance(error, Killed):
+            return
+        if not isinstance(error, JukeboxKitError) or "\n" in str(error):
+            raise Violation(f"{step.act} raised {error!r}") from error
+        rebooted = self.player.world.now - self.player.world.disturbed < 2 * EXPIRY_SECONDS  # a lease may be left
+        if isinstance(error, SongBusyError) and alone and rebooted:
+            return
+        if alone and isinstance(error, SongBusyError):
+            raise Violation(f"nobody works on the song, but {step.act} was refused: {error}")
+        if self.player.late:
+            return
+        if alone and not step.faults and step.act == "sample":
+            raise Violation(f"{step.act} failed though nothing happened: {error}")
+
+    def _kept(self, machine: Machine) -> None:
+        """Check that every file is what was last reported as saved, or what was begun to be saved after that."""
+        if not self.player.history.alone:
+            return  # what one machine saved may be on its way to the other
+
+        def read() -> list[str]:
+            lost: list[str] = []
+            kind = self.player.store_kind
+            for root in {root for root, _ in self.saved} if kind is DriveStore else ():
+                folder = machine.disk(root).find(root)
+                if not isinstance(folder, Folder) or all(name.startswith(".") for name in folder.entries):
+                    for key in [key for key in self.saved if key[0] == root]:  # an emptied folder is no song
+                        del self.saved[key]
+            segments = {root for root, _ in self.saved if machine.disk(root).find(f"{root}/{SEGMENTS}")}
+            stores = {root: (DriveStore if root in segments else kind)(Path(root)) for root, _ in self.saved}
+            for (root, name), content in self.saved.items():
+                there = stores[root].read(name)
+                later = self.tried.get((root, name), [])
+                if there != content and there not in later:
+                    lost.append(f"{root}/{name}")
+            return lost
+
+        lost = self.player.quietly(machine, read)
+        if lost:
+            raise Violation(f"{', '.join(lost)} was saved, and is lost")
+
+    def _valid(self, now: Snapshot) -> None:
+        wrong = wrong_tokens(now.song.request, now.song.resolved, now.levels, self.player.model.definition)
+        if wrong:
+            raise Violation(f"tokens are wrong: {wrong[0]} and {len(wrong) - 1} more")
+
+    def _versions(self, before: Snapshot, now: Snapshot) -> None:
+        if not self.player.history.alone:
+            return
+        changed = [name for name, digest in before.versions.items() if now.versions.get(name) != digest]
+        if changed:
+            raise Violation(f"version {changed[0]} was changed or lost")
+
+    def _edited(self, step: Step, process: Process, before: Snapshot, now: Snapshot, planned: Any) -> None:
+        if isinstance(planned, JukeboxKitError):
+            if process.error is None or not now.same(before):
+                raise Violation(f"{step.act} was refused before, and now changed the song")
+            return
+        if now.same(planned):
+            return
+        if process.error is None or not now.same(before):
+            raise Violation(f"{step.act} is neither done nor not done")
+
+    def _grew(self, before: Snapshot, now: Snapshot) -> None:
+        for level, codes in before.levels.items():
+            known = codes.codes != UNSAMPLED
+            if not np.array_equal(now.levels[level].codes[known], codes.codes[known]):
+                raise Violation(f"tokens of level {level} that were saved have changed")
+
+    def _files(self, machine: Machine) -> None:
+        root = str(self.player.root)
+        for path, node in machine.disk(root).walk(root):
+            name = re.sub(r" \(1\)", "", path[len(root) + 1 :])  # as a mount names the second of two
+            if hasattr(node, "content") and not KNOWN.fullmatch(name) and not any(map(is_litter, name.split("/"))):
+                raise Violation(f"the disk holds {name}")
