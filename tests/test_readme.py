@@ -30,7 +30,7 @@ OTHERS = {
     "--nproc-per-node",
 }  # those of pip, pytest, ruff and torchrun, and click's own
 INNER = "get|check|import|merge|prepare|show"  # commands of `models` and `dataset`
-OF_SCRIPTS = {"--quick", "--kills", "--store"}  # those of the scripts in tests/
+OF_SCRIPTS = {"--quick", "--kills", "--store", "--histories", "--minutes", "--tell"}  # those of the scripts in tests/
 
 
 def each_readme(test: object) -> object:

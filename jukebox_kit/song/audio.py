@@ -22,9 +22,7 @@ from jukebox_kit.song.sampled_audio import HIGHEST_RATE, SampledAudio, checked_r
 from jukebox_kit.song.tags import Tags, info_strings, with_tags
 
 log = logging.getLogger(__name__)
-
 Audio = NDArray[np.float32]
-
 Note = Callable[[str], object]  # takes a sentence for the user
 
 SILENCE = 1e-4  # peak; 80 dB under full scale
@@ -32,9 +30,7 @@ SILENCE = 1e-4  # peak; 80 dB under full scale
 OVERSHOOT = 10 ** (1 / 20)  # a peak 1 dB above full scale, which lossy formats and resampling cause in loud music
 
 UNRECOGNISED = 1  # libsndfile's code for a file of no known format
-
 READ = 2**12  # frames read in one call, of which all are lost if one is damaged
-
 PIECE = 2**16  # frames written in one call: the Ogg encoder overflows the stack when it gets minutes
 
 _RATES = {  # the formats that are written, with the rates that they hold; beyond its own, the Ogg encoder crashes
@@ -86,8 +82,8 @@ def read_recording(
 
         audio = cast(Any, librosa).resample(audio, orig_sr=rate, target_sr=sr, axis=0)
     if is_silent(audio):
-        stretch = seconds if seconds is not None and len(audio) > (seconds - 0.001) * sr else None
-        raise _silent(path, sr, stretch)
+        cut = seconds is not None and len(audio) > (seconds - 0.001) * sr
+        raise _silent(path, sr, seconds if cut else None)
     return SampledAudio.of(np.clip(audio, -1.0, 1.0) if limit else audio, sr)
 
 

@@ -136,7 +136,7 @@ def _step(chance: random.Random, place: str) -> Step:
 
 
 def _alone(chance: random.Random, place: str, act: str) -> Step:
-    machine = 0 if place == "home" or act in ("train", "fetch") else chance.choice((0, 0, 1))
+    machine = 0 if place == "home" or act == "fetch" else chance.choice((0, 0, 1))
     numbers: tuple[int, ...] = ()
     if act == "edit":
         act = chance.choice(EDITS)

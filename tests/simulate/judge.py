@@ -52,6 +52,7 @@ class Judge:
         self.tried: dict[tuple[str, str], list[bytes]] = {}  # what was begun to be saved since
         self.holders: dict[str, Process] = {}  # by folder, who took it last and has not released it
         self.takers: dict[str, Process] = {}  # by folder, who took it last
+        self.cut_off, self.cuts = False, 0  # see `_unsure`
         self.watched = True
 
     @contextmanager
@@ -77,7 +78,7 @@ class Judge:
             @contextmanager
             def hold(root: Path, settle: float = 0.0) -> Iterator[Any]:
                 with real(root, settle) as lease:
-                    self._took(str(root), lease.has_locks)
+                    self._took(str(root))
                     try:
                         yield lease
                     finally:
@@ -92,13 +93,13 @@ class Judge:
                 stack.enter_context(mock.patch.object(module, "hold", held(module.hold)))
             yield
 
-    def _took(self, root: str, has_locks: bool) -> None:
+    def _took(self, root: str) -> None:
         """Note who holds a folder; with locks nobody else may, without them only one that has slept."""
         process, before = self.player.world.current, self.holders.get(root)
         if not self.watched or process is None:
             return
         slept = before is not None and before.slept >= EXPIRY_SECONDS
-        if before is not None and not before.dead and before is not process and (has_locks or not slept):
+        if before is not None and not before.dead and before is not process and (self.player.has_locks or not slept):
             raise Violation(f"processes {before.pid} and {process.pid} both hold {root}")
         self.holders[root] = self.takers[root] = process
 
@@ -130,9 +131,10 @@ class Judge:
     def after(self, step: Step, process: Process, before: Snapshot | None, planned: Any) -> None:
         """Check a step that ran alone."""
         machine = self.player.machine(step)
-        wrong = self.player.quietly(
-            self.player.world.machines[0], lambda: self.player.others.faults(self.player.world.machines[0])
-        )
+        if self._unsure([process]):
+            before = None
+        first = self.player.world.machines[0]
+        wrong = self.player.quietly(first, lambda: self.player.others.faults(first))
         if wrong:
             raise Violation(wrong[0])
         if step.act in ("train", "fetch"):
@@ -156,6 +158,8 @@ class Judge:
         """Check steps that ran beside each other."""
         for step, process in zip(steps, processes, strict=True):
             self.ended(step, process)
+        if self._unsure(processes):
+            before = None
         machine = self.player.machine(steps[0])
         self._kept(machine)
         now = self.player.look(machine)
@@ -182,12 +186,25 @@ class Judge:
             levels = LEVELS[self.player.history.until :]
             return [f"level {n}" for n in levels if not (state.finished(n) and sounds_complete(state, n))]
 
+        safety = self.player.quietly(machine, now.song.store.safety)
+        if safety.there < safety.here:
+            raise Violation(f"{safety.here} saves were made, and {safety.there} are on the mount")
         unfinished = self.player.quietly(machine, left)
         if unfinished:
             raise Violation(f"{', '.join(unfinished)} is not finished")
         self._files(machine)
 
-    # ---------------------------------------------------------------------------------------------------------------
+    def _unsure(self, processes: list[Process]) -> bool:
+        """Return whether what was read before a step may be gone after it.
+
+        A process that was cut off, or that reported an error, may have left what was never flushed; it can be read,
+        until the power is cut.
+        """
+        cuts, self.cuts = self.cuts, self.player.world.cuts
+        gone = self.cut_off and self.cuts > cuts
+        failed = any(process.error is not None for process in processes)
+        self.cut_off = failed or (self.cut_off and self.cuts == cuts)
+        return gone
 
     def ended(self, step: Step, process: Process, alone: bool = False) -> None:
         """Check how a process ended: killed, done, or with an error of one sentence that has a cause."""

@@ -92,12 +92,6 @@ MUTANTS = (
         'return segment if segment.digest == metadata["sha256"] else None',
         "return segment",
     ),
-    Mutant(
-        "the mount gets a segment before the journal",
-        DRIVE,
-        "                self._journal.create(one.name, one.packed())\n",
-        "                self.mount.create(one.name, one.packed())\n",
-    ),
     Mutant("the journal's files are not flushed", DRIVE, "            os.fsync(file.fileno())\n", ""),
     Mutant("the journal's folder is not flushed", DRIVE, "        flush(self.path)\n", ""),
     Mutant("the journal is not read", DRIVE, "if self._journal_is_ours() else []", "if False else []"),
@@ -181,12 +175,6 @@ MUTANTS = (
         "model/weights/download/sources.py",
         "            if sha256_of(part)[0] != self.release.tables[name]:",
         "            if not self.release.tables[name]:",
-    ),
-    Mutant(
-        "a download is resumed whatever file the server has",
-        "model/weights/download/http.py",
-        '            headers |= {"If-Range": self.validator} if self.validator else {}\n',
-        "",
     ),
     Mutant(
         "a download is not flushed",

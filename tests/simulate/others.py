@@ -29,7 +29,7 @@ from tests.simulate.machines import Machine
 if TYPE_CHECKING:
     from tests.simulate.play import Player
 
-RUN, MODELS = Path("/sim/home/run"), Path("/sim/home/models")
+MODELS = Path("/sim/home/models")
 
 NAME = "artists.txt"
 
@@ -82,13 +82,14 @@ class Others:
 
     def __init__(self, player: Player) -> None:
         self.player = player
+        self.run = player.root.with_name("run")
         self.trained = 0  # the step of the run's last save
         self.fetched = False
 
     def train(self, step: Step) -> None:
         """Resume a training run, and save it every step."""
-        make_folder(RUN)
-        saves = Checkpoints(RUN)
+        make_folder(self.run)
+        saves = Checkpoints(self.run)
         before = saves.read()
         at = int(before.facts["step"]) if before else 0
         for number in range(at + 1, at + 1 + step.numbers[0] % 4):
@@ -121,11 +122,10 @@ class Others:
     def faults(self, machine: Machine) -> list[str]:
         """Return what is wrong with the saves of the run and with the download, as a new process sees them."""
         wrong: list[str] = []
-        disk = machine.mounts["/sim/home"]
-        if disk.find(str(RUN)):
-            saved = Checkpoints(RUN).read()
+        if machine.disk(str(self.run)).find(str(self.run)):
+            saved = Checkpoints(self.run).read()
             at = int(saved.facts["step"]) if saved else 0
-            if at < self.trained:
+            if at < self.trained and self.player.history.alone:
                 wrong.append(f"step {self.trained} of the run was saved, and step {at} is read")
             if saved and any(not torch.equal(saved.tensors[k], v) for k, v in state_at(at).tensors.items()):
                 wrong.append(f"step {at} of the run has other tensors")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +47,8 @@ class Player:
         self.world.local = history.place == "home"
         self.world.pace = float(history.pace)
         self.judge = Judge(self)
-        segments = history.place == "drive" or (history.place == "shared" and not history.locks)
-        self.store_kind: type[LocalStore] | type[DriveStore] = DriveStore if segments else LocalStore
+        self.has_locks = history.place == "home" or (history.place == "shared" and history.locks)
+        self.store_kind: type[LocalStore] | type[DriveStore] = LocalStore if self.has_locks else DriveStore
         self.request = {**REQUEST, "seconds": history.tokens * TOKEN_SECONDS, "items": history.items}
         self.request["chunks"] = history.chunks
         self.edited = False
@@ -176,7 +175,7 @@ class Player:
             return Song.open(self.root)
         return Song.create(self.root, self.model, **self.request)  # type: ignore[arg-type]  # a stand-in
 
-    def _sample(self, step: Step) -> Any:
+    def _sample(self, step: Step) -> None:
         until, save_every, stop, batch = step.numbers
         count = iter(range(stop or 10**9))
         calls: list[bool] = []
@@ -189,10 +188,13 @@ class Player:
 
         previews = max(25.0, 8.0 * self.history.pace)
         run = RunSettings(save_every=float(save_every), preview_every=previews, stop=stopped, batch_size=batch)
-        with suppress(StoppedError):
-            sample(self._opened(), until, self.model, run)  # type: ignore[arg-type]
-            return "finished"
-        return "stopped"
+        song, looks = self._opened(), self.world.tokens
+        try:
+            sample(song, until, self.model, run)  # type: ignore[arg-type]
+        except StoppedError:
+            return
+        if len(calls) < self.world.tokens - looks and not self.world.lively:
+            raise Violation("work does not look whether it should stop")
 
     def _upsample(self, step: Step) -> Any:
         song = self._opened()

@@ -115,6 +115,7 @@ def sample_level(_prior: Any, job: LevelJob, codes: torch.Tensor, made: Callable
                 elif rows[row, position] != wanted:
                     wrong.append(position)
             paths.world.spend(paths.world.pace if new else 0.01)
+            paths.world.tokens += 1
             made(position)
     return wrong
 

@@ -26,6 +26,7 @@ class World:
         self.chance = random.Random(seed)
         self.tally = tally
         self.now = START
+        self.cuts = 0  # of power
         self.disturbed = 0.0  # when something last happened that can leave a lease behind
         self.machines: list[Machine] = []
         self.alive: list[Process] = []
@@ -34,6 +35,7 @@ class World:
         self.pids, self.ids = itertools.count(100), itertools.count(1)
         self.lines: list[str] = []  # what happened, in words
         self.local = True  # the song is on a local disk, whose locks end with their process
+        self.tokens = 0  # that were sampled or replayed
         self.pace = 1.0  # seconds of work that a token takes
         self.lively = False  # several processes take turns
         self.hub = getcurrent()
@@ -228,6 +230,7 @@ class World:
                 process.wake = self.now
         machine.boots += 1
         self.disturbed = self.now
+        self.cuts += 1
         for place in machine.mounts:
             if place not in ("/sim/shared",):
                 machine.mounts[place].cut_power(self.chance)
