@@ -187,7 +187,7 @@ def test_numbers_are_decimal_and_may_have_an_exponent(tmp_path: Path) -> None:
     assert (song.request.seed, song.request.seconds) == (10, 10.0)
     assert load_preset(tmp_path / "preset.yaml").request == {"artist": "glass bells", "seconds": 10.0, "seed": 10}
     recipe = load_training(tmp_path / "recipe.yaml")
-    assert (recipe.seed, recipe.vqvae.learning_rate, recipe.priors[0].steps) == (10, 0.001, 5)
+    assert (recipe.seed, recipe.vqvae.learning_rate, recipe.priors[0].settings.steps) == (10, 0.001, 5)
     (tmp_path / "a.yaml").write_text(
         "[010, 1e3, 1.5E-1, 0x1F, 0o17, 0b11, 1_000, .5, 5., -08, 1:30, 1e, e1, 0o9]".join(("a: ", "\n"))
     )

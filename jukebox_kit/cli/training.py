@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -90,24 +90,33 @@ def finetune(
     try:
         do(job, device, shard, _say)
     except KeyboardInterrupt:
-        typer.echo("jukebox-kit: stopped. Everything is saved; run the same command again to resume.", err=True)
-        raise typer.Exit(130) from None
+        _stopped()
     typer.echo(folder)
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="A training recipe in YAML, such as configs/training/demo.yaml.")],
     part: Annotated[list[str] | None, typer.Option(help="Train only this component (repeatable).")] = None,
+    device: Device = None,
 ) -> None:
-    """Train a model on synthesised music; components that are already trained are skipped."""
+    """Train a model from scratch, on your recordings or synthesised music. Run the same command again to resume."""
     from jukebox_kit.model.weights import PARTS
     from jukebox_kit.training import load_training
-    from jukebox_kit.training import train as run
+    from jukebox_kit.training import train as do
 
     unknown = [p for p in part or () if p not in PARTS]
     if unknown:
         raise RequestError(f"there is no component {unknown[0]}; the components are {', '.join(PARTS)}.")
-    run(load_training(config), tuple(part or PARTS), lambda line: typer.echo(line))
+    try:
+        folder = do(load_training(config), tuple(part or PARTS), device, _say)
+    except KeyboardInterrupt:
+        _stopped()
+    typer.echo(folder)
+
+
+def _stopped() -> NoReturn:
+    typer.echo("jukebox-kit: stopped. Everything is saved; run the same command again to resume.", err=True)
+    raise typer.Exit(130) from None
 
 
 def _say(line: str) -> None:

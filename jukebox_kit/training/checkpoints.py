@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -37,6 +38,11 @@ class RunState:
 
     tensors: Mapping[str, Tensor]
     facts: Mapping[str, Any]
+
+
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of tensors, which later steps do not change."""
+    return {name: torch.clone(value.detach()) for name, value in tensors.items()}
 
 
 class Checkpoints:

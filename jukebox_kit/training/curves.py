@@ -13,8 +13,9 @@ INCHES, POINTS = (9.0, 3.6), 11  # so that text is readable on a page of 800 pix
 class Measured:
     """A measurement while training.
 
-    step: how many steps were made. training: bits per token of the steps since the last measurement; None before the
-    first step. held_out, others: of held-out songs, and of songs of other artists; None if there are none.
+    step: how many steps were made. training: bits per token, or the relative error of a VQ-VAE, in the steps since the
+    last measurement; None before the first step. held_out, others: of held-out songs, and of songs of other artists;
+    None if there are none.
     """
 
     step: int
@@ -52,8 +53,8 @@ def best_step(measured: Sequence[Measured]) -> int | None:
     return (min(held_out)[1] if held_out else measured[-1].step) or None
 
 
-def curves_svg(measured: Sequence[Measured], scheme: str) -> bytes:
-    """Return an SVG of bits per token over the steps in the colours of a scheme, `dark` or `light`.
+def curves_svg(measured: Sequence[Measured], scheme: str, unit: str = "bits per token") -> bytes:
+    """Return an SVG of what is measured, in `unit`, over the steps in the colours of a scheme, `dark` or `light`.
 
     The step whose values are the model is marked.
     """
@@ -76,7 +77,7 @@ def curves_svg(measured: Sequence[Measured], scheme: str) -> bytes:
         if best is not None:
             axis.axvline(best, color=colours.ink, linewidth=0.8, linestyle=":", label="the model")
         axis.set_xlabel("training steps", color=colours.ink)
-        axis.set_ylabel("bits per token", color=colours.ink)
+        axis.set_ylabel(unit, color=colours.ink)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.tick_params(colors=colours.ink)
         axis.grid(color=colours.grid)

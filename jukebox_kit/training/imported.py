@@ -152,7 +152,7 @@ def _write(
     if any(tensor.is_meta for tensor in state.values()):
         state = read_state(checkpoint.path)
     part = blank_prior(made, level)
-    file = folder / weights_name(level)
+    file = folder / weights_name(PARTS[level + 1])
     convert(part, matched(part, state, str(checkpoint.path)), file, keep=True)
     parts: dict[str, dict[str, Any]] = {}
     for name, config in zip(PARTS, (made.vqvae, *made.priors), strict=True):
@@ -165,7 +165,7 @@ def _check_free(folder: Path) -> None:
     """Raise RequestError for a folder with anything but what an interrupted import has left."""
     if not folder.exists():
         return
-    left = [weights_name(level) for level in LEVELS]
+    left = [weights_name(PARTS[level + 1]) for level in LEVELS]
     if not folder.is_dir() or (folder / MODEL_FILE).exists() or any(p.name not in left for p in contents(folder)):
         raise RequestError(f"{shown_path(folder)} exists already; choose another name.", field="name")
 

@@ -1,4 +1,4 @@
-"""A fine-tuning job: what is trained on what, checked before anything is loaded."""
+"""A job of training a prior: what is trained on what, checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ def work_folder(folder: Path, level: int) -> Path:
 
 @dataclass(frozen=True)
 class FineTuningJob:
-    """What is fine-tuned, on what, and where the result goes.
+    """What is fine-tuned, or trained from scratch, on what, and where the result goes.
 
     data: the dataset. base: the model, by name or path. folder: of the result. level: that is trained.
     others: a dataset of other artists, to measure what is forgotten; None to leave that out.
+    init_scale: of the random weights that training starts from, as `initial.draw_prior` takes it; None to start from
+        the base's. With random weights, `folder` is the base's own, which needs no weights of the level.
     """
 
     data: Dataset
@@ -43,6 +45,7 @@ class FineTuningJob:
     level: int
     settings: FineTuning
     others: Dataset | None = None
+    init_scale: float | None = None
 
     @cached_property
     def definition(self) -> ModelDefinition:
@@ -78,9 +81,11 @@ class FineTuningJob:
                     f"{shown_path(data.root)} holds codes of the model {data.model}, not of {definition.name}; prepare "
                     f"the dataset with --model {self.base}."
                 )
-        definition.find(PARTS[self.level + 1])
         if not self.data.split(held_out=False):
             raise RequestError(f"{shown_path(self.data.root)} has no songs to train on; prepare it again with more.")
+        if self.init_scale is not None:
+            return
+        definition.find(PARTS[self.level + 1])
         if self.folder.is_dir() and not (self.folder / MODEL_FILE).is_file():
             unknown = [path.name for path in contents(self.folder) if path.name not in (WORK, SAMPLES, PAGE)]
             if unknown:
@@ -91,6 +96,9 @@ class FineTuningJob:
         """Return what must be the same when the run is resumed, as JSON holds it."""
         settings = {k: v for k, v in dataclasses.asdict(self.settings).items() if k not in FREE_TO_CHANGE}
         songs = [song.codes for song in self.data.songs if not song.held_out]
-        base = fingerprint(self.definition.find(PARTS[self.level + 1]))
-        facts: dict[str, Any] = json.loads(json.dumps({"base": base, "level": self.level, **settings, "songs": songs}))
+        if self.init_scale is not None:
+            own: dict[str, Any] = {"base": fingerprint(self.definition.find(PARTS[0])), "init_scale": self.init_scale}
+        else:
+            own = {"base": fingerprint(self.definition.find(PARTS[self.level + 1]))}
+        facts: dict[str, Any] = json.loads(json.dumps({**own, "level": self.level, **settings, "songs": songs}))
         return facts

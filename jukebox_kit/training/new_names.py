@@ -94,7 +94,7 @@ def song_labels(song: DatasetSong, tables: Tables, definition: ModelDefinition, 
     genre = tables.genre(song.genre, config.max_bow_genre_size)
     sr = definition.vqvae.sr
     tokens, due = lyric_labels(song.lyrics, config.label_set, sr) if config.use_tokens else ((), ())
-    return Labels(artist.ids[0], genre.ids, tokens, song.samples, due=due)
+    return Labels(artist.ids[0], genre.ids, tokens, song.total or song.samples, song.offset, due=due)
 
 
 def _genre_names(genre: str, label_set: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""index.html of a fine-tuned model: how far training is, its curves, and base and tuned songs side by side."""
+"""index.html of a trained model: how far training is, its curves, and songs before and after side by side."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jukebox_kit.song import PAGE, Audio, strip_png, wav_bytes
 from jukebox_kit.song.page import render_page
 from jukebox_kit.steps import duration
 from jukebox_kit.training.curves import SCHEMES, Measured, best_step, curves_svg
-from jukebox_kit.training.settings import FineTuning
+from jukebox_kit.training.settings import Limits
 
 SAMPLES = "samples"
 
@@ -38,7 +38,7 @@ class RunProgress:
     news: float = 900.0
 
     @classmethod
-    def of(cls, step: int, settings: FineTuning, ended: bool, stopped: bool, speed: float | None) -> RunProgress:
+    def of(cls, step: int, settings: Limits, ended: bool, stopped: bool, speed: float | None) -> RunProgress:
         """Return the progress after a step. stopped: by the user. speed: seconds that a step takes, None if unknown."""
         end = FINISHED if step >= settings.steps else STOPPED_EARLY
         state = end if ended else STOPPED if stopped else RUNNING
@@ -57,6 +57,15 @@ class RunProgress:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """What is trained. part: the component. how: in a few words. unit: of what is measured."""
+
+    part: str
+    how: str = "fine-tuned"
+    unit: str = "bits per token"
+
+
+@dataclass(frozen=True)
 class Take:
     """A song in the page: names relative to it."""
 
@@ -66,44 +75,44 @@ class Take:
 
 @dataclass(frozen=True)
 class Sampled:
-    """The songs that were sampled after a number of steps; after none they are the base's."""
+    """The songs that were sampled after a number of steps; after none they are those before training."""
 
     step: int
     takes: tuple[Take, ...]
 
 
-def write_takes(folder: Path, level: int, step: int, songs: Sequence[Audio], sr: int) -> Sampled:
+def write_takes(folder: Path, part: str, step: int, songs: Sequence[Audio], sr: int) -> Sampled:
     """Write sampled songs, (samples,) each, as WAV files with pictures below the folder of a model."""
     takes: list[Take] = []
     make_folder(folder / SAMPLES)
     for number, audio in enumerate(songs):
-        name = f"{SAMPLES}/level_{level}_step_{step:06d}_{number}"
+        name = f"{SAMPLES}/{part}_step_{step:06d}_{number}"
         write_atomically(folder, f"{name}.wav", wav_bytes(audio, sr))
         write_atomically(folder, f"{name}.png", strip_png(audio, sr, 900, 240))
         takes.append(Take(f"{name}.wav", f"{name}.png"))
     return Sampled(step, tuple(takes))
 
 
-def sampled_in(folder: Path, level: int) -> list[Sampled]:
-    """Return the songs that were sampled for a level so far, in the order of the steps."""
+def sampled_in(folder: Path, part: str) -> list[Sampled]:
+    """Return the songs that were sampled by a component so far, in the order of the steps."""
     takes: dict[int, list[Take]] = {}
-    for path in sorted((folder / SAMPLES).glob(f"level_{level}_step_*.wav")):
-        step = int(path.stem.split("_")[3])
+    for path in sorted((folder / SAMPLES).glob(f"{part}_step_*.wav")):
+        step = int(path.stem.split("_")[-2])
         takes.setdefault(step, []).append(Take(f"{SAMPLES}/{path.name}", f"{SAMPLES}/{path.stem}.png"))
     return [Sampled(step, tuple(some)) for step, some in takes.items()]
 
 
-def write_curves(folder: Path, level: int, measured: Sequence[Measured]) -> None:
+def write_curves(folder: Path, trained: Trained, measured: Sequence[Measured]) -> None:
     """Write the pictures of the curves that the page shows."""
     make_folder(folder / SAMPLES)
     for scheme in SCHEMES:
-        write_atomically(folder, _curves(level, scheme), curves_svg(measured, scheme))
+        write_atomically(folder, _curves(trained, scheme), curves_svg(measured, scheme, trained.unit))
 
 
 def write_page(
     folder: Path,
     name: str,
-    level: int,
+    trained: Trained,
     facts: Sequence[tuple[str, str]],
     measured: Sequence[Measured],
     songs: list[str],
@@ -111,15 +120,16 @@ def write_page(
 ) -> None:
     """Write index.html. facts: names and values. songs: what each sampled song is."""
     make_folder(folder)
-    sampled, best = sampled_in(folder, level), best_step(measured)
+    sampled, best = sampled_in(folder, trained.part), best_step(measured)
     tuned = [one for one in reversed(sampled) if one.step]
     shown = next((one for one in tuned if one.step == best), tuned[0] if tuned else None)
     values: dict[str, Any] = {
-        "about": f"level {level}, fine-tuned",
+        "about": f"{trained.part}, {trained.how}",
+        "trained": trained,
         "progress": progress,
         "written": datetime.now().astimezone(),
         "facts": facts,
-        "curves": {scheme: _curves(level, scheme) for scheme in SCHEMES},
+        "curves": {scheme: _curves(trained, scheme) for scheme in SCHEMES},
         "measured": [_row(one) for one in measured],
         "base": next((one for one in sampled if one.step == 0), None),
         "tuned": shown,
@@ -131,8 +141,8 @@ def write_page(
     write_atomically(folder, PAGE, page.encode("utf-8", "replace"))
 
 
-def _curves(level: int, scheme: str) -> str:
-    return f"{SAMPLES}/level_{level}_curves_{scheme}.svg"
+def _curves(trained: Trained, scheme: str) -> str:
+    return f"{SAMPLES}/{trained.part}_curves_{scheme}.svg"
 
 
 def _row(measured: Measured) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +81,37 @@ def write_model(
     write_definition(folder, made, tables, parts)
 
 
+def begin_model(folder: Path, source: str, artists: Sequence[str], genres: Sequence[str]) -> ModelDefinition:
+    """Write the definition and tables of a model that is trained from scratch, without weights; returns it.
+
+    source: a model with its hyperparameters, whose tables get the new ones of the names of artists and genres.
+    RequestError if the folder holds another model.
+    """
+    base = load_definition(source)
+    tables = read_tables(base, source)
+    for label_set in tables:
+        extension = Extension.of(base, tables[label_set], artists, genres)
+        base, tables = extension.extended(base), tables | {label_set: extension.tables}
+    if (folder / MODEL_FILE).is_file():
+        before = load_definition(folder / MODEL_FILE)
+        if (before.vqvae, before.priors, read_tables(before, str(folder))) != (base.vqvae, base.priors, tables):
+            raise RequestError(f"{shown_path(folder)} is another model; choose another folder with `out`.")
+    parts = {
+        part: {"file": weights_name(part), **settings_of(config)}
+        for part, config in zip(PARTS, (base.vqvae, *base.priors), strict=True)
+    }
+    write_definition(folder, dataclasses.replace(base, name=folder.name, about="trained from scratch"), tables, parts)
+    return load_definition(folder / MODEL_FILE)
+
+
 def adapter_name(level: int) -> str:
     """Return the name of a level's adapter in the folder of a model."""
     return f"{PARTS[level + 1]}.adapter.safetensors"
 
 
-def weights_name(level: int) -> str:
-    """Return the name of a level's weights, likewise."""
-    return f"{PARTS[level + 1]}.safetensors"
+def weights_name(part: str) -> str:
+    """Return the name of a component's weights, likewise."""
+    return f"{part}.safetensors"
 
 
 def trained_files(folder: Path) -> dict[int, Path]:
@@ -97,10 +120,10 @@ def trained_files(folder: Path) -> dict[int, Path]:
         return {}
     before, found = load_definition(folder / MODEL_FILE), dict[int, Path]()
     for level in LEVELS:
-        adapter, weights = before.adapter(PARTS[level + 1]), folder / weights_name(level)
+        adapter, weights = before.adapter(PARTS[level + 1]), folder / weights_name(PARTS[level + 1])
         if adapter is not None and changes_layers(adapter):
             found[level] = adapter
-        elif before.files[PARTS[level + 1]] == weights.name:
+        elif before.files[PARTS[level + 1]] == weights.name and weights.is_file():
             found[level] = weights
     return found
 
@@ -112,13 +135,13 @@ def write_adapter(folder: Path, level: int, tensors: Mapping[str, Tensor], facts
     return folder / adapter_name(level)
 
 
-def write_weights(folder: Path, level: int, state: Mapping[str, Tensor]) -> Path:
-    """Write a level's whole weights; returns their path."""
+def write_weights(folder: Path, part: str, state: Mapping[str, Tensor]) -> Path:
+    """Write a component's whole weights; returns their path."""
     make_folder(folder)
-    path = folder / weights_name(level)
+    path = folder / weights_name(part)
     with replacing(path) as beside:
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-        save_file(tensors, beside, {"format": "pt", "part": PARTS[level + 1]})
+        save_file(tensors, beside, {"format": "pt", "part": part})
     return path
 
 
@@ -140,7 +163,7 @@ def merge(model: str | Path, folder: Path) -> Path:
         if adapter is not None:
             read = Adapter.read(adapter)
             state = {name: read.changed(name, value.float()) for name, value in read_state(path).items()}
-            parts[part]["file"] = write_weights(folder, PARTS.index(part) - 1, state).name
+            parts[part]["file"] = write_weights(folder, part, state).name
     tables = read_tables(definition, definition.name)
     write_definition(folder, dataclasses.replace(definition, name=folder.name), tables, parts)
     return folder / MODEL_FILE

@@ -1,111 +1,188 @@
-"""A whole training run: the corpus, the VQ-VAE, then the priors; each component is saved when it is trained.
+"""Training from scratch: gather the music, train the VQ-VAE, encode the music, train the priors.
 
-A component whose file exists is not trained again, so that an interrupted run resumes with the next one.
+OUT/training/music is the music, OUT/training/PART what the run of a component resumes from; OUT becomes the model.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from jukebox_kit._files import contents, make_folder, shown_path
+from jukebox_kit.engine import Model
 from jukebox_kit.errors import RequestError
-from jukebox_kit.model import VQVAE, Prior
-from jukebox_kit.model.weights import PARTS
-from jukebox_kit.training.corpus import Windows, encode_windows, synthesise_windows
-from jukebox_kit.training.prior import CodeCorpus, train_prior
-from jukebox_kit.training.recipe import TrainingRun
-from jukebox_kit.training.vqvae import relative_errors, train_vqvae
+from jukebox_kit.model.weights import MODEL_FILE, PARTS, ModelDefinition, fingerprint
+from jukebox_kit.song import PAGE
+from jukebox_kit.song.store import open_store
+from jukebox_kit.training.checkpoints import Checkpoints
+from jukebox_kit.training.curves import Measured
+from jukebox_kit.training.dataset import Dataset, encode_music, gather, gathered, has_audio
+from jukebox_kit.training.initial import draw_vqvae
+from jukebox_kit.training.job import WORK, FineTuningJob
+from jukebox_kit.training.loop import Loop, Say
+from jukebox_kit.training.page import SAMPLES, RunProgress, Trained, write_curves, write_page
+from jukebox_kit.training.ranks import Ranks, joined
+from jukebox_kit.training.recipe import TrainingRecipe
+from jukebox_kit.training.result import begin_model, weights_name, write_weights
+from jukebox_kit.training.tuning import train_level
+from jukebox_kit.training.vqvae import AudioPieces, VQVAETrainer, relative_errors
 
 log = logging.getLogger(__name__)
 
-HELD_OUT_SEED = 1  # added to the run's seed, for songs that are not trained on
+MUSIC = "music"
+
+TRAINED = Trained(PARTS[0], "trained from scratch", "relative squared error")
+
+FREE_TO_CHANGE = ("save_minutes", "patience")  # settings of a VQ-VAE that a resumed run may change
 
 
-def train(run: TrainingRun, parts: tuple[str, ...] = PARTS, report: Callable[[str], None] = log.info) -> None:
-    """Train those of `parts` that are not in `run.out` yet, and save each with its measurements.
+def train(
+    run: TrainingRecipe,
+    parts: Sequence[str] = PARTS,
+    device: str | None = None,
+    say: Say = log.info,
+    stop: Callable[[], bool] = lambda: False,
+) -> Path:
+    """Train those of `parts` that are not trained yet, or resume; returns the folder, which is then a model.
 
-    Raises RequestError for a prior if the VQ-VAE is not trained yet.
+    parts: some of PARTS; the VQ-VAE is trained first. device, say, stop: see `finetune`.
+
+    Raises RequestError for a prior if the VQ-VAE is not trained and not among `parts`, or in several processes.
     """
-    run.out.mkdir(parents=True, exist_ok=True)
-    wanted = [part for part in PARTS if part in parts and not (run.out / f"{part}.safetensors").exists()]
-    if not wanted:
-        report(f"nothing to train: {run.out} already contains {', '.join(parts)}")
-        return
-    report(f"synthesising {run.corpus.songs} windows of music")
-    corpus = synthesise_windows(run.model, run.corpus.songs, run.seed)
-    held_out = synthesise_windows(run.model, run.corpus.held_out, run.seed + HELD_OUT_SEED)
-    vqvae = VQVAE(run.model.vqvae)
-    if "vqvae" in wanted:
-        _timed(run, "vqvae", vqvae, lambda: _train_vqvae(run, vqvae, corpus, held_out, report))
-    file = run.out / "vqvae.safetensors"
-    if not file.exists():
+    with joined(device) as ranks:
+        say = say if ranks.first else _silent
+        wanted = [part for part in (PARTS[0], *reversed(PARTS[1:])) if part in parts and not _trained(run.out, part)]
+        ranks.shared(True)  # the others have looked, too
+        if not wanted:
+            say(f"nothing to train: {shown_path(run.out)} already contains {', '.join(parts)}")
+            return run.out
+        data = _prepared(run, wanted, ranks, say, stop)
+        for part in wanted:
+            if part != PARTS[0]:
+                level = PARTS.index(part) - 1
+                recipe = run.priors[level]
+                say(f"training {part}")
+                job = FineTuningJob(data, data.model, run.out, level, recipe.settings, None, recipe.init_scale)
+                job.check()
+                train_level(job, ranks, False, say, stop, lambda _: None)
+    return run.out
+
+
+def _trained(out: Path, part: str) -> bool:
+    """Return whether a component is trained to the end; one without a folder of its run was put there by the user."""
+    work = out / WORK / part
+    if not (out / weights_name(part)).is_file() or not work.is_dir():
+        return (out / weights_name(part)).is_file()
+    facts = Checkpoints(work).facts()  # none if the run was killed before its first save
+    return facts is not None and bool(facts["finished"])
+
+
+def _prepared(run: TrainingRecipe, wanted: Sequence[str], ranks: Ranks, say: Say, stop: Callable[[], bool]) -> Dataset:
+    """Return the music with codes of the VQ-VAE, which is trained if it is wanted."""
+    root, file = run.out / WORK / MUSIC, run.out / weights_name(PARTS[0])
+    data = gathered(run.music, root)
+    if PARTS[0] not in wanted and not _trained(run.out, PARTS[0]):
         raise RequestError(f"the priors learn from the VQ-VAE's codes, but there is no {file}; train vqvae first.")
-    vqvae.load_state_dict(load_file(file))
-    for part in reversed(wanted):
-        if part != "vqvae":
-            _train_level(run, PARTS.index(part) - 1, vqvae, corpus, held_out, report)
+    if PARTS[0] not in wanted and data is not None and data.vqvae == fingerprint(file):
+        if ranks.first:
+            _model(run, data)
+        return ranks.shared(data)
+    if ranks.count > 1:
+        raise RequestError("several processes train priors only; first run the recipe in one, with --part vqvae.")
+    _check_folder(run.out)
+    make_folder(root)
+    with open_store(root).lock():
+        if data is None or not has_audio(data):
+            data = gather(run.music, run.source, root, say)
+        definition = _model(run, data)
+        data = dataclasses.replace(data, model=str(run.out / MODEL_FILE))
+        if PARTS[0] in wanted:
+            say("training vqvae")
+            _train_vqvae(run, definition, data, ranks, say, stop)
+        if not file.is_file():
+            raise RequestError("the VQ-VAE was never better than before training; try a lower learning rate.")
+        say(f"encoding {len(data.songs)} songs")
+        return encode_music(data, Model.load(data.model, ranks.device).vqvae, fingerprint(file))
+
+
+def _model(run: TrainingRecipe, data: Dataset) -> ModelDefinition:
+    """Write the definition of the model, with the names of the music; see `begin_model`."""
+    artists, genres = ([name for name, _ in data.names(kind)] for kind in ("artist", "genre"))
+    return begin_model(run.out, run.source, artists, genres)
+
+
+def _check_folder(out: Path) -> None:
+    """Raise RequestError if a folder contains what a run does not write."""
+    known = (WORK, SAMPLES, PAGE, *(weights_name(part) for part in PARTS))
+    if out.is_dir() and not (out / MODEL_FILE).is_file() and any(path.name not in known for path in contents(out)):
+        raise RequestError(f"{shown_path(out)} contains other files; choose another folder with `out`.")
 
 
 def _train_vqvae(
-    run: TrainingRun, vqvae: VQVAE, corpus: Windows, held_out: Windows, report: Callable[[str], None]
-) -> dict[str, Any]:
-    log_lines = train_vqvae(vqvae, run.vqvae, corpus, run.seed, report)
-    return {"log": log_lines, "held_out_relative_error": relative_errors(vqvae, held_out)}
-
-
-def _train_level(
-    run: TrainingRun,
-    level: int,
-    vqvae: VQVAE,
-    corpus: Windows,
-    held_out: Windows,
-    report: Callable[[str], None],
+    run: TrainingRecipe, definition: ModelDefinition, data: Dataset, ranks: Ranks, say: Say, stop: Callable[[], bool]
 ) -> None:
-    part = PARTS[level + 1]
-    prior = Prior(run.model.priors[level], run.model.vqvae)
-    # A window of the corpus has more tokens at a lower level, so a quarter of the songs is enough.
-    quarter = len(corpus.labels) // 4
-    used = corpus if prior.top else Windows(corpus.audio[:quarter], corpus.labels[:quarter])
-    report(f"encoding {len(used.labels)} windows for {part}")
-    training, validation = (_codes(prior, vqvae, windows) for windows in (used, held_out))
-    recipe, seed = run.priors[level], run.seed + level
-    _timed(run, part, prior, lambda: {"log": train_prior(prior, recipe, training, validation, seed, report)})
+    work = run.out / WORK / PARTS[0]
+    make_folder(work)
+    with open_store(work).lock():
+        loop = Loop(run.vqvae, run.out, Checkpoints(work), ranks, say, stop, lambda _: None)
+        saved = loop.saved(_vqvae_facts(run, definition, data))
+        loop.go(_VQVAE(run, definition, data, ranks, say), saved, {})
 
 
-def _codes(prior: Prior, vqvae: VQVAE, windows: Windows) -> CodeCorpus:
-    level = prior.config.level
-    upper_codes = None if prior.top else encode_windows(vqvae, windows, level + 1)
-    return CodeCorpus(prior, encode_windows(vqvae, windows, level), upper_codes, windows.labels)
+def _vqvae_facts(run: TrainingRecipe, definition: ModelDefinition, data: Dataset) -> dict[str, Any]:
+    """Return what must be the same when the VQ-VAE's run is resumed, as JSON holds it."""
+    settings = {k: v for k, v in dataclasses.asdict(run.vqvae).items() if k not in FREE_TO_CHANGE}
+    model, songs = dataclasses.asdict(definition.vqvae), [song.codes for song in data.split(held_out=False)]
+    facts: dict[str, Any] = json.loads(json.dumps({"seed": run.seed, "model": model, **settings, "songs": songs}))
+    return facts
 
 
-def _timed(run: TrainingRun, part: str, module: nn.Module, work: Callable[[], dict[str, Any]]) -> None:
-    started = time.monotonic()
-    results = work()
-    results["seconds"] = round(time.monotonic() - started)
-    results["threads"] = torch.get_num_threads()
-    results["parameters"] = sum(p.numel() for p in module.parameters())
-    # Priors are saved in half precision, as the release saves its largest; the VQ-VAE is small.
-    dtype = torch.float32 if part == "vqvae" else torch.float16
-    state = {name: _stored(value, dtype) for name, value in module.state_dict().items()}
-    if "prior.x_out.weight" in state and not getattr(getattr(module, "config", None), "merged_decoder", False):
-        del state["prior.x_out.weight"]  # the same tensor as x_emb
-    save_file(state, run.out / f"{part}.safetensors", {"format": "pt", "part": part})
-    _write_results(run.out / "results.json", part, results)
+class _VQVAE:
+    """The VQ-VAE that a run trains; see `loop.Component`."""
+
+    def __init__(self, run: TrainingRecipe, definition: ModelDefinition, data: Dataset, ranks: Ranks, say: Say) -> None:
+        self.run, self.data, self.say = run, data, say
+        self.vqvae = draw_vqvae(definition.vqvae, run.seed).to(ranks.device)
+        training, held_out = (AudioPieces.of(data, held, run.vqvae.samples, run.seed) for held in (False, True))
+        self.trainer = VQVAETrainer(self.vqvae, training, run.vqvae, run.seed)
+        self.held_out = held_out.load(held_out.order.fixed(run.vqvae.windows)) if held_out.songs else None
+        self.errors: list[float] = []
+
+    def measure(self) -> tuple[float | None, float | None]:
+        """Return the mean of the levels' relative squared errors on held-out songs."""
+        if self.held_out is None:
+            return None, None
+        self.errors = relative_errors(self.vqvae, self.held_out.to(self.vqvae.device))
+        return sum(self.errors) / len(self.errors), None
+
+    def write(self, values: Mapping[str, Tensor]) -> None:
+        """See Component."""
+        write_weights(self.run.out, PARTS[0], values)
+
+    def report(self, measured: list[Measured]) -> None:
+        """See Component."""
+        one = measured[-1]
+        levels = " / ".join(f"{error:.4f}" for error in self.errors)
+        held_out = f"; held-out, levels 0, 1, 2: {levels}" if levels else ""
+        training = "" if one.training is None else f" {one.training:.4f} in training"
+        self.say(f"step {one.step} of {self.run.vqvae.steps}: relative squared error{training}{held_out}")
+        write_curves(self.run.out, TRAINED, measured)
+
+    def write_page(self, measured: list[Measured], best: float, progress: RunProgress) -> None:
+        """See Component."""
+        songs, held = (len(self.data.split(held)) for held in (False, True))
+        facts = [
+            ("dataset", f"{self.data.music}: {songs} songs, {held} held out"),
+            ("best", f"{best:.4f} on held-out songs" if self.held_out is not None else "the last"),
+        ]
+        write_page(self.run.out, self.run.out.name, TRAINED, facts, measured, [], progress)
 
 
-def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:
-    return value.detach().to(dtype).contiguous().clone()
-
-
-def _write_results(path: Path, part: str, results: dict[str, Any]) -> None:
-    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    known[part] = results
-    path.write_text(json.dumps(known, indent=1) + "\n")
+def _silent(_sentence: str) -> None:
+    """Report nothing: only the first process does."""

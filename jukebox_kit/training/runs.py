@@ -15,7 +15,7 @@ from jukebox_kit._settings import from_mapping
 from jukebox_kit._yaml import read_yaml, write_yaml
 from jukebox_kit.errors import JukeboxKitError
 from jukebox_kit.model import LEVELS
-from jukebox_kit.model.weights import MODEL_FILE, model_source
+from jukebox_kit.model.weights import MODEL_FILE, PARTS, model_source
 from jukebox_kit.training.checkpoints import Checkpoints
 from jukebox_kit.training.curves import Measured
 from jukebox_kit.training.dataset import Dataset
@@ -76,7 +76,7 @@ class TrainingRun:
 
     def sampled(self) -> list[Sampled]:
         """Return the songs that were sampled so far; after 0 steps they are the base's."""
-        return sampled_in(self.folder, self.level)
+        return sampled_in(self.folder, PARTS[self.level + 1])
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from jukebox_kit.errors import ConfigurationError
+from jukebox_kit.training.sharding import like, whole
 
 SHAPES = ("constant", "linear", "cosine", "steps")
+
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # as AdamW names them
 
 
 @dataclass(frozen=True)
@@ -108,3 +112,21 @@ class Optimiser:
         self.adam.zero_grad()
         self.taken += 1
         return float(norm)
+
+    def state(self, values: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+        """Return the moments of parameters, as `KIND.NAME`; they may share memory with the optimiser."""
+        tensors: dict[str, Tensor] = {}
+        for name, value in values.items():
+            held = cast("dict[str, Tensor]", self.adam.state.get(value, {}))
+            tensors |= {f"{kind}.{name}": whole(tensor) for kind, tensor in held.items()}
+        return tensors
+
+    def restore(self, values: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor], taken: int) -> None:
+        """Go back to the moments that `state` returned, after `taken` steps."""
+        self.taken = taken
+        for name, value in values.items():
+            held = {kind: tensors[f"{kind}.{name}"] for kind in MOMENTS if f"{kind}.{name}" in tensors}
+            if held:
+                self.adam.state[value] = {
+                    kind: tensor.clone() if kind == "step" else like(tensor, value) for kind, tensor in held.items()
+                }

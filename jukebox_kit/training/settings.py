@@ -1,11 +1,11 @@
-"""The settings of a fine-tuning run: a YAML file, of which the command line can override some."""
+"""The settings of training: of a prior, as the YAML file of a fine-tuning run has them, and of a VQ-VAE."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from jukebox_kit._files import user_path
 from jukebox_kit._settings import from_mapping, typed_settings
@@ -13,6 +13,7 @@ from jukebox_kit._yaml import read_yaml
 from jukebox_kit.errors import ConfigurationError
 from jukebox_kit.training.layers import STORAGE
 from jukebox_kit.training.schedule import LearningRate
+from jukebox_kit.training.vqvae_loss import ReconstructionWeights
 
 TARGETS = ("attn.c_attn", "attn.c_enc_kv", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 
@@ -120,6 +121,68 @@ class FineTuning:
         peak = self.learning_rate or RATES["full" if self.full else "lora"]
         left = max(1, self.steps - self.warm_up)
         return LearningRate(peak, self.warm_up, self.decay, min(self.warm_up, self.steps), left)
+
+
+class Limits(Protocol):
+    """When a loop measures, saves and ends; see FineTuning."""
+
+    @property
+    def steps(self) -> int:
+        """After how many it ends."""
+        ...
+
+    @property
+    def evaluate_every(self) -> int:
+        """Steps between two measurements."""
+        ...
+
+    @property
+    def patience(self) -> int:
+        """Measurements in a row without improvement after which it ends."""
+        ...
+
+    @property
+    def save_minutes(self) -> float:
+        """Between two saves."""
+        ...
+
+
+@dataclass(frozen=True)
+class VQVAERecipe:
+    """How a VQ-VAE is trained; the losses have the names and weights of the release.
+
+    steps: batches to train on. batch: pieces per batch. samples: the length of a piece.
+    learning_rate: the highest one, after `warm_up` steps; then it falls linearly to 0.
+    evaluate_every: steps between two measurements. windows: pieces of held-out songs that are measured.
+    patience, save_minutes: see FineTuning.
+    """
+
+    steps: int
+    batch: int
+    samples: int
+    learning_rate: float
+    warm_up: int
+    commit: float = 0.02
+    linf: float = 0.02
+    linf_samples: int = 2048
+    spectral: float = 1.0
+    codebook_average: float = 0.99
+    revive_below: float = 0.04  # of a code's fair share of the batch
+    evaluate_every: int = 100
+    windows: int = 32
+    patience: int = 10
+    save_minutes: float = 5.0
+
+    def __post_init__(self) -> None:
+        names = ("steps", "batch", "samples", "learning_rate", "warm_up")
+        for name in (*names, "evaluate_every", "windows", "patience", "save_minutes"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} must be above 0, not {getattr(self, name)}.", field=name)
+
+    @property
+    def reconstruction(self) -> ReconstructionWeights:
+        """The weights of the reconstruction's errors; `spectral` is that of the mean over three resolutions."""
+        return ReconstructionWeights(linf=self.linf, linf_samples=self.linf_samples, multispectral=self.spectral)
 
 
 def load_fine_tuning(path: Path | None, changes: Mapping[str, Any]) -> FineTuning:

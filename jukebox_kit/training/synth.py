@@ -25,6 +25,8 @@ FRAME_SECONDS = 128 / 16000
 
 """Length in seconds of the frame in which `Genre.beat_frames` counts."""
 
+LOWEST_RATE = 8000  # in Hz
+
 CONSONANTS = "dlmnst"
 
 VOWELS = "aeiou"
@@ -138,7 +140,7 @@ def synthesise(
     timbre = artist if isinstance(artist, Timbre) else _chosen("artist", artist, ARTISTS)
     voice = zlib.crc32(artist.name.encode()) if isinstance(artist, Timbre) else artist  # of the random numbers
     style = _chosen("genre", genre, GENRES)
-    if seed < 0 or sample_rate < 8000:
+    if seed < 0 or sample_rate < LOWEST_RATE:
         raise ValueError(f"need seed >= 0 and sample rate >= 8000 Hz, got {seed} and {sample_rate}")
     if not FRAME_SECONDS <= seconds < math.inf:
         raise ValueError(f"length must be finite and at least {FRAME_SECONDS} s, got {seconds}")

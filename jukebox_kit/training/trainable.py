@@ -1,4 +1,4 @@
-"""Loads a prior to be fine-tuned: frozen with adapters, or all of its weights; and reads back what was trained."""
+"""Loads a prior to be trained: frozen with adapters, or all of its weights; and reads back what was trained."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from jukebox_kit.model.weights import (
     linears,
     read_state,
 )
+from jukebox_kit.training.initial import draw_prior
 from jukebox_kit.training.layers import ExtendedTable, FrozenLinear, LoraLinear, TrainedLinear
 from jukebox_kit.training.new_names import TABLES, Extension
 from jukebox_kit.training.settings import FineTuning
@@ -30,11 +31,29 @@ def load_trainable(
     storage: str,
     computes: torch.dtype,
     device: torch.device,
+    init_scale: float | None = None,
 ) -> Prior:
     """Return a level's prior, ready to be trained on a device; what is not trained needs no gradients.
 
-    base: the model; its priors have no new rows yet. storage, computes: see FineTuning. Its linear layers are converted
-    one by one, so that no component is in memory twice.
+    base: the model; its priors have no new rows yet. storage, computes: see FineTuning. init_scale: see FineTuningJob.
+    """
+    if init_scale is None:
+        prior = _of_base(base, level, settings, storage, computes, device)
+        extend_tables(prior, extension, settings.start)
+    else:
+        prior = draw_prior(base.priors[level], base.vqvae, init_scale, settings.seed).to(device)
+    for _, parent, attribute, plain in linears(prior):  # none, unless all weights are trained
+        setattr(parent, attribute, TrainedLinear(plain, computes))
+    prior.prior.transformer.recompute = settings.recompute
+    return prior.eval()
+
+
+def _of_base(
+    base: ModelDefinition, level: int, settings: FineTuning, storage: str, computes: torch.dtype, device: torch.device
+) -> Prior:
+    """Return a level's prior with the base's weights, and adapters or gradients of all weights.
+
+    Its linear layers are converted one by one, so that no component is in memory twice.
     """
     path = base.find(PARTS[level + 1])
     prior, state = blank_prior(base, level), read_state(path)
@@ -54,11 +73,7 @@ def load_trainable(
     prior.requires_grad_(settings.full)
     for name, layer in adapted.items():
         _replace(prior, name, layer)
-    for _, parent, attribute, plain in linears(prior):  # none, unless all weights are trained
-        setattr(parent, attribute, TrainedLinear(plain, computes))
-    extend_tables(prior, extension, settings.start)
-    prior.prior.transformer.recompute = settings.recompute
-    return prior.eval()
+    return prior
 
 
 def extend_tables(prior: Prior, extension: Extension, start: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from jukebox_kit.errors import ConfigurationError
 from jukebox_kit.model import Prior
-from jukebox_kit.training.checkpoints import RunState
+from jukebox_kit.training.checkpoints import RunState, copied
 from jukebox_kit.training.layers import ExtendedTable
 from jukebox_kit.training.objective import prior_loss
 from jukebox_kit.training.prior import CodeCorpus
@@ -172,17 +172,14 @@ class Trainer:
         """Return everything that the next steps depend on."""
         tensors = {f"value.{name}": whole(value) for name, value in self.values.items()}
         tensors |= {f"average.{name}": whole(value) for name, value in self.averages.items()}
-        adam = self.optimiser.adam.state
-        for name, value in self.values.items():
-            held = cast("dict[str, Tensor]", adam.get(value, {}))
-            tensors |= {f"{moment}.{name}": whole(tensor) for moment, tensor in held.items()}
+        tensors |= self.optimiser.state(self.values)
         scaler: dict[str, Any] = {} if self.optimiser.scaler is None else self.optimiser.scaler.state_dict()
         return RunState(tensors, {"step": self.step_number, "scaler": scaler})
 
     @torch.no_grad()
     def restore(self, state: RunState) -> None:
         """Go back to a state; ConfigurationError if it belongs to another run."""
-        self.step_number = self.optimiser.taken = int(state.facts["step"])
+        self.step_number = int(state.facts["step"])
         if self.optimiser.scaler is not None:
             self.optimiser.scaler.load_state_dict(state.facts["scaler"])
         for name, value in self.values.items():
@@ -192,11 +189,7 @@ class Trainer:
             value.copy_(like(held, value))
             if name in self.averages:
                 self.averages[name].copy_(like(state.tensors[f"average.{name}"], value))
-            moments = dict(_moments(state.tensors, name))
-            if moments:
-                self.optimiser.adam.state[value] = {
-                    key: tensor.clone() if key == "step" else like(tensor, value) for key, tensor in moments.items()
-                }
+        self.optimiser.restore(self.values, state.tensors, self.step_number)
 
     def _synchronised(self, last: bool) -> Any:
         """Return the context of a pass; only the last of a step exchanges gradients."""
@@ -212,13 +205,3 @@ class Trainer:
             _, music, _ = self.objective(*songs.batch([windows[place % len(windows)]], self.ranks.device))
             total += music if place < len(windows) else 0
         return float(self.ranks.mean(total)) * count / len(windows)
-
-
-def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return copies of tensors, which later steps do not change."""
-    return {name: torch.clone(value.detach()) for name, value in tensors.items()}
-
-
-def _moments(tensors: Mapping[str, Tensor], name: str) -> list[tuple[str, Tensor]]:
-    keys = ("step", "exp_avg", "exp_avg_sq")
-    return [(key, tensors[f"{key}.{name}"]) for key in keys if f"{key}.{name}" in tensors]

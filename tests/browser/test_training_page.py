@@ -12,7 +12,7 @@ from playwright.sync_api import Page as BrowserPage
 from playwright.sync_api import expect
 
 from jukebox_kit.training.curves import Measured
-from jukebox_kit.training.page import RunProgress, write_curves, write_page, write_takes
+from jukebox_kit.training.page import RunProgress, Trained, write_curves, write_page, write_takes
 from tests.browser.pages import play, shot
 
 pytestmark = pytest.mark.browser
@@ -29,10 +29,12 @@ def written(folder: Path, steps: int, progress: RunProgress, name: str = "my har
     rows = [row for row in ROWS if row.step <= steps]
     for row in rows:
         tones = [0.2 * np.sin(np.arange(4 * SR) * (0.1 + row.step / 3000 + song / 10)) for song in range(2)]
-        write_takes(folder, 2, row.step, [tone.astype(np.float32) for tone in tones], SR)
-    write_curves(folder, 2, rows)
+        write_takes(folder, "level_2", row.step, [tone.astype(np.float32) for tone in tones], SR)
+    write_curves(folder, Trained("level_2"), rows)
     facts = [("base", "demo"), ("dataset", "data/a-long-name-" * 9)]
-    write_page(folder, name, 2, facts, rows, ["octave organ, waltz", "octave organ, lullaby"], progress)
+    write_page(
+        folder, name, Trained("level_2"), facts, rows, ["octave organ, waltz", "octave organ, lullaby"], progress
+    )
     return folder / "index.html"
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +25,7 @@ from jukebox_kit.training.settings import FineTuning, LoraSettings, load_fine_tu
 from jukebox_kit.training.tuning import finetune
 from tests.conftest import TESTS, Run, shell
 from tests.finetune_kills import killed_until_done, same_model
+from tests.training.conftest import torchrun
 
 QUICK = FineTuning(
     steps=6, batch=4, warm_up=1, evaluate_every=2, windows=2, replay_windows=4, samples=0, learning_rate=0.02
@@ -199,17 +198,6 @@ def test_a_save_that_did_not_arrive_costs_one_save(start: Start, fault: Callable
     assert state_of(job).facts["step"] == 5
     finetune(job, "cpu")
     assert same_model(whole.folder, job.folder)
-
-
-def torchrun(count: int, *words: object) -> str:
-    """Run a command in several processes; returns what it reported."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count), "--standalone"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS.parent)}
-    done = subprocess.run(
-        [*command, "-m", "jukebox_kit", *map(str, words)], capture_output=True, text=True, env=environment, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stderr
 
 
 @pytest.mark.shell

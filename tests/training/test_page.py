@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jukebox_kit.training.curves import Measured, best_step, curves_svg
-from jukebox_kit.training.page import RunProgress, write_curves, write_page, write_takes
+from jukebox_kit.training.page import RunProgress, Trained, write_curves, write_page, write_takes
 from jukebox_kit.training.settings import FineTuning
 
 ROWS = [Measured(0, None, 6.0, None), Measured(10, 4.0, 5.0, None), Measured(20, 3.0, 5.5, None)]
@@ -45,11 +45,11 @@ def test_curves_are_the_same_bytes_each_time_in_two_schemes() -> None:
 
 
 def test_names_are_text_and_files_are_there(tmp_path: Path) -> None:
-    write_takes(tmp_path, 1, 0, [np.zeros(800, np.float32)], 16000)
-    write_takes(tmp_path, 1, 10, [np.zeros(800, np.float32)], 16000)
-    write_curves(tmp_path, 1, ROWS)
+    write_takes(tmp_path, "level_1", 0, [np.zeros(800, np.float32)], 16000)
+    write_takes(tmp_path, "level_1", 10, [np.zeros(800, np.float32)], 16000)
+    write_curves(tmp_path, Trained("level_1"), ROWS)
     progress = RunProgress.of(20, FineTuning(steps=100), False, False, None)
-    write_page(tmp_path, "<b>", 1, [("base", "<i>")], ROWS, ["<script>x</script>"], progress)
+    write_page(tmp_path, "<b>", Trained("level_1"), [("base", "<i>")], ROWS, ["<script>x</script>"], progress)
     page = (tmp_path / "index.html").read_text()
     assert "&lt;b&gt; after 10 steps: the model" in page
     assert "<i>" not in page

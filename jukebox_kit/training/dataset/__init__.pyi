@@ -2,6 +2,15 @@ from .archive import unpack as unpack
 from .dataset import Dataset as Dataset
 from .dataset import DatasetSong as DatasetSong
 from .dataset import Refused as Refused
+from .dataset import codes_name as codes_name
+from .examine import digest_of as digest_of
+from .music import Music as Music
+from .music import Recordings as Recordings
+from .music import encode_music as encode_music
+from .music import gather as gather
+from .music import gathered as gathered
+from .music import has_audio as has_audio
+from .music import load_audio as load_audio
 from .prepare import Preparation as Preparation
 from .prepare import prepare as prepare
 from .recordings import LYRICS as LYRICS

@@ -31,6 +31,8 @@ class DatasetSong:
 
     file: the recording. codes: the name of its codes' file. seconds: of the recording. samples: of it that have codes.
     held_out: it is not trained on, but measures progress.
+    total, offset: of a song that is a window of a longer one, in samples: that one's length, and where the window
+        starts in it; total is 0 if it is no window.
     """
 
     file: str
@@ -41,6 +43,8 @@ class DatasetSong:
     samples: int
     codes: str
     held_out: bool = False
+    total: int = 0
+    offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,9 @@ class Refused:
 class Dataset:
     """A dataset.
 
-    model: whose VQ-VAE encoded it, as requests name models. vqvae: the fingerprint of that file. sr: of the audio.
+    model: whose VQ-VAE encoded it, as requests name models. vqvae: the fingerprint of that file, "" before there are
+        codes. sr: of the audio.
+    music: of a dataset that a model is trained on from scratch, what it is made of.
     """
 
     root: Path
@@ -64,6 +70,7 @@ class Dataset:
     sr: int
     songs: tuple[DatasetSong, ...]
     refused: tuple[Refused, ...] = ()
+    music: str = ""
 
     @classmethod
     def open(cls, folder: str | Path) -> Dataset:
@@ -79,7 +86,7 @@ class Dataset:
 
     def save(self) -> None:
         """Write dataset.json."""
-        values = {"format": FORMAT, "model": self.model, "vqvae": self.vqvae, "sr": self.sr}
+        values = {"format": FORMAT, "model": self.model, "vqvae": self.vqvae, "sr": self.sr, "music": self.music}
         rows = {"songs": [asdict(s) for s in self.songs], "refused": [asdict(r) for r in self.refused]}
         text = json.dumps({**values, **rows}, indent=1, ensure_ascii=False) + "\n"
         write_atomically(self.root, LIST, text.encode("utf-8", "backslashreplace"))

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from jukebox_kit._files import shown_path
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import JukeboxKitError
-from jukebox_kit.model import TOP, clean_lyrics, dropped_characters
+from jukebox_kit.model import TOP, VQVAE, VQVAEConfig, clean_lyrics, dropped_characters
 from jukebox_kit.model.weights import ModelDefinition, load_definition
-from jukebox_kit.song import SampledAudio, read_recording
+from jukebox_kit.song import Audio, SampledAudio, read_recording
 from jukebox_kit.song.lyrics import without_times
 from jukebox_kit.training.dataset.dataset import DatasetSong, codes_bytes, codes_name
 from jukebox_kit.training.dataset.recordings import Recording
@@ -60,7 +61,7 @@ def examine(recording: Recording, model: str) -> Examined:
         most = f"songs of {definition.name} last less than {longest:g} s"
         notes.append(recording.located(f"{path} is {seconds:.0f} s long, and {most}; it became {parts} songs{lost}."))
         lyrics = ""
-    digest = hashlib.sha256(np.round(audio * 2**15).astype(np.int32).tobytes()).hexdigest()
+    digest = digest_of(audio)
     songs = tuple(
         DatasetSong(
             path,
@@ -74,6 +75,11 @@ def examine(recording: Recording, model: str) -> Examined:
         for number, piece in enumerate(parts_of(audio, parts, definition.vqvae.hops[-1]))
     )
     return Examined(songs, tuple(notes), digest)
+
+
+def digest_of(audio: Audio) -> str:
+    """Return a hash of audio (samples,) that does not depend on the format of its file."""
+    return hashlib.sha256(np.round(audio * 2**15).astype(np.int32).tobytes()).hexdigest()
 
 
 def parts_of(audio: SampledAudio, count: int, unit: int) -> list[SampledAudio]:
@@ -103,14 +109,23 @@ def _readable(recording: Recording, definition: ModelDefinition, notes: list[str
 def encode(recording: Recording, songs: tuple[DatasetSong, ...], model: str, device: str) -> list[bytes]:
     """Return the content of the file of codes of each song that a recording becomes."""
     loaded = _model(model, device)
-    vqvae, config = loaded.vqvae, loaded.definition.vqvae
-    audio, contents = read_recording(recording.path, config.sr, note=lambda _: None), list[bytes]()
-    for part in parts_of(audio, len(songs), config.hops[-1]):
-        whole = len(part) // config.hops[-1] * config.hops[-1]
-        samples = torch.from_numpy(np.asarray(part[:whole])).to(loaded.device)[None, :, None]
-        codes = [vqvae.encode_long(samples, level)[0].to("cpu", torch.int16) for level in range(config.levels)]
-        contents.append(codes_bytes(codes))
-    return contents
+    parts = read_parts(recording, len(songs), loaded.definition.vqvae)
+    return [encode_audio(loaded.vqvae, torch.from_numpy(np.asarray(part))) for part in parts]
+
+
+def read_parts(recording: Recording, count: int, config: VQVAEConfig) -> list[SampledAudio]:
+    """Return the audio of the songs that a recording becomes, as `examine` has counted them."""
+    audio = read_recording(recording.path, config.sr, note=lambda _: None)
+    return parts_of(audio, count, config.hops[-1])
+
+
+@torch.no_grad()
+def encode_audio(vqvae: VQVAE, audio: Tensor) -> bytes:
+    """Return the content of the file of codes of audio (samples,) float32; what is left of a top code is left out."""
+    config = vqvae.config
+    whole = len(audio) // config.hops[-1] * config.hops[-1]
+    samples = audio[:whole].to(vqvae.device)[None, :, None]
+    return codes_bytes([vqvae.encode_long(samples, k)[0].to("cpu", torch.int16) for k in range(config.levels)])
 
 
 @lru_cache(maxsize=1)

@@ -72,27 +72,20 @@ def prepare(
     source, device = model_source(how.model), str(usable_device(how.device))
     definition = load_definition(source)
     vqvae = fingerprint(definition.find(PARTS[0]))
-    recordings = find_recordings(Path(folder))
     _check_free(root, vqvae, how.model)
     ended = _stoppable(ended, stop)
-    with _workers(how.processes) as submit:
-        examined = _examine(recordings, source, submit, say, ended)
-        songs = _with_split([song for one in examined for song in one.songs], how.held_out)
-        if not songs:
-            raise RequestError(f"none of the {len(recordings)} recordings in {shown_path(Path(folder))} can be used.")
+    with workers(how.processes) as submit:
+        examined = examine_folder(Path(folder), source, how.held_out, submit, say, ended)
         make_folder(root)
         with open_store(root).lock():
-            todo = [(r, e) for r, e in zip(recordings, examined, strict=True) if not _encoded(root, e.songs)]
+            todo = [(recording, one) for recording, one in examined if not _encoded(root, one.songs)]
             jobs = [(e.songs, submit(encode, r, e.songs, source, device)) for r, e in todo]
             for done, (parts, job) in enumerate(jobs, 1):
                 for song, content in zip(parts, job.result(), strict=True):
                     write_atomically(root, song.codes, content)
                 ended(done, len(jobs))
-            refused = tuple(
-                Refused(shown_path(recording.path), one.notes[-1])
-                for recording, one in zip(recordings, examined, strict=True)
-                if not one.songs
-            )
+            refused = tuple(Refused(shown_path(r.path), one.notes[-1]) for r, one in examined if not one.songs)
+            songs = tuple(song for _, one in examined for song in one.songs)
             dataset = Dataset(root, source, vqvae, definition.vqvae.sr, songs, refused)
             dataset.save()
     return dataset
@@ -126,14 +119,19 @@ def _check_free(root: Path, vqvae: str, model: str) -> None:
         raise RequestError(f"{shown_path(root)} contains other files; choose an empty or a new folder.")
 
 
-def _examine(
-    recordings: Sequence[Recording],
+def examine_folder(
+    folder: Path,
     model: str,
+    held_out: float,
     submit: Callable[..., _Result[Examined]],
     say: Callable[[str], None],
-    ended: Ended,
-) -> list[Examined]:
-    """Return what each recording becomes; of those with the same audio only the first is used."""
+    ended: Ended = lambda _done, _total: None,
+) -> list[tuple[Recording, Examined]]:
+    """Return the recordings of a folder and what each becomes; of those with the same audio only the first is used.
+
+    held_out: as in Preparation. submit: see `workers`. say, ended, errors: see `prepare`.
+    """
+    recordings = find_recordings(folder)
     jobs = [submit(examine, recording, model) for recording in recordings]
     examined: list[Examined] = []
     first: dict[str, str] = {}
@@ -148,11 +146,15 @@ def _examine(
             say(sentence)
         examined.append(one)
         ended(len(examined), len(recordings))
-    return examined
+    held = _held_out([song for one in examined for song in one.songs], held_out)
+    if not any(one.songs for one in examined):
+        raise RequestError(f"none of the {len(recordings)} recordings in {shown_path(folder)} can be used.")
+    split = (replace(one, songs=tuple(replace(s, held_out=_digest(s) in held) for s in one.songs)) for one in examined)
+    return list(zip(recordings, split, strict=True))
 
 
-def _with_split(songs: Sequence[DatasetSong], share: float) -> tuple[DatasetSong, ...]:
-    """Return the songs with a share of them held out: of each artist, those whose hashes come first.
+def _held_out(songs: Sequence[DatasetSong], share: float) -> set[str]:
+    """Return the digests of a share of the songs to hold out: of each artist, those whose hashes come first.
 
     So a song's part does not change when others are added, but for rounding. Parts of one recording stay together.
     """
@@ -163,7 +165,7 @@ def _with_split(songs: Sequence[DatasetSong], share: float) -> tuple[DatasetSong
         held |= set(digests[: min(count, len(digests) - 1)])
     if not held and share and len({_digest(song) for song in songs}) > 1:
         held.add(min(_digest(song) for song in songs))
-    return tuple(replace(song, held_out=_digest(song) in held) for song in songs)
+    return held
 
 
 def _digest(song: DatasetSong) -> str:
@@ -183,7 +185,7 @@ def _encoded(root: Path, songs: Sequence[DatasetSong]) -> bool:
 
 
 @contextmanager
-def _workers(count: int) -> Iterator[Callable[..., _Result[Any]]]:
+def workers(count: int) -> Iterator[Callable[..., _Result[Any]]]:
     """Yield a function that has another one run by a worker process; by this one, when asked, if there is to be one."""
     if count == 1:
         yield _Later
