@@ -13,7 +13,7 @@ from safetensors.numpy import load, save
 
 from jukebox_kit.engine import UNSAMPLED
 from jukebox_kit.errors import SongError
-from jukebox_kit.model.weights import read_metadata
+from jukebox_kit.model.weights import read_metadata, with_sorted_metadata
 
 Codes = NDArray[np.int16]
 
@@ -126,7 +126,7 @@ def pack_codes(level: LevelCodes) -> bytes:
     if level.others is not None:
         tensors["others"] = np.ascontiguousarray(level.others)
         metadata["joins"] = json.dumps([[join.begin, join.cut, join.end] for join in level.joins])
-    return save(tensors, metadata | {"sha256": _digest(tensors)})
+    return with_sorted_metadata(save(tensors, metadata | {"sha256": _digest(tensors)}))
 
 
 def unpack_codes(content: bytes, name: str) -> LevelCodes:

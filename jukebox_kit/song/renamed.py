@@ -12,7 +12,7 @@ from typing import Any
 
 from jukebox_kit._files import contents, explained, shown_path
 from jukebox_kit.errors import SongError
-from jukebox_kit.song.files import SONG
+from jukebox_kit.song.files import SEGMENTS, SONG
 
 MOST_BYTES = 2**24  # of a song.json, or of the header of a file of codes
 
@@ -33,11 +33,12 @@ def check_not_renamed(root: Path, name: str, otherwise: str = "") -> None:
 def find_renamed(root: Path, name: str) -> Path | None:
     """Return the newest file that holds what the missing file `name` should; None if no file does, or it exists.
 
+    Also None for a song that is kept in segments: files under their own names are copies that it does not read.
     SongError if the disk does not answer.
     """
     wanted = root / name
     with explained(wanted, "read"):
-        if wanted.exists():
+        if wanted.exists() or (root / SEGMENTS).is_dir():
             return None
         holds = _holds_song if wanted.name == SONG else _holds_codes
         found = [path for path in _alike(root, PurePosixPath(name).parts) if holds(path)]

@@ -1,7 +1,7 @@
 """A mount like Google Drive: a machine sees its own files at once, those of others late, in any order or in part.
 
-Between steps files travel: later, cut short, twice, under another name, and deleted ones come back; a lossy one may
-lose some for good. Leases travel within `PROMPT_SECONDS`, as the package assumes of a mount.
+Between steps files travel: later, cut short or with a blank end, twice, under another name, and deleted ones come
+back; a lossy one may lose some for good. Leases travel within `PROMPT_SECONDS`, as the package assumes of a mount.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Mount(Disk):
         super().__init__(place)
         self.others: list[Mount] = []
         self.outgoing: dict[str, None] = {}  # paths that changed here, in order
+        self.in_part: dict[str, None] = {}  # paths of which a part was sent, which others may show last
         self.incoming: list[tuple[str, bytes | None]] = []
         self.prompt: list[tuple[float, str, bytes | None]] = []
         self.past: list[tuple[str, bytes]] = []
@@ -50,7 +51,10 @@ class Mount(Disk):
                 fate = "lost"
             content = self._content(path)
             if fate == "cut" and content:
-                self._deliver(path, content[: chance.randint(0, len(content) - 1)])
+                at = chance.randint(0, len(content) - 1)
+                blank = bytes(len(content) - at) if at % 2 else b""  # some mounts show the size before the content
+                self._deliver(path, content[:at] + blank)
+                self.in_part[path] = None
             elif fate in ("arrives", "twice"):
                 self._deliver(path, content)
                 if content is not None:
@@ -76,7 +80,7 @@ class Mount(Disk):
 
     def settle(self) -> None:
         """Send and show everything as it is."""
-        for path in list(self.outgoing):
+        for path in self.in_part | self.outgoing:
             self._deliver(path, self._content(path))
         self.outgoing.clear()
 

@@ -84,8 +84,9 @@ class History:
 def history_of(seed: int) -> History:
     """Return the history of a seed."""
     chance = random.Random(seed)
-    if chance.random() < 0.12:
-        return _two_at_once(seed, chance)
+    kind = chance.random()
+    if kind < 0.18:
+        return _two_at_once(seed, chance) if kind < 0.12 else _handed_over(seed, chance)
     place = chance.choice(PLACES)
     steps = [_step(chance, place) for _ in range(chance.choice((1, 1, 1, 2, 2, 3)))]
     if steps[0].act in EDITS:
@@ -120,6 +121,15 @@ def _two_at_once(seed: int, chance: random.Random) -> History:
     more = () if chance.random() < 0.6 else (step(2),)
     steps = (Step("sample", 0, (2, 9, 1, 2)), replace(step(0, sleeps), beside=(step(1), *more)))
     return History(seed, place, 3, 1, 1, steps, (0, chance.choice((0, 45, -45, 500))), locks, until=1)
+
+
+def _handed_over(seed: int, chance: random.Random) -> History:
+    """Return a history in which work on a mount is carried on by another machine, while files are on their way."""
+    act, steps = chance.choice(("sample", "shard", "train")), list[Step]()
+    for number in range(chance.choice((2, 2, 3))):
+        steps.append(replace(_alone(chance, "drive", act), machine=1 - number % 2))
+        steps += [Step("exchange", 0, (0,))] * chance.choice((1, 1, 2))
+    return History(seed, "drive", chance.choice((1, 2, 3)), 1, 1, tuple(steps), until=2)
 
 
 def _step(chance: random.Random, place: str) -> Step:

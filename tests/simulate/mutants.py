@@ -141,6 +141,25 @@ MUTANTS = (
         "return True",
     ),
     Mutant(
+        "a lease that cannot be deleted counts although its process is gone",
+        LEASE,
+        "            self._gone_marks.add(mark)\n",
+        "",
+    ),
+    Mutant(
+        "a disk that does not answer is no sentence",
+        FILES,
+        "    except OSError as error:\n        raise SongError(explain(path, error, done)) from None\n",
+        "    except OSError:\n        raise\n",
+    ),
+    Mutant(
+        "a shard whose process seems to live is not merged",
+        "steps/shards.py",
+        "            with open_store(path).lock():  # waits until its process proves gone; "
+        "SongBusyError if it is alive\n                pass\n",
+        '            raise SongBusyError(f"{path} is being worked on.")\n',
+    ),
+    Mutant(
         "a shard is deleted before it is merged",
         "steps/shards.py",
         '            shards.append(Shard(open_store(path), level, range(int(name["first"]), int(name["last"]) + 1)))\n',

@@ -72,7 +72,7 @@ class Player:
 
     def look(self, machine: Machine) -> Snapshot | None:
         """Return the song as a new process on a machine reads it, None if there is none."""
-        found: Snapshot | None = self.quietly(machine, lambda: snapshot(self.root, self.late))
+        found: Snapshot | None = self.quietly(machine, lambda: snapshot(self.root, self.late, self.judge.only_begun))
         return found
 
     def quietly(self, machine: Machine, work: Callable[[], Any]) -> Any:
@@ -145,8 +145,9 @@ class Player:
             self._settle()
             self.late = False
         step = Step("sample", 0, (self.history.until, 30, 0, 2))
-        # Where the mount has lost the song's beginning for good, only the machine with its journal can.
-        for machine in self.world.machines if self.history.lossy else self.world.machines[:1]:
+        # Where the mount lacks the song's beginning for good, only the machine with its journal can.
+        beginning_lost = self.history.lossy or self.judge.only_begun
+        for machine in self.world.machines if beginning_lost else self.world.machines[:1]:
             process = self.world.run(machine, self.work(step))
             self._told(step, process)
             if process.error is None:

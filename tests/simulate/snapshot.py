@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jukebox_kit.errors import SongError
 from jukebox_kit.song import LevelCodes, Song, is_song, tree
+from jukebox_kit.song.store.drive import not_arrived
 from jukebox_kit.song.versions import read_version, version_names
 
 
@@ -25,14 +26,17 @@ class Snapshot:
         return self.facts == other.facts and _digest(self.levels) == _digest(other.levels)
 
 
-def snapshot(root: Path, late: bool = False) -> Snapshot | None:
-    """Return the song in a folder, None if there is none. late: or if files of it may not have arrived."""
+def snapshot(root: Path, late: bool = False, begun: bool = False) -> Snapshot | None:
+    """Return the song in a folder, None if there is none.
+
+    late: or if files of it may not have arrived. begun: or if its first save is not on the mount.
+    """
     if not is_song(root):
         return None
     try:
         song = Song.open(root)
-    except SongError:
-        if late:
+    except SongError as error:
+        if late or (begun and is_not_arrived(error, root)):
             return None
         raise
     state = song.state
@@ -46,6 +50,11 @@ def snapshot(root: Path, late: bool = False) -> Snapshot | None:
     song.status()
     facts = repr((manifest.request, manifest.upsample, manifest.undo, manifest.redo))
     return Snapshot(facts, state.all_levels(), versions, song)
+
+
+def is_not_arrived(error: Exception, root: Path) -> bool:
+    """Return whether an error says that the first save of a song is not on its mount."""
+    return str(error) == str(not_arrived(root))
 
 
 def _digest(levels: dict[int, LevelCodes]) -> str:

@@ -121,9 +121,12 @@ def sample_level(_prior: Any, job: LevelJob, codes: torch.Tensor, made: Callable
 
 
 def wrong_tokens(
-    request: Request, resolved: Resolved, levels: dict[int, LevelCodes], definition: ModelDefinition
+    request: Request, resolved: Resolved, levels: dict[int, LevelCodes], definition: ModelDefinition, late: bool
 ) -> list[str]:
-    """Return the sampled tokens of levels in one chunk that are not those of the song that was never disturbed."""
+    """Return the sampled tokens of levels in one chunk that are not those of the song that was never disturbed.
+
+    late: whether the level above may not have arrived; what was sampled from it is then not judged.
+    """
     wrong: list[str] = []
     for level, codes in levels.items():
         plan: LevelPlan = resolved.plans[level]
@@ -139,6 +142,8 @@ def wrong_tokens(
                     continue
                 before = row[position - 1] if position else 0
                 higher = 0 if upper is None else upper[min(position // plan.rate, len(upper) - 1)]
+                if late and higher == UNSAMPLED:
+                    continue
                 if row[position] != token(base, item, position, before, higher):
                     wrong.append(f"level {level}, item {item}, token {position} is {row[position]}")
     return wrong

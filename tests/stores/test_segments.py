@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,7 +168,7 @@ def test_a_beginning_that_has_not_arrived_is_refused_not_begun_again(tmp_path: P
     mount = Adversary()
     work(DriveStore(tmp_path, mount, Adversary()), 9, 3)
     mount.shown = mount.shown[1:]
-    with pytest.raises(SongError, match="is not completely on the mount yet"):
+    with pytest.raises(SongError, match="is not on the mount yet"):
         DriveStore(tmp_path, mount, Adversary()).read("song.json")
 
 
@@ -207,6 +209,30 @@ def test_a_mount_gone_for_a_moment_does_not_stop_the_work(tmp_path: Path, monkey
     mount.gone = False
     work(DriveStore(tmp_path, mount, journal), TOKENS, 3)
     assert tokens_of(DriveStore(tmp_path, mount, Adversary())) == TOKENS
+
+
+@pytest.mark.parametrize("deletable", [True, False])
+def test_what_is_saved_after_a_failed_save_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deletable: bool
+) -> None:
+    root = tmp_path / "song"
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    for number in range(20):  # the rival's digest is the greater one in about half of them
+        name, store = f"versions/{number}/song.json", DriveStore(root)
+        root.mkdir(exist_ok=True)
+        store.write("song.json", b"{}")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", refuse)
+            if not deletable:
+                patch.setattr(Path, "unlink", refuse)
+            with pytest.raises(SongError, match="could not be written"):
+                store.write(name, b"failed")
+        store.write(name, b"saved")
+        assert DriveStore(root).read(name) == b"saved", number
+
+
+def refuse(*_arguments: object) -> None:
+    raise OSError(errno.EIO, "no answer")
 
 
 def test_a_folder_brought_from_a_local_disk_goes_on(tmp_path: Path) -> None:

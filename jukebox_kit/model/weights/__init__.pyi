@@ -32,5 +32,6 @@ from .definition import shipped_models as shipped_models
 from .listing import ListedModel as ListedModel
 from .listing import list_models as list_models
 from .metadata import read_metadata as read_metadata
+from .metadata import with_sorted_metadata as with_sorted_metadata
 from .tables import check_table as check_table
 from .tables import read_tables as read_tables

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from jukebox_kit.errors import CheckpointError
+from jukebox_kit.model.weights.metadata import with_sorted_metadata
 from jukebox_kit.model.weights.safetensors_file import SafetensorsFile
 
 A, B, ROWS, ROWS_BEFORE = ".a", ".b", ".rows", ".rows_before"
@@ -49,7 +50,7 @@ class Adapter:
     def to_bytes(self, metadata: Mapping[str, str]) -> bytes:
         """Return the content of the file, with some metadata."""
         tensors = {name: value.detach().cpu().float().contiguous() for name, value in self.tensors.items()}
-        return save(tensors, dict(metadata))
+        return with_sorted_metadata(save(tensors, dict(metadata)))
 
     def check(self, state: Mapping[str, Tensor]) -> None:
         """Raise CheckpointError if a component's state dict lacks what the adapter changes, or has other shapes."""

@@ -26,7 +26,7 @@ from safetensors.numpy import load, save
 from jukebox_kit.engine import Model, threads_for, window_starts
 from jukebox_kit.errors import ConfigurationError, SongError
 from jukebox_kit.model import TOP, Prior, PriorConfig, label_rows, lyric_text
-from jukebox_kit.model.weights import read_metadata
+from jukebox_kit.model.weights import read_metadata, with_sorted_metadata
 from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.files import ALIGNMENT
 from jukebox_kit.song.lyrics.timing import Line, sung_lines, sung_words
@@ -173,7 +173,7 @@ def write_alignments(state: SongState, prior: Prior, between: Callable[[], None]
     level = state.level(TOP)
     marks = {f"item_{item}": _mark(state, level, item, content) for item, content in saved.items()}
     text = _text(state)
-    state.store.write(ALIGNMENT, save(arrays, {"text": text, **marks}))
+    state.store.write(ALIGNMENT, with_sorted_metadata(save(arrays, {"text": text, **marks})))
 
 
 def try_alignments(state: SongState, prior: Prior, between: Callable[[], None] | None = None) -> None:

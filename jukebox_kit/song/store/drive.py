@@ -13,7 +13,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -73,11 +73,16 @@ class DiskFolder:
         while path.exists():  # left damaged by an earlier attempt
             copies += 1
             path = self.path / f"{Path(name).stem}-{copies}.safetensors"
-        with path.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        flush(self.path)
+        try:
+            with path.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            flush(self.path)
+        except OSError:
+            with suppress(OSError):
+                path.unlink()  # it could be read as saved until the machine stops
+            raise
 
 
 class DriveStore:
@@ -183,12 +188,10 @@ class DriveStore:
         try:
             if last is None and self._own_journal and journal.is_dir():  # of an earlier song in this folder
                 journal.rename(journal.with_name(f"{journal.name}-until-{uuid.uuid4().hex[:8]}"))
-            for one in (
-                *self._elsewhere,
-                segment,
-            ):  # the journal must hold the whole song
+            for one in (*self._elsewhere, segment):  # the journal must hold the whole song
                 self._journal.create(one.name, one.packed())
         except OSError as error:
+            self._files = None  # where the file could not be deleted either, the next save must follow it
             raise SongError(explain(journal, error, "written")) from None
         self._elsewhere = []
         self._chain.append(segment)
@@ -215,8 +218,8 @@ class DriveStore:
 def not_arrived(root: Path) -> SongError:
     """Return the error for a song whose segments are not on the mount, or not the first of them."""
     return SongError(
-        f"{shown_path(root)} is not completely on the mount yet: its first save is missing; wait until the mount has "
-        f"synchronised its folder {SEGMENTS}, and try again."
+        f"the first save of {shown_path(root)} is not on the mount yet; wait until the mount has synchronised "
+        f"{SEGMENTS}/, resume the song on the machine that made it, or delete it to begin again."
     )
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from jukebox_kit.model.weights import read_metadata
+from jukebox_kit.model.weights import read_metadata, with_sorted_metadata
 
 Bytes = NDArray[np.uint8]
 
@@ -88,7 +88,7 @@ class Segment:
         """Return the segment as a file's content."""
         pieces = [piece for change in self.changes for _, piece in change.ranges]
         tensors: dict[str, Bytes] = {str(i): np.frombuffer(piece, np.uint8) for i, piece in enumerate(pieces)}
-        return save(tensors, {"segment": self._header(), "sha256": self.digest})
+        return with_sorted_metadata(save(tensors, {"segment": self._header(), "sha256": self.digest}))
 
     @classmethod
     def parse(cls, content: bytes) -> Segment | None:
