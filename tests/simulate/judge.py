@@ -93,8 +93,10 @@ class Judge:
 
         def renewed(real: Any) -> Any:
             def renew(lease: Lease) -> None:
+                lapsed = lease._written and lease._lapsed
                 real(lease)
-                self.renewed[str(lease.root), world.current] = world.now
+                if not lapsed:  # else it looks for others before it goes on
+                    self.renewed[str(lease.root), world.current] = world.now
 
             return renew
 

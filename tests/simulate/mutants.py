@@ -40,7 +40,9 @@ class Mutant:
     new: str
 
 
-FILES, LEASE, DRIVE = "_files.py", "song/store/lease.py", "song/store/drive.py"
+FILES, DRIVE = "_files.py", "song/store/drive.py"
+
+LEASE, MARKS = "song/store/lease.py", "song/store/marks.py"
 
 MUTANTS = (
     Mutant(
@@ -118,7 +120,7 @@ MUTANTS = (
     Mutant(
         "a process that slept does not look whether it was followed",
         LEASE,
-        "        if others or removed or self._late:",
+        "        if others or not exists(self._path):",
         "        if others:",
     ),
     Mutant(
@@ -127,16 +129,22 @@ MUTANTS = (
         "        followers = self._others() if self._late else []",
         "        followers: list[Mark] = []",
     ),
+    Mutant(
+        "a process that slept does not look again after its renewal",
+        LEASE,
+        "            self._look_for_followers(lambda mark: mark.sure or mark.rank < self.mark.rank)\n",
+        "            pass\n",
+    ),
     Mutant("a rival is not looked for", LEASE, "        if rivals:\n", "        if rivals and has_locks:\n"),
     Mutant(
         "a lease of another machine is not waited for",
         LEASE,
-        "        gone = silent or _old(mark)",
-        "        gone = True or _old(mark)",
+        "        gone = silent or is_old(mark)",
+        "        gone = True or is_old(mark)",
     ),
     Mutant(
         "a dead process keeps its lease",
-        LEASE,
+        MARKS,
         "return not (has_locks or own) and _process_start(mark.process) == mark.started",
         "return True",
     ),

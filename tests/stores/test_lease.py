@@ -17,7 +17,8 @@ import pytest
 from jukebox_kit.errors import SongBusyError, SongError
 from jukebox_kit.song.song import Song
 from jukebox_kit.song.store import lease
-from jukebox_kit.song.store.lease import Lease, hold, marks, own_mark
+from jukebox_kit.song.store.lease import Lease, hold
+from jukebox_kit.song.store.marks import MAX_CLOCK_DIFFERENCE_SECONDS, marks, own_mark
 
 FORK: Any = multiprocessing.get_context("fork")
 
@@ -108,7 +109,7 @@ def test_another_machine_s_clock_does_not_matter(tmp_path: Path, monkeypatch: py
 
 
 def test_a_lease_of_long_ago_is_not_waited_for(tmp_path: Path) -> None:
-    elsewhere(tmp_path, renewed=time.time() - 2 * lease.MAX_CLOCK_DIFFERENCE_SECONDS)
+    elsewhere(tmp_path, renewed=time.time() - 2 * MAX_CLOCK_DIFFERENCE_SECONDS)
     begun = time.monotonic()
     with hold(tmp_path):
         assert time.monotonic() - begun < 2
@@ -131,13 +132,29 @@ def test_another_machine_that_lives_keeps_it(tmp_path: Path) -> None:
 
 
 def test_a_process_that_slept_does_not_write_over_its_follower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = lease._clock
     with hold(tmp_path) as own:
         own.check()
-        monkeypatch.setattr(lease, "EXPIRY_SECONDS", -1.0)
+        monkeypatch.setattr(lease, "_clock", lambda: clock() + 100.0)
         own.check()
+        monkeypatch.setattr(lease, "_clock", lambda: clock() + 200.0)
         elsewhere(tmp_path)
         with pytest.raises(SongBusyError, match=r"taken over by process .* on far-away"):
             own.check()
+
+
+def test_a_process_that_slept_looks_for_a_follower_again_after_its_renewal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = lease._clock
+    monkeypatch.setattr(lease, "_flock", lambda _handle, _root: False)
+    with hold(tmp_path, settle=0.3) as own:
+        monkeypatch.setattr(lease, "_clock", lambda: clock() + 100.0)
+        following = threading.Timer(0.1, elsewhere, [tmp_path])  # it saw the lease before the renewal
+        following.start()
+        with pytest.raises(SongBusyError, match=r"taken over by process .* on far-away"):
+            own.check()
+        following.join()
 
 
 def test_a_lease_is_renewed_while_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,57 +14,24 @@ import fcntl
 import json
 import logging
 import os
-import socket
 import threading
 import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from jukebox_kit._files import exists, explain, explained, replacing, shown_path
+from jukebox_kit._files import exists, explain, replacing, shown_path
 from jukebox_kit.errors import SongBusyError, SongError
-from jukebox_kit.song.files import LEASE_PREFIX, LOCK, lease_name
+from jukebox_kit.song.files import LOCK, lease_name
+from jukebox_kit.song.store.marks import Mark, held_here, is_old, marks, may_live, own_mark, this_machine
 
 log = logging.getLogger(__name__)
 
 EXPIRY_SECONDS = 60.0  # without renewal, after which an owner counts as gone
 RENEWAL_SECONDS = 15.0  # between renewals
-MAX_CLOCK_DIFFERENCE_SECONDS = 1800.0  # between two machines
 _IDENTIFY_SECONDS = 2.0  # for the holder of the lock to write who it is
-_active: set[str] = set()  # the leases that this process holds
 _NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.ENOLCK, errno.EBADF)
-
-
-@dataclass(frozen=True)
-class Mark:
-    """The content of a lease file. Times are seconds since 1970 by the owner's clock."""
-
-    owner: str
-    process: int
-    started: str  # the process's start time as the system counts it, because process ids are reused
-    machine: str  # one boot of one machine or container
-    host: str
-    acquired: float
-    renewed: float
-    sure: bool = False  # the owner has looked for others and found none
-
-    @property
-    def who(self) -> str:
-        """The owner, as text."""
-        return f"process {self.process} on {self.host}"
-
-    @property
-    def rank(self) -> tuple[bool, float, str]:
-        """Order among owners that took it at the same time; the smallest keeps it."""
-        return not self.sure, self.acquired, self.owner
-
-
-def own_mark() -> Mark:
-    """Return a new lease of this process."""
-    now, pid = time.time(), os.getpid()
-    return Mark(uuid.uuid4().hex[:12], pid, _process_start(pid), _machine(), socket.gethostname(), now, now)
 
 
 class Lease:
@@ -72,7 +39,7 @@ class Lease:
 
     def __init__(self, root: Path) -> None:
         self.root, self.mark = root, own_mark()
-        self.has_locks = False
+        self.has_locks, self.settle = False, 0.0
         self._gone_marks: set[Mark] = set()  # their files may still be there, if the disk refuses to delete them
         self._written = 0.0  # by `_clock`, when it was last begun to be written
         self._late = False  # it was written again after so long that another process may have taken it for gone
@@ -81,15 +48,15 @@ class Lease:
     def take(self, has_locks: bool, settle: float) -> None:
         """Wait until unknown owners prove gone, then write the lease; SongBusyError if another process holds it.
 
-        has_locks: this process holds the system's lock, so no other process on this machine does. Call `end` even if
+        has_locks: this process holds the system's lock, so no other process on this machine does. settle: seconds until
+        a file written elsewhere is visible here, for disks without locks. Call `end` even if
         this raises: the lease may already have been written.
         """
-        self.has_locks = has_locks
+        self.has_locks, self.settle = has_locks, 0.0 if has_locks else settle
         self._wait_for_others()
-        _active.add(self.mark.owner)
+        held_here.add(self.mark.owner)
         self.renew()
-        if not has_locks:
-            time.sleep(settle)
+        time.sleep(self.settle)
         rivals = [m for m in self._others() if m.rank < self.mark.rank]
         if rivals:
             raise _busy(self.root, rivals[0])
@@ -99,6 +66,7 @@ class Lease:
         if followers:
             raise _busy(self.root, followers[0])
         self._late = False  # nothing of the folder has been read yet, so what happened meanwhile does not matter
+        self._remove_gone()
         threading.Thread(target=self._beat, name="lease", daemon=True).start()
 
     def renew(self) -> None:
@@ -115,31 +83,51 @@ class Lease:
 
     def check(self) -> None:
         """Raise SongBusyError if this process was suspended for so long that another one took over the song."""
-        if not self._lapsed and not self._late:
+        if self._late:
+            raise self._taken_over([])
+        if not self._lapsed:
             return
-        checked = _clock()
+        before, begun = self._written, _clock()
         try:
-            others, removed = [m for m in self._others() if not _old(m)], not exists(self._path)
-        except SongError:
-            return  # the disk is away for a moment; the write that follows decides
-        if others or removed or self._late:  # whoever took over has removed this lease, and may have ended since
-            who = others[0].who if others else "another process"
-            raise SongBusyError(f"{shown_path(self.root)} was taken over by {who} while this process was suspended.")
-        self._written = checked
-        with suppress(SongError):
+            self._look_for_followers(lambda _: True)
             self.renew()
+            time.sleep(self.settle)  # another process may have been about to take over, without seeing the renewal
+            self._look_for_followers(lambda mark: mark.sure or mark.rank < self.mark.rank)
+        except SongBusyError:
+            raise
+        except SongError:  # the disk is away for a moment; the next check decides
+            self._written, self._late = before, False
+            return
+        self._late = _clock() - begun >= EXPIRY_SECONDS  # it was suspended again
+
+    def _look_for_followers(self, counts: Callable[[Mark], bool]) -> None:
+        """Raise SongBusyError if another process that counts has taken over."""
+        others = [mark for mark in self._others() if not is_old(mark) and counts(mark)]
+        if others or not exists(self._path):  # whoever took over has removed this lease, and may have ended since
+            raise self._taken_over(others)
+
+    def _taken_over(self, others: list[Mark]) -> SongBusyError:
+        who = others[0].who if others else "another process"
+        return SongBusyError(f"{shown_path(self.root)} was taken over by {who} while this process was suspended.")
+
+    def _remove_gone(self) -> None:
+        """Delete the leases of owners that are gone, unless they were renewed after all."""
+        for mark in marks(self.root) if self._gone_marks else ():
+            if mark in self._gone_marks:
+                with suppress(OSError):
+                    (self.root / lease_name(mark.owner)).unlink()
 
     def end(self) -> None:
         """Release the lease."""
         self._stop.set()
-        _active.discard(self.mark.owner)
+        held_here.discard(self.mark.owner)
         with suppress(OSError):
             self._path.unlink()
 
     def _others(self) -> list[Mark]:
         """Return the leases of all other owners that may be alive."""
         others = (m for m in marks(self.root) if m.owner != self.mark.owner and m not in self._gone_marks)
-        return [m for m in others if _may_live(m, self.has_locks)]
+        return [m for m in others if may_live(m, self.has_locks)]
 
     def _wait_for_others(self) -> None:
         """Return when nobody holds the folder; an unknown lease is watched until it proves alive or gone."""
@@ -157,18 +145,16 @@ class Lease:
                 )
             for mark in waiting:
                 renewed, _ = watched.setdefault(mark.owner, (mark.renewed, time.monotonic()))
-                if mark.machine == _machine() or mark.renewed != renewed:
+                if mark.machine == this_machine() or mark.renewed != renewed:
                     raise _busy(self.root, mark)
             time.sleep(min(1.0, EXPIRY_SECONDS / 10))
 
     def _gone(self, mark: Mark, watched: dict[str, tuple[float, float]]) -> bool:
         renewed, since = watched.get(mark.owner, (mark.renewed, time.monotonic()))
         silent = mark.renewed == renewed and time.monotonic() - since > EXPIRY_SECONDS
-        gone = silent or _old(mark) or not _may_live(mark, self.has_locks)
+        gone = silent or is_old(mark) or not may_live(mark, self.has_locks)
         if gone:
             self._gone_marks.add(mark)
-            with suppress(OSError):
-                (self.root / lease_name(mark.owner)).unlink()
         return gone
 
     @property
@@ -201,31 +187,13 @@ def hold(root: Path, settle: float = 0.0) -> Iterator[Lease]:
             lease.end()
 
 
-def marks(root: Path) -> list[Mark]:
-    """Return every lease in a folder, whether its owner is alive or not; SongError if the disk does not answer."""
-    found: list[Mark] = []
-    with explained(root, "read"):
-        paths = sorted(root.glob(lease_name("*")))
-    for path in paths:
-        try:
-            found.append(Mark(**json.loads(path.read_text())))
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, TypeError):  # incomplete: another process is writing it, or was
-            with suppress(OSError):
-                at = path.stat().st_mtime
-                owner = path.name.removeprefix(LEASE_PREFIX).removesuffix(".json")
-                found.append(Mark(owner, 0, "", "?", "another machine", at, at))
-    return found
-
-
 def holder(root: Path) -> str | None:
     """Return which process works on a folder, based on a quick check; None if none does.
 
     An owner on another machine counts while its lease is renewed, by this machine's clock.
     """
-    here, now = _machine(), time.time()
-    alive = (m for m in marks(root) if _may_live(m, False) and (m.machine == here or now - m.renewed < EXPIRY_SECONDS))
+    here, now = this_machine(), time.time()
+    alive = (m for m in marks(root) if may_live(m, False) and (m.machine == here or now - m.renewed < EXPIRY_SECONDS))
     return next((mark.who for mark in alive), None)
 
 
@@ -250,7 +218,7 @@ def _flock(handle: int, root: Path) -> bool:
         until = time.monotonic() + _IDENTIFY_SECONDS
         while time.monotonic() < until:
             for mark in marks(root):
-                if _may_live(mark, False) and not _old(mark):
+                if may_live(mark, False) and not is_old(mark):
                     raise _busy(root, mark) from None
             time.sleep(0.02)
         raise SongBusyError(
@@ -267,44 +235,6 @@ def _busy(root: Path, mark: Mark) -> SongBusyError:
     return SongBusyError(f"{shown_path(root)} is being worked on by {mark.who}; wait for it or stop it.")
 
 
-def _may_live(mark: Mark, has_locks: bool) -> bool:
-    """Return False if an owner on this machine is gone, or released it without a trace; others may be alive."""
-    if mark.machine != _machine():
-        return True
-    own = mark.process == os.getpid() and mark.owner not in _active
-    return not (has_locks or own) and _process_start(mark.process) == mark.started
-
-
-def _old(mark: Mark) -> bool:
-    return time.time() - mark.renewed > MAX_CLOCK_DIFFERENCE_SECONDS
-
-
 def _clock() -> float:
     """Return seconds that also pass while the machine sleeps, in which Linux's CLOCK_MONOTONIC stops."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
-def _machine() -> str:
-    """Return a name for this boot and container, because each numbers its processes separately."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return f"{socket.gethostname()} {uuid.getnode()}"
-
-
-def _process_start(pid: int) -> str:
-    """Return when a process started, in the system's ticks; empty if it does not exist or is a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return "" if fields[0] in "ZX" else fields[19]
-    except OSError:
-        if Path("/proc/self/stat").exists():
-            return ""
-    try:
-        os.kill(pid, 0)  # a system without /proc: an id that is in use has to suffice
-    except ProcessLookupError:
-        return ""
-    except OSError:
-        pass
-    return "running"
