@@ -94,8 +94,8 @@ MUTANTS = (
         'return segment if segment.digest == metadata["sha256"] else None',
         "return segment",
     ),
-    Mutant("the journal's files are not flushed", DRIVE, "            os.fsync(file.fileno())\n", ""),
-    Mutant("the journal's folder is not flushed", DRIVE, "        flush(self.path)\n", ""),
+    Mutant("the journal's files are not flushed", DRIVE, "                os.fsync(file.fileno())\n", ""),
+    Mutant("the journal's folder is not flushed", DRIVE, "            flush(self.path)\n", ""),
     Mutant("the journal is not read", DRIVE, "if self._journal_is_ours() else []", "if False else []"),
     Mutant(
         "what another owner wrote is not read again",

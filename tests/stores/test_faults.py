@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +232,11 @@ def test_what_bits_depend_on_is_recorded_where_it_changes(
     assert len(whole.manifest.history) == 1
 
 
-def test_disks_are_told_by_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def cannot(number: int, *_arguments: object) -> None:
+    raise OSError(number, os.strerror(number))
+
+
+def test_the_store_follows_from_what_the_disk_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert file_system(Path("/proc")) == "proc"
     assert examine_disk(Path("/proc")).kind == "segments"
     assert examine_disk(tmp_path / "not" / "there").kind == "local"
@@ -240,6 +245,13 @@ def test_disks_are_told_by_what_they_are(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("jukebox_kit.song.store.detect.file_system", lambda _path: None)
     monkeypatch.setattr(Path, "replace", lambda *_: None)
     assert examine_disk(tmp_path).why == "a rename does not replace a file here"
+    assert list(tmp_path.iterdir()) == []
+    for number, kind in ((errno.EDQUOT, "local"), (errno.EROFS, "local"), (errno.ENOTSUP, "segments")):
+        monkeypatch.setattr(Path, "replace", partial(cannot, number))
+        assert examine_disk(tmp_path).kind == kind
+    monkeypatch.setattr(Path, "replace", partial(cannot, errno.EIO))
+    with pytest.raises(jk.JukeboxKitError, match="the disk does not answer; connect it again"):
+        examine_disk(tmp_path)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setenv("JUKEBOX_KIT_STORE", "cloud")
     with pytest.raises(jk.JukeboxKitError, match="set it to local or segments"):

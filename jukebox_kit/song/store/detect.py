@@ -51,6 +51,11 @@ _RELIABLE = frozenset(
 )
 
 
+# They say nothing of what a disk can do.
+_FULL_OR_CLOSED = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+_PASSING = (errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
 @dataclass(frozen=True)
 class Disk:
     """What a folder's disk needs. kind: the store, "local" or "segments". why: the reason as text."""
@@ -68,7 +73,7 @@ def open_store(root: Path) -> Store:
 
 
 def examine_disk(folder: Path) -> Disk:
-    """Return what kind of store `folder` needs; it need not exist yet."""
+    """Return what kind of store `folder` needs; it need not exist yet. SongError if its disk does not answer."""
     forced = os.environ.get(OVERRIDE)
     if forced:
         if forced not in KINDS:
@@ -78,7 +83,8 @@ def examine_disk(folder: Path) -> Disk:
     kind = file_system(existing)
     if kind is not None and kind not in _RELIABLE:
         return Disk("segments", f"{kind} may deliver files late or incomplete")
-    fault = _fault(existing)
+    with explained(folder, "written"):
+        fault = _fault(existing)
     return Disk("segments", fault) if fault else Disk("local", f"{kind or 'the disk'} replaces files at once")
 
 
@@ -104,7 +110,10 @@ def _byte(octal: re.Match[bytes]) -> bytes:
 
 
 def _fault(folder: Path) -> str | None:
-    """Return why the disk cannot have a local store; None if it can, and for a read-only disk."""
+    """Return why the disk cannot have a local store; None if it can, and for a read-only disk.
+
+    OSError if it does not answer now: another process would then choose another store.
+    """
     first, second = (folder / f".jukebox-kit-{uuid.uuid4().hex[:8]}" for _ in range(2))
     try:
         first.write_bytes(b"new")
@@ -117,8 +126,9 @@ def _fault(folder: Path) -> str | None:
     except PermissionError:
         return None
     except OSError as error:
-        full_or_closed = error.errno in (errno.EROFS, errno.ENOSPC)  # unrelated to how reliably it stores files
-        return None if full_or_closed else explain(second, error, "replaced").rstrip(".")
+        if error.errno in _PASSING:
+            raise
+        return None if error.errno in _FULL_OR_CLOSED else explain(second, error, "replaced").rstrip(".")
     finally:
         for path in (first, second):
             with suppress(OSError):
