@@ -114,8 +114,11 @@ class Lease:
         """Delete the leases of owners that are gone, unless they were renewed after all."""
         for mark in marks(self.root) if self._gone_marks else ():
             if mark in self._gone_marks:
-                with suppress(OSError):
-                    (self.root / lease_name(mark.owner)).unlink()
+                self._remove(mark)
+
+    def _remove(self, mark: Mark) -> None:
+        with suppress(OSError):
+            (self.root / lease_name(mark.owner)).unlink()
 
     def end(self) -> None:
         """Release the lease."""
@@ -155,6 +158,8 @@ class Lease:
         gone = silent or is_old(mark) or not may_live(mark, self.has_locks)
         if gone:
             self._gone_marks.add(mark)
+            if self.has_locks:  # nobody renews it any more
+                self._remove(mark)
         return gone
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -11,10 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from jukebox_kit._files import explained
+from jukebox_kit._files import explain, explained
+from jukebox_kit.errors import SongError
 from jukebox_kit.song.files import LEASE_PREFIX, lease_name
 
 MAX_CLOCK_DIFFERENCE_SECONDS = 1800.0  # between two machines
+
+_SOMEBODY_S = (errno.EACCES, errno.EPERM, errno.ESTALE)  # why the lease of another owner may not be read
 
 held_here: set[str] = set()  # the leases that this process holds
 
@@ -59,7 +63,9 @@ def marks(root: Path) -> list[Mark]:
             found.append(Mark(**json.loads(path.read_text())))
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, TypeError):  # incomplete: another process is writing it, or was
+        except (OSError, ValueError, TypeError) as error:  # incomplete: another process is writing it, or was
+            if isinstance(error, OSError) and error.errno not in _SOMEBODY_S:
+                raise SongError(explain(path, error, "read")) from None
             with suppress(OSError):
                 at = path.stat().st_mtime
                 owner = path.name.removeprefix(LEASE_PREFIX).removesuffix(".json")
