@@ -6,7 +6,7 @@ import errno
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from greenlet import greenlet
 
@@ -29,6 +29,9 @@ FAULTS = {  # what can happen at a file operation; the rest of the kinds raise t
 STEP_SECONDS = 0.001  # that a file operation takes
 
 START = 1.7e9  # the world's clock at the start of a history, in seconds since 1970
+
+
+Point: TypeAlias = tuple[str, str]  # a function of the package, and what kind of file operation
 
 
 class Killed(BaseException):
@@ -85,9 +88,12 @@ class Beat:
 class Process:
     """A process on a machine, with the faults that it will meet."""
 
-    def __init__(self, machine: Machine, pid: int, faults: tuple[Fault, ...] = ()) -> None:
-        self.machine, self.pid, self.started = machine, pid, f"{machine.boot}/{pid}"
-        self.faults = list(faults)
+    def __init__(
+        self, machine: Machine, pid: int, faults: tuple[Fault, ...] = (), step: tuple[int, int] | None = None
+    ) -> None:
+        """Prepare a process. step: which step of the history it does, and which of those beside each other."""
+        self.machine, self.pid, self.started, self.step = machine, pid, f"{machine.boot}/{pid}", step
+        self.faults, self.met = list(faults), 0  # those to come, and how many have happened
         self.operations = 0
         self.failing: list[Any] = []  # [way, operations left]
         self.dead = False
@@ -101,16 +107,34 @@ class Process:
         self.task: greenlet | None = None
 
 
+@dataclass(frozen=True)
+class Reached:
+    """Where a step came to a file operation.
+
+    seed: of the history. step: its number in it, and which of those beside each other. operation: its number in the
+    process. faults: how many had happened to the process.
+    """
+
+    seed: int
+    step: tuple[int, int]
+    operation: int
+    faults: int
+
+
 @dataclass
 class Tally:
-    """What happened in many histories. points: by file operation of the package, the ways in which it failed."""
+    """What happened in many histories.
+
+    points: by file operation of the package, the ways in which it failed. reached: where a step first came to it.
+    """
 
     seconds: float = 0.0
     operations: int = 0
     processes: int = 0
     faults: Counter[str] = field(default_factory=Counter[str])
     steps: Counter[str] = field(default_factory=Counter[str])
-    points: dict[tuple[str, str], set[str]] = field(default_factory=dict[tuple[str, str], set[str]])
+    points: dict[Point, set[str]] = field(default_factory=dict[Point, set[str]])
+    reached: dict[Point, Reached] = field(default_factory=dict[Point, Reached])
 
     def add(self, other: Tally) -> None:
         """Add what happened elsewhere."""
@@ -121,3 +145,4 @@ class Tally:
         self.steps += other.steps
         for point, ways in other.points.items():
             self.points.setdefault(point, set()).update(ways)
+        self.reached = {**other.reached, **self.reached}

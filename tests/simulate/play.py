@@ -62,7 +62,7 @@ class Player:
             for number, step in enumerate(self.history.steps, 1):
                 self.world.lines.append(f"{number}. {step.words}")
                 self.world.tally.steps[step.act] += 1
-                self._step(step)
+                self._step(step, number - 1)
             self._finish()
         return self.world.lines
 
@@ -82,7 +82,7 @@ class Player:
             raise Violation(f"reading the song raised {process.error!r}") from process.error
         return process.result
 
-    def _step(self, step: Step) -> None:
+    def _step(self, step: Step, number: int) -> None:
         if step.act == "exchange":
             for drive in self.drives:
                 fates = drive.send(self.world.chance, self.history.lossy)
@@ -94,17 +94,20 @@ class Player:
         machine = self.machine(step)
         before = self.look(machine)
         if len(steps) > 1:
-            self._together(steps, before)
+            self._together(steps, number, before)
             return
         planned = self._rehearsed(step) if step.act in EDITS and before else None
-        process = self.world.run(machine, self.work(step), step.faults)
+        process = self.world.run(machine, self.work(step), step.faults, (number, 0))
         self._told(step, process)
         self.judge.ended(step, process, alone=True)
         self.judge.after(step, process, before, planned)
 
-    def _together(self, steps: tuple[Step, ...], before: Snapshot | None) -> None:
+    def _together(self, steps: tuple[Step, ...], number: int, before: Snapshot | None) -> None:
         self.edited = self.edited or any(step.act in EDITS for step in steps)
-        processes = [self.world.start(self.machine(step), self.work(step), step.faults) for step in steps]
+        processes = [
+            self.world.start(self.machine(step), self.work(step), step.faults, (number, which))
+            for which, step in enumerate(steps)
+        ]
         for step, process in zip(steps, processes, strict=True):
             process.wake += step.delay
         self.world.run_all()

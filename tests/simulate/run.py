@@ -16,12 +16,14 @@ from unittest import mock
 from tests.simulate import boundary
 from tests.simulate.history import History, Step, history_of
 from tests.simulate.judge import Violation
-from tests.simulate.machines import START, Fault, Tally
+from tests.simulate.machines import START, Fault, Point, Reached, Tally
 from tests.simulate.play import Player
 from tests.simulate.standin import StandIn, standing_in
 from tests.simulate.world import World
 
 SHARE = 250  # histories that a worker process plays at a time
+
+WAYS = ("kill", "torn", "power", "EIO", "ENOSPC", "EROFS")
 
 WRITES = {  # the operations that an error can come from; the other ways are possible at each
     "ENOSPC": ("write", "create", "mkdir", "fsync", "rename"),
@@ -83,6 +85,8 @@ def run_seeds(first: int, count: int, seconds: float, processes: int = 1) -> Out
     else:
         with multiprocessing.get_context("spawn").Pool(processes) as pool:
             _gather(outcome, pool.imap_unordered(play_share, shares), began, seconds)
+    if not outcome.failure:
+        _fail_everywhere(outcome)
     return outcome
 
 
@@ -96,6 +100,28 @@ def _gather(outcome: Outcome, parts: Iterator[Outcome], began: float, seconds: f
             return
 
 
+def _fail_everywhere(outcome: Outcome) -> None:
+    """Let the file operations that never failed in some way do so, in the history that first reached them."""
+    with simulating() as model:
+        for way, point in missing(outcome.tally):
+            if point not in outcome.tally.reached:
+                continue
+            outcome.histories += 1
+            if _breaks(with_fault(outcome.tally.reached[point], way), model, outcome):
+                return
+
+
+def with_fault(reached: Reached, way: str) -> History:
+    """Return the history that came to a file operation, with one more fault there."""
+    history, (number, which) = history_of(reached.seed), reached.step
+    step = history.steps[number]
+    many = [step, *step.beside]
+    before, after = many[which].faults[: reached.faults], many[which].faults[reached.faults :]
+    many[which] = replace(many[which], faults=(*before, Fault(reached.operation, way), *after))
+    step = replace(many[0], beside=tuple(many[1:]))
+    return replace(history, steps=(*history.steps[:number], step, *history.steps[number + 1 :]))
+
+
 def play_share(share: tuple[int, int]) -> Outcome:
     """Play the histories of so many seeds from the first on, until one breaks a promise."""
     outcome = Outcome()
@@ -103,13 +129,20 @@ def play_share(share: tuple[int, int]) -> Outcome:
         for seed in range(share[0], sum(share)):
             history = history_of(seed)
             outcome.histories += 1
-            try:
-                play(history, model, outcome.tally)
-            except Violation as violation:
-                short = shortest(history, str(violation), model)
-                outcome.failure, outcome.history = told(history, short, model), short
+            if _breaks(history, model, outcome):
                 break
     return outcome
+
+
+def _breaks(history: History, model: StandIn, outcome: Outcome) -> bool:
+    """Play a history; return whether it breaks a promise, which is then the outcome."""
+    try:
+        play(history, model, outcome.tally)
+    except Violation as violation:
+        short = shortest(history, str(violation), model)
+        outcome.failure, outcome.history = told(history, short, model), short
+        return True
+    return False
 
 
 def told(history: History, short: History, model: StandIn) -> str:
@@ -183,15 +216,24 @@ def report(outcome: Outcome) -> str:
 
 def coverage(tally: Tally) -> list[str]:
     """Return how many of the package's file operations failed in each way, and which did not, as lines of text."""
-    points = {point: ways for point, ways in tally.points.items() if point[0]}
+    points = [point for point in tally.points if point[0]]
+    never = missing(tally)
     lines = [f"file operations of the package: {len(points)} places"]
-    missing: list[str] = []
-    for way in ("kill", "torn", "power", "EIO", "ENOSPC", "EROFS"):
-        possible = [point for point in points if point[1] in WRITES.get(way, (point[1],))]
-        failed = [point for point in possible if way in points[point]]
-        lines.append(f"  {way}: {len(failed)} of {len(possible)}")
-        missing += [f"{way} at {point[1]} in {point[0]}" for point in sorted(set(possible) - set(failed))]
-    return lines + [f"  never: {', '.join(missing[:12])}"] * bool(missing)
+    for way in WAYS:
+        possible = sum(_possible(way, point) for point in points)
+        lines.append(f"  {way}: {possible - sum(one == way for one, _ in never)} of {possible}")
+    words = [f"{way} at {point[1]} in {point[0]}" for way, point in never]
+    return lines + [f"  never: {', '.join(words[:12])}"] * bool(words)
+
+
+def missing(tally: Tally) -> list[tuple[str, Point]]:
+    """Return in which way which file operation of the package could have failed, and did not."""
+    points = sorted((point, ways) for point, ways in tally.points.items() if point[0])
+    return [(way, point) for way in WAYS for point, ways in points if way not in ways and _possible(way, point)]
+
+
+def _possible(way: str, point: Point) -> bool:
+    return point[1] in WRITES.get(way, (point[1],))
 
 
 def history_from(values: dict[str, Any]) -> History:

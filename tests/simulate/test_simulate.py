@@ -12,7 +12,7 @@ import pytest
 
 from tests.simulate.history import history_of
 from tests.simulate.mutants import MUTANTS, PACKAGE
-from tests.simulate.run import broken, history_from, report, run_seeds, simulating
+from tests.simulate.run import broken, history_from, missing, play_share, report, run_seeds, simulating
 from tests.simulate.standin import StandIn
 
 PAST = json.loads((Path(__file__).parent / "past.json").read_text(encoding="utf-8"))
@@ -46,7 +46,7 @@ def test_each_sabotage_is_of_one_line_that_exists() -> None:
 
 
 def test_a_few_histories() -> None:
-    outcome = run_seeds(0, 60, 60.0)
+    outcome = play_share((0, 60))
     assert not outcome.failure, outcome.failure
 
 
@@ -57,3 +57,5 @@ def test_histories_of_a_new_seed_each_day(capsys: pytest.CaptureFixture[str]) ->
     with capsys.disabled():
         sys.stdout.write(f"\nhistories from seed {seed} on\n{report(outcome)}")
     assert not outcome.failure, outcome.failure
+    spared = [one for one in missing(outcome.tally) if one[1] in outcome.tally.reached]
+    assert not spared, "each file operation that a step came to fails in each way"

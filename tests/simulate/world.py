@@ -16,14 +16,26 @@ from typing import Any
 from greenlet import getcurrent, greenlet
 
 from tests.simulate.disk import File, failure
-from tests.simulate.machines import FAULTS, READS, START, STEP_SECONDS, Fault, Killed, Machine, Process, Tally
+from tests.simulate.machines import (
+    FAULTS,
+    READS,
+    START,
+    STEP_SECONDS,
+    Fault,
+    Killed,
+    Machine,
+    Point,
+    Process,
+    Reached,
+    Tally,
+)
 
 
 class World:
     """Machines, their shared disks, the time, and the processes that run."""
 
     def __init__(self, seed: int, tally: Tally) -> None:
-        self.chance = random.Random(seed)
+        self.seed, self.chance = seed, random.Random(seed)
         self.tally = tally
         self.now = START
         self.cuts = 0  # of power
@@ -43,16 +55,28 @@ class World:
 
     # Running processes ---------------------------------------------------------------------------------------------
 
-    def run(self, machine: Machine, work: Callable[[], Any], faults: tuple[Fault, ...] = ()) -> Process:
-        """Run one process to its end."""
-        process = self.start(machine, work, faults)
+    def run(
+        self,
+        machine: Machine,
+        work: Callable[[], Any],
+        faults: tuple[Fault, ...] = (),
+        step: tuple[int, int] | None = None,
+    ) -> Process:
+        """Run one process to its end; step: see Process."""
+        process = self.start(machine, work, faults, step)
         self.lively = False
         self._turn(process)
         return process
 
-    def start(self, machine: Machine, work: Callable[[], Any], faults: tuple[Fault, ...] = ()) -> Process:
+    def start(
+        self,
+        machine: Machine,
+        work: Callable[[], Any],
+        faults: tuple[Fault, ...] = (),
+        step: tuple[int, int] | None = None,
+    ) -> Process:
         """Prepare a process; it runs in `run_all`."""
-        process = Process(machine, next(self.pids), faults)
+        process = Process(machine, next(self.pids), faults, step)
         process.wake = self.now
         self.tally.processes += 1
 
@@ -159,12 +183,15 @@ class World:
         if self.lively and self.chance.random() < 0.25:
             process.wake = self.now
             self._hand_over(process)
-        point: tuple[str, str] | None = None
+        point: Point | None = None
         if process.failing or (process.faults and process.operations >= process.faults[0].at):
             point = _point(kind)
             self._fail(process, kind, path, point, file, content)
         if process.operations % 3 == 0 or point:  # where it is costs more than the operation
-            self.tally.points.setdefault(point or _point(kind), set())
+            point = point or _point(kind)
+            self.tally.points.setdefault(point, set())
+            if process.step is not None and point not in self.tally.reached:
+                self.tally.reached[point] = Reached(self.seed, process.step, process.operations, process.met)
 
     def _fail(
         self, process: Process, kind: str, path: str, point: tuple[str, str], file: File | None, content: bytes
@@ -174,6 +201,7 @@ class World:
             if not _applies(fault.way, kind, path):
                 break
             process.faults.pop(0)
+            process.met += 1
             self._happens(process, fault, path, point)
             if fault.way in FAULTS:
                 process.failing.append([fault.way, fault.much])
