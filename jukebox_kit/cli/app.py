@@ -67,7 +67,7 @@ GROUPS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
         edits.tree,
         edits.visit,
     ),
-    "Listen and export": (edits.page, interop.export, interop.import_, interop.whence),
+    "Listen and export": (edits.page, edits.compare, interop.export, interop.import_, interop.whence),
     "Models": (models.models, songs.artists, songs.genres),
     "Analyse": (analysis.features, analysis.score),
     "Train": (training.dataset, training.finetune, training.train),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jukebox_kit._files import shown_path
 from jukebox_kit.cli.options import (
     AsJson,
     Chunks,
@@ -171,6 +172,26 @@ def page(
         with Song.open(folder).locked() as state:
             write_page(state)
         typer.echo(folder / PAGE)
+
+
+def compare(
+    sounds: Annotated[
+        list[str],
+        typer.Argument(
+            help="Audio files and songs; SONG:2 is item 2, SONG@3 version 3, SONG@3:2 item 2 of it.", metavar="SOUND..."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("compare.html"),
+    level: Annotated[
+        str | None, typer.Option(help="level_2, level_1 or level_0.", show_default="the best at each moment")
+    ] = None,
+    blind: Annotated[bool, typer.Option("--blind", help="Hide the names, in random order.")] = False,
+) -> None:
+    """Write a page that switches between songs, versions, items or recordings at the same moment."""
+    from jukebox_kit.song import compare as do
+
+    number = None if level is None else level_of(level, "level")
+    typer.echo(shown_path(do(sounds, out, number, blind, lambda note: typer.echo(f"note: {note}", err=True))))
 
 
 def _changes(

@@ -16,6 +16,8 @@ from .codes import Codes as Codes
 from .codes import LevelCodes as LevelCodes
 from .codes import pack_codes as pack_codes
 from .codes import unpack_codes as unpack_codes
+from .comparison import Side as Side
+from .comparison import compare as compare
 from .creation import check_free as check_free
 from .creation import check_same as check_same
 from .creation import read_prompt as read_prompt

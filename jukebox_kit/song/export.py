@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from jukebox_kit._files import kept_path, shown_path
 from jukebox_kit._values import checked
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import RequestError, SongError
-from jukebox_kit.model import LEVELS
+from jukebox_kit.model import LEVELS, VQVAE
 from jukebox_kit.song.arguments import chosen_items, item_number, level_number
 from jukebox_kit.song.audio import Audio, audio_bytes
+from jukebox_kit.song.chunks import level_audio
+from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.files import EXPORTS, stem_name
 from jukebox_kit.song.provenance import tags_of
 from jukebox_kit.song.request import load_model
@@ -52,11 +54,16 @@ def best_audio(song: Song, item: int, model: Model | None = None) -> SampledAudi
     """
     item = item_number(song.shown_path, song.request.items, item)
     loaded = model or load_model(song.request)
+    return joined_levels({level: song.level(level) for level in LEVELS}, item, loaded.vqvae, song.sr)
+
+
+def joined_levels(levels: Mapping[int, LevelCodes], item: int, vqvae: VQVAE, sr: int) -> SampledAudio:
+    """Return an item's audio at the best of some levels at each moment; see `best_audio`."""
     best: Audio = np.zeros(0, np.float32)
-    for level in LEVELS:
-        if _made(song, level, item) > len(best):
-            best = _joined(best, song.audio(level, item, loaded), int(FADE * song.sr))
-    return SampledAudio.of(best, song.sr)
+    for level, codes in sorted(levels.items()):
+        if codes.made[item] * vqvae.config.hops[level] > len(best):
+            best = _joined(best, level_audio(vqvae, level, codes, item), int(FADE * sr))
+    return SampledAudio.of(best, sr)
 
 
 def export_audio(
