@@ -30,6 +30,8 @@ from tests.simulate.standin import wrong_tokens
 if TYPE_CHECKING:
     from tests.simulate.play import Player
 
+RETURNS = {"undo", "redo", "visit"}  # edits that bring back another history
+
 KNOWN = re.compile(
     r"song\.json|index\.html|spectrogram\.png|prompt\.wav|\.lock|\.lease-\w+\.json"
     r"|level_[012]/(codes\.safetensors|item_\d+\.(wav|png))"
@@ -171,6 +173,10 @@ class Judge:
             return
         if self.player.history.alone and not any(step.act in EDITS for step in steps):
             self._grew(before, now)
+        acts = [step.act for step, process in zip(steps, processes, strict=True) if process.error is None]
+        done = sum(act in EDITS for act in acts)
+        if not self.player.late and not set(acts) & RETURNS and now.events < before.events + done:
+            raise Violation(f"{', '.join(acts)} are done, and the history lacks an edit")
 
     def _seen(self, machine: Machine, before: Snapshot | None) -> Snapshot | None:
         """Return the song as a machine sees it, after checks that hold for all steps; None if it sees no song."""

@@ -14,11 +14,15 @@ from jukebox_kit.song.versions import read_version, version_names
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A song as it is read: the request and stacks as text, its levels, and a digest of each saved version."""
+    """A song as it is read: the request and stacks as text, its levels, and a digest of each saved version.
+
+    events: how many its history has.
+    """
 
     facts: str
     levels: dict[int, LevelCodes]
     versions: dict[str, str]
+    events: int
     song: Song
 
     def same(self, other: Snapshot) -> bool:
@@ -49,7 +53,7 @@ def snapshot(root: Path, late: bool = False, begun: bool = False) -> Snapshot | 
         tree(state)
     song.status()
     facts = repr((manifest.request, manifest.upsample, manifest.undo, manifest.redo))
-    return Snapshot(facts, state.all_levels(), versions, song)
+    return Snapshot(facts, state.all_levels(), versions, len(manifest.history), song)
 
 
 def is_not_arrived(error: Exception, root: Path) -> bool:
