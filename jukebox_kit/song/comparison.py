@@ -15,6 +15,7 @@ from jukebox_kit.engine import Model
 from jukebox_kit.errors import RequestError, SongError
 from jukebox_kit.song.arguments import item_number, level_number
 from jukebox_kit.song.audio import audio_bytes, read_recording
+from jukebox_kit.song.chunks import level_audio
 from jukebox_kit.song.export import joined_levels, loudness
 from jukebox_kit.song.page import render_page
 from jukebox_kit.song.request import load_model
@@ -124,8 +125,13 @@ class _Reader:
         if self.song is None:
             return read_recording(self.side.path, rate, note=note)
         request = self.song.request
-        model = models.setdefault(request.model, load_model(request))
-        return joined_levels(self.levels, self.item, model.vqvae, self.song.sr)
+        if request.model not in models:
+            models[request.model] = load_model(request)
+        vqvae = models[request.model].vqvae
+        lengths = {level: codes.made[self.item] * vqvae.config.hops[level] for level, codes in self.levels.items()}
+        return joined_levels(
+            lengths, lambda level: level_audio(vqvae, level, self.levels[level], self.item), self.song.sr
+        )
 
 
 def _page(sides: list[Side], audios: list[SampledAudio], blind: bool) -> str:

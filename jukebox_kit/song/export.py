@@ -13,11 +13,9 @@ from jukebox_kit._files import kept_path, shown_path
 from jukebox_kit._values import checked
 from jukebox_kit.engine import Model
 from jukebox_kit.errors import RequestError, SongError
-from jukebox_kit.model import LEVELS, VQVAE
+from jukebox_kit.model import LEVELS
 from jukebox_kit.song.arguments import chosen_items, item_number, level_number
 from jukebox_kit.song.audio import Audio, audio_bytes
-from jukebox_kit.song.chunks import level_audio
-from jukebox_kit.song.codes import LevelCodes
 from jukebox_kit.song.files import EXPORTS, stem_name
 from jukebox_kit.song.provenance import tags_of
 from jukebox_kit.song.request import load_model
@@ -54,15 +52,19 @@ def best_audio(song: Song, item: int, model: Model | None = None) -> SampledAudi
     """
     item = item_number(song.shown_path, song.request.items, item)
     loaded = model or load_model(song.request)
-    return joined_levels({level: song.level(level) for level in LEVELS}, item, loaded.vqvae, song.sr)
+    lengths = {level: _made(song, level, item) for level in LEVELS}
+    return joined_levels(lengths, lambda level: song.audio(level, item, loaded), song.sr)
 
 
-def joined_levels(levels: Mapping[int, LevelCodes], item: int, vqvae: VQVAE, sr: int) -> SampledAudio:
-    """Return an item's audio at the best of some levels at each moment; see `best_audio`."""
+def joined_levels(lengths: Mapping[int, int], audio_of: Callable[[int], Audio], sr: int) -> SampledAudio:
+    """Return an item's audio at the best level at each moment; see `best_audio`.
+
+    lengths: in samples, by level. audio_of: returns a level's audio, (samples,).
+    """
     best: Audio = np.zeros(0, np.float32)
-    for level, codes in sorted(levels.items()):
-        if codes.made[item] * vqvae.config.hops[level] > len(best):
-            best = _joined(best, level_audio(vqvae, level, codes, item), int(FADE * sr))
+    for level in sorted(lengths):
+        if lengths[level] > len(best):
+            best = _joined(best, audio_of(level), int(FADE * sr))
     return SampledAudio.of(best, sr)
 
 
