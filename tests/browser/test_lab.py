@@ -104,7 +104,7 @@ def test_a_song_is_composed_stopped_resumed_undone_upsampled_and_heard(
     trunk = song.codes(2)[:, :1400]
     assert (trunk == trunk[2]).all()
     assert not (song.codes(2)[0] == song.codes(2)[1]).all()
-    book.shot("5-gone-on")
+    book.shot("5-extended")
     book.click("undo")
     book.wait_for("ended", "undo: back to version")
     assert book.duration(1) == pytest.approx(12, abs=0.02)
