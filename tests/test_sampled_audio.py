@@ -256,7 +256,11 @@ def test_what_is_no_audio_is_refused(tmp_path: Path, audio: Any, sentence: str) 
 
 
 @pytest.mark.parametrize(
-    "sr", [0, -1, 44100.5, 44100.0, True, np.True_, "44100", float("nan"), [44100], 2**31, torch.tensor(1.5), (1, 2)]
+    "sr",
+    [
+        *(0, -1, 44100.5, 44100.0, True, np.True_, torch.tensor(True), "44100", float("nan"), [44100], 2**31),
+        *(torch.tensor(1.5), (1, 2), np.array([44100])),
+    ],
 )
 def test_a_rate_is_a_whole_number(tmp_path: Path, sr: Any) -> None:
     with pytest.raises(AudioError, match="sr must be a whole number of samples a second above 0, such as 44100"):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from jukebox_kit.errors import AudioError
+from jukebox_kit._values import checked
+from jukebox_kit.errors import AudioError, RequestError
 
 HIGHEST_RATE = 2**31 - 1  # what the header of an audio file can hold
 
@@ -23,8 +23,8 @@ _KEEPING: set[Callable[..., Any]] = {
 def checked_rate(sr: object) -> int:
     """Return a sample rate in samples a second; AudioError if it is not a whole number above 0."""
     try:
-        rate = 0 if isinstance(sr, bool) else operator.index(sr)  # type: ignore[arg-type]  # TypeError is caught
-    except (TypeError, ValueError, RuntimeError):  # the last two from torch
+        rate: int = checked("sr", sr, int)
+    except RequestError:
         rate = 0
     if not 0 < rate <= HIGHEST_RATE:
         raise AudioError(
